@@ -1,0 +1,252 @@
+"""The settings of every component: one frozen pydantic model each, and how a command line becomes one.
+
+A model checks itself when it is built. `parse` reads `--config FILE.yaml` first and lets `--section.field value`
+override it; a field whose name is unique in its job can be given without its section (`--alpha` for `--batches.alpha`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeVar, get_args
+
+import fsspec
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave. Jobs print its one line, without a traceback, and exit with 2."""
+
+
+class Section(BaseModel):
+    """Base of all settings: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PrepareConfig(Section):
+    """Settings of `prepare`: source files to a stream store."""
+
+    source: str = Field(description="format of the input: pairs, parallel, squad, lareqa, jsonl or world-facts")
+    input: tuple[str, ...] = Field((), description="files, folders or globs to read [URIs]")
+    tokenizer: str = Field(description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces")
+    out: str = Field(description="folder of the new stream store [URI]")
+    language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
+    max_tokens: int = Field(512, ge=8, description="longest text kept, the rest is cut [tokens]")
+    partitions: int = Field(8, ge=1, description="parts of the distributed shuffle [files per stream]")
+    row_group_rows: int = Field(1024, ge=1, description="unit of reading and of reshuffling between passes [rows]")
+    seed: int = Field(0, ge=0, description="seed of the shuffle")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="a bad file or an unknown language tag: stop, or skip it into quarantine/"
+    )
+
+
+class PlanConfig(Section):
+    """How global batches are composed (arXiv 2408.10536, section 3): the settings that make the plan hash."""
+
+    strategy: Literal["x-x", "x-y", "hybrid"] = Field("hybrid", description="monolingual, cross-lingual or both")
+    alpha: float = Field(0.5, ge=0, le=1, description="hybrid: share of monolingual batches [probability]")
+    batch_size: int = Field(128, ge=2, description="global batch [pairs]")
+    language_exponent: float = Field(0.0, ge=0, le=1, description="language weight is rows^t; 0 uniform [t]")
+    cross_batches: Literal["mixed", "pair"] = Field(
+        "mixed", description="cross-lingual batch: languages mixed by row, or one ordered pair a batch"
+    )
+    languages: tuple[str, ...] = Field((), description="only these languages; none named: all [BCP-47]")
+    seed: int = Field(0, ge=0, description="seed of the order, and of random initial weights")
+
+
+class EncoderConfig(Section):
+    """Which encoder, and how a text becomes one vector. Unset fields follow the model's own settings."""
+
+    model: str = Field(description="hub id, folder, or a random-weight size: tiny, mini, small, base, large")
+    pooling: Literal["mean", "cls", "last"] | None = Field(None, description="unset: the model's own, else mean")
+    query_prefix: str | None = Field(None, description="unset: the model's own, else 'query: '")
+    passage_prefix: str | None = Field(None, description="unset: the model's own, else 'passage: '")
+    max_query_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
+    max_passage_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass; weights stay fp32")
+
+
+class OptimizerConfig(Section):
+    """AdamW with linear warm-up and linear decay, and the loss's temperature."""
+
+    learning_rate: float = Field(3e-5, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
+    warmup: float = Field(0.1, ge=0, lt=1, description="warm-up [share of steps]")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping [L2 norm]")
+    temperature: float = Field(0.02, gt=0, description="InfoNCE temperature (our choice: the paper states none)")
+    hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
+
+
+class TrainConfig(Section):
+    """Settings of `train`: stream store to model."""
+
+    data: str = Field(description="stream store written by prepare [URI]")
+    out: str = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
+    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")
+    steps: int = Field(1000, ge=1, description="length of the run [global batches]")
+    workers: int = Field(1, ge=1, description="training processes [Ray Train workers]")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker; 0 trains on CPU")
+    cpus_per_worker: float = Field(1, gt=0, description="CPUs reserved by each worker")
+    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    checkpoint_every: int = Field(500, ge=1, description="distance of checkpoints [steps]")
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept")
+    report_every: int = Field(50, ge=1, description="distance of progress lines and TensorBoard points [steps]")
+    max_failures: int = Field(3, ge=0, description="worker-group restarts before the run gives up")
+    encoder: EncoderConfig
+    batches: PlanConfig = PlanConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+class EncodingConfig(Section):
+    """How texts are encoded: the fixed parts, the batches and the actors."""
+
+    part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
+    batch_tokens: int = Field(16384, ge=64, description="texts encoded at once [tokens, padding included]")
+    actors: int = Field(1, ge=1, description="encoder actors")
+    gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
+    cpus_per_actor: float = Field(1, gt=0, description="CPUs reserved by each actor")
+    dtype: Literal["float16", "float32"] = Field("float16", description="number format of vectors on storage")
+
+
+class EncodeConfig(Section):
+    """Settings of `encode`: corpus to embedding parts."""
+
+    corpus: str = Field(description="parquet file, folder or glob with id, lang, text, optional title [URI]")
+    out: str = Field(description="folder for the embedding parts [URI]")
+    role: Literal["passage", "query"] = Field("passage", description="whose prefix and length limit applies")
+    encoder: EncoderConfig
+    encoding: EncodingConfig = EncodingConfig()
+
+
+class IndexConfig(Section):
+    """Settings of `index`: embedding parts to one FAISS shard per language."""
+
+    embeddings: str = Field(description="folder written by encode [URI]")
+    out: str = Field(description="folder of the new index [URI]")
+
+
+class EvaluateConfig(Section):
+    """Settings of `evaluate`: a model on a task in the three settings."""
+
+    task: str = Field(description="xquad-r or world-facts")
+    data: str = Field(description="folder with the task's files [URI]")
+    out: str = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
+    text: Literal["sentence", "sentence+context"] = Field("sentence", description="what a candidate's text is")
+    depth: int = Field(100, ge=1, description="length of each list in run.trec [documents]")
+    encoder: EncoderConfig
+    encoding: EncodingConfig = EncodingConfig(dtype="float32")
+
+
+C = TypeVar("C", bound=Section)
+
+
+def parse(model: type[C], arguments: Sequence[str], program: str | None = None) -> C:
+    """Build `model` from command-line `arguments`; `--config URI` names a YAML file they override.
+
+    Raises:
+        UserError: a value is missing, unknown or refused; the line names the flag.
+        SystemExit: after `--help`, or for an unknown flag (code 2).
+    """
+    rest, config_uri = _split_config(list(arguments))
+    values: dict[str, Any] = _read_yaml(config_uri) if config_uri else {}
+
+    class Command(BaseSettings, model):  # type: ignore[valid-type,misc]
+        __doc__ = model.__doc__
+        model_config = SettingsConfigDict(
+            cli_kebab_case=True,
+            cli_implicit_flags=True,
+            cli_avoid_json=True,
+            cli_hide_none_type=True,
+            cli_prog_name=program,
+            nested_model_default_partial_update=True,
+            cli_shortcuts=_shortcuts(model),
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            **_: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)  # the command line comes before it; the environment is no source
+
+    try:
+        parsed = Command(_cli_parse_args=_repeat_flags(rest), **values)
+    except ValidationError as error:
+        raise UserError(validation_line(error)) from None
+    return model.model_validate(parsed.model_dump())
+
+
+def validation_line(error: ValidationError) -> str:
+    """All that a pydantic error says, as one line of `--flag: reason`."""
+    reasons = []
+    for item in error.errors():
+        flag = "--" + ".".join(str(part) for part in item["loc"]).replace("_", "-")
+        given = "" if item["type"] == "missing" else f", not {item['input']!r}"
+        reasons.append(f"{flag}: {item['msg'][0].lower()}{item['msg'][1:]}{given}")
+    return "; ".join(reasons)
+
+
+def _split_config(arguments: list[str]) -> tuple[list[str], str | None]:
+    for position, argument in enumerate(arguments):
+        if argument == "--config":
+            if position + 1 == len(arguments):
+                raise UserError("--config: needs a YAML file")
+            return arguments[:position] + arguments[position + 2 :], arguments[position + 1]
+        if argument.startswith("--config="):
+            return arguments[:position] + arguments[position + 1 :], argument.partition("=")[2]
+    return arguments, None
+
+
+def _read_yaml(uri: str) -> dict[str, Any]:
+    try:
+        with fsspec.open(uri, "rb") as file:
+            values = yaml.safe_load(file)
+    except FileNotFoundError:
+        raise UserError(f"--config: no file {uri}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"--config: {uri} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"--config: {uri} holds no settings")
+    return values
+
+
+def _repeat_flags(arguments: Sequence[str]) -> Iterator[str] | list[str]:
+    """`--input a b` as `--input a --input b`, which is how the settings library reads a list."""
+    repeated: list[str] = []
+    flag: str | None = None
+    values_of_flag = 0
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, values_of_flag = argument, 0
+        elif flag is not None:
+            values_of_flag += 1
+            if values_of_flag > 1:
+                repeated.append(flag)
+        repeated.append(argument)
+    return repeated
+
+
+def _shortcuts(model: type[Section]) -> dict[str, str]:
+    """`{"batches.batch-size": "batch-size"}` for every field of a section whose name nothing else bears."""
+    leaves = list(_leaves(model, ""))
+    uses = Counter(leaf for _, leaf in leaves)
+    return {path: leaf for path, leaf in leaves if path != leaf and uses[leaf] == 1}
+
+
+def _leaves(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        flag = name.replace("_", "-")
+        section = next((t for t in (field.annotation, *get_args(field.annotation)) if _is_section(t)), None)
+        if section is not None:
+            yield from _leaves(section, f"{prefix}{flag}.")
+        else:
+            yield prefix + flag, flag
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

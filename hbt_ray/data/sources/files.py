@@ -1,0 +1,58 @@
+"""Reading text files of public datasets: JSON and JSON lines, plain, .gz or .xz, from any URI."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import lzma
+from collections.abc import Iterator
+from typing import Any
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+
+
+def read_json(uri: str) -> Any:
+    """The JSON value in the file.
+
+    Raises:
+        UserError: the file is missing, truncated or not JSON.
+    """
+    try:
+        return json.loads(_read(uri))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{uri} is not a JSON file: {error}") from None
+
+
+def read_lines(uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number (from 0) and value of each line of a JSON-lines file.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line is not a JSON object.
+    """
+    for number, line in enumerate(io.BytesIO(_read(uri))):
+        try:
+            value = json.loads(line)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise UserError(f"{uri} line {number + 1} is not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{uri} line {number + 1} is not a JSON object")
+        yield number, value
+
+
+def stem(uri: str) -> str:
+    """The file's name without folder and endings: `de` for `s3://b/de.json.xz`."""
+    return uri.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
+
+
+def _read(uri: str) -> bytes:
+    try:
+        data = storage.read_bytes(uri)
+        if uri.endswith(".gz"):
+            return gzip.decompress(data)
+        return lzma.decompress(data) if uri.endswith(".xz") else data
+    except FileNotFoundError:
+        raise UserError(f"no file {uri}") from None
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise UserError(f"{uri} is truncated or not compressed as its name says: {error}") from None

@@ -1,0 +1,113 @@
+"""Tokenizers: loading, learning a Unigram vocabulary, and the fingerprint that ties a store to a model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import sentencepiece
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+
+SPECIALS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+
+
+def load(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub id or folder.
+
+    Raises:
+        UserError: there is none, or it has no fast (Rust) form.
+    """
+    path = storage.local_copy(name) if "://" in name or os.path.isdir(name) else name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"no tokenizer at {name}: {str(error).splitlines()[0]}") from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(f"the tokenizer of {name} has no fast form")
+    return tokenizer
+
+
+def learn(texts: Iterable[str], pieces: int) -> PreTrainedTokenizerFast:
+    """Learn an XLM-R-like Unigram tokenizer (NFKC, metaspace, `<s> text </s>`) of at most `pieces` pieces.
+
+    sentencepiece learns the vocabulary because its result depends on the texts alone; tokenizers applies it.
+    """
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("\n", " ")])
+    learned = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(normalizer.normalize_str(text) for text in texts),
+        model_writer=learned,
+        vocab_size=pieces,
+        hard_vocab_limit=False,
+        character_coverage=0.9995,
+        normalization_rule_name="identity",
+        max_sentence_length=16384,
+        num_threads=1,
+        pad_id=1,
+        unk_id=3,
+        bos_id=0,
+        eos_id=2,
+        user_defined_symbols=[SPECIALS["mask_token"]],
+        minloglevel=2,
+    )
+    model = sentencepiece.SentencePieceProcessor(model_proto=learned.getvalue())
+    vocabulary = [(model.id_to_piece(i), model.get_score(i)) for i in range(model.get_piece_size())]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=model.unk_id()))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", model.bos_id()), ("</s>", model.eos_id())]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **SPECIALS)
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of what decides the tokens: vocabulary, normalisation and rules, not padding or truncation."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+    return storage.fingerprint({key: value for key, value in rules.items() if key not in ("padding", "truncation")})
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_tokens: int) -> list[np.ndarray]:
+    """Token ids of each text without special tokens, int32, at most `max_tokens` each."""
+    if not texts:
+        return []
+    encoded = tokenizer(
+        texts, add_special_tokens=False, truncation=True, max_length=max_tokens, return_attention_mask=False
+    )
+    return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
+
+class Frame:
+    """How a tokenizer dresses a text: special tokens around it, and a prefix in front of it.
+
+    Attributes:
+        head, tail: token ids, int32, before and after the text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prefix: str) -> None:
+        """Raises:
+        UserError: prefix and text do not tokenise apart, so that stored tokens cannot be prefixed.
+        """
+        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+        dressed = tokenizer("a")["input_ids"]
+        start = next(i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare)
+        prefix_ids = tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
+        self.head = np.asarray([*dressed[:start], *prefix_ids], dtype=np.int32)
+        self.tail = np.asarray(dressed[start + len(bare) :], dtype=np.int32)
+        probe = "Zürich 東京?"
+        whole = tokenizer(prefix + probe)["input_ids"]
+        if whole != self.dress(np.asarray(tokenizer(probe, add_special_tokens=False)["input_ids"]), 512).tolist():
+            raise UserError(f"prefix {prefix!r} does not tokenise apart from the text with this tokenizer")
+
+    def dress(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
+        """`head + tokens + tail`, the text cut so that all of it has at most `max_tokens` ids."""
+        room = max_tokens - len(self.head) - len(self.tail)
+        return np.concatenate([self.head, tokens[: max(room, 0)], self.tail]).astype(np.int32)

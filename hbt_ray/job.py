@@ -1,0 +1,46 @@
+"""What every job script does around its one function: read settings, join Ray, say how it ended.
+
+A job ends with one JSON line on stdout and exits 0 on success, 2 on a user's mistake, 1 on anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayTaskError
+
+from hbt_ray.config import Section, UserError, parse
+
+C = TypeVar("C", bound=Section)
+
+
+def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: Sequence[str] | None = None) -> None:
+    """Run `function` on the settings the command line gives, on the Ray cluster at hand (or a new local one)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        config = parse(settings, arguments)
+        ray.init(log_to_driver=True, logging_level=logging.WARNING)
+        result = function(config)
+    except UserError as error:
+        _end({"status": "error", "error": str(error)}, 2)
+    except RayTaskError as error:
+        if not isinstance(error.cause, UserError):
+            raise
+        _end({"status": "error", "error": str(error.cause)}, 2)
+    else:
+        _end({"status": "ok", **result}, 0)
+
+
+def _end(line: dict[str, Any], code: int) -> None:
+    if code:
+        print(f"error: {line['error']}", file=sys.stderr, flush=True)
+    print(json.dumps(line, ensure_ascii=False), flush=True)
+    if ray.is_initialized():
+        ray.shutdown()
+    sys.exit(code)

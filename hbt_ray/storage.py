@@ -1,0 +1,210 @@
+"""Any URI as a file system, and manifests that are committed once.
+
+A job claims its output folder (`run.json`), writes its files, and commits them by one `manifest.json` written last.
+A reader trusts the manifest only: what it does not name is not there. Local paths, s3://, gs:// and hf:// behave alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from hbt_ray.config import UserError
+
+VERSION = 1  # of every manifest; a reader refuses another
+
+
+def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The fsspec file system of `uri` and the path in it.
+
+    Raises:
+        UserError: the scheme is unknown or its package is not installed.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{uri}: {error}") from None
+    return fs, path
+
+
+def arrow_filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
+    """The same file system for pyarrow and Ray."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        return pa.fs.LocalFileSystem(), path
+    return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(fs)), path
+
+
+def absolute(uri: str) -> str:
+    """`uri` in a form that means the same in every process: a local path made absolute, another URI as it is."""
+    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
+def join(uri: str, *parts: str) -> str:
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def exists(uri: str) -> bool:
+    fs, path = filesystem(uri)
+    return bool(fs.exists(path))
+
+
+def expand(uri: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
+    """The files that `uri` (a file, a folder or a glob) names, sorted; a folder gives those with one of `suffixes`.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    fs, path = filesystem(uri)
+    if any(character in path for character in "*?["):
+        found = [name for name in fs.glob(path) if fs.isfile(name)]
+    elif fs.isdir(path):
+        found = [name for name in fs.find(path) if name.endswith(suffixes)]
+    else:
+        found = [path] if fs.exists(path) else []
+    if not found:
+        raise UserError(f"no input at {uri}")
+    return sorted(name if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(name) for name in found)
+
+
+def write(uri: str, fill: Callable[[Any], None]) -> None:
+    """Write one file that is whole or absent: `fill` gets a binary file open for writing."""
+    fs, path = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):  # object stores show an object only once it is closed
+        with fs.open(path, "wb") as file:
+            fill(file)
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "wb") as file:
+            fill(file)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    write(uri, lambda file: file.write(data))
+
+
+def read_bytes(uri: str) -> bytes:
+    fs, path = filesystem(uri)
+    data: bytes = fs.cat_file(path)
+    return data
+
+
+def write_json(uri: str, value: Any) -> None:
+    write_bytes(uri, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(uri: str) -> Any:
+    try:
+        return json.loads(read_bytes(uri))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise UserError(f"{uri} is not a JSON file") from None
+
+
+def write_parquet(uri: str, table: pa.Table, row_group_rows: int | None = None) -> None:
+    """Write `table` as zstd parquet, whole or absent."""
+    write(uri, lambda file: pq.write_table(table, file, row_group_size=row_group_rows, compression="zstd"))
+
+
+def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """Read one parquet file.
+
+    Raises:
+        UserError: the file is missing, truncated or no parquet.
+    """
+    fs, path = arrow_filesystem(uri)
+    try:
+        return pq.read_table(path, filesystem=fs, columns=columns)
+    except FileNotFoundError:
+        raise UserError(f"no file {uri}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
+
+
+def upload(folder: str | Path, uri: str) -> None:
+    """Copy every file under the local `folder` to `uri`, each whole or absent."""
+    for name in sorted(Path(folder).rglob("*")):
+        if name.is_file():
+            write_bytes(join(uri, name.relative_to(folder).as_posix()), name.read_bytes())
+
+
+def local_copy(uri: str) -> str:
+    """A local folder with the files of the folder `uri`: itself when it is local, else a temporary copy."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        return path
+    folder = tempfile.mkdtemp(prefix="hbt_ray-")
+    fs.get(path.rstrip("/") + "/", folder + "/", recursive=True)
+    return folder
+
+
+def fingerprint(value: Any) -> str:
+    """A short stable hash of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def claim(out: str, job: str, settings: Mapping[str, Any]) -> None:
+    """Take the folder `out` for one run, or find that it already holds this very run.
+
+    Raises:
+        UserError: the folder holds another run; the line names a setting that differs.
+    """
+    settings = json.loads(json.dumps({"job": job, **settings}))
+    uri = join(out, "run.json")
+    if not exists(uri):
+        write_json(uri, settings)
+        return
+    there = read_json(uri)
+    for key in sorted({*settings, *there}):
+        if settings.get(key) != there.get(key):
+            raise UserError(
+                f"{out} already holds another run: {key} is {there.get(key)!r} there and {settings.get(key)!r} here"
+            )
+
+
+def commit(out: str, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Make everything written under `out` visible: write `manifest.json`, last and at once. Returns the manifest."""
+    manifest = {"kind": kind, "version": VERSION, **body}
+    manifest["checksum"] = fingerprint(manifest)
+    write_json(join(out, "manifest.json"), manifest)
+    return manifest
+
+
+def committed(out: str) -> bool:
+    """True when the folder's manifest has been written: its run is complete."""
+    return exists(join(out, "manifest.json"))
+
+
+def read_manifest(uri: str, kind: str) -> dict[str, Any]:
+    """The manifest of the folder `uri`, which must be of `kind`.
+
+    Raises:
+        UserError: none is there (missing or unfinished), it is of another kind or version, or it was changed by hand.
+    """
+    path = join(uri, "manifest.json")
+    if not exists(path):
+        raise UserError(f"{uri} holds no finished {kind}: there is no manifest.json")
+    manifest: dict[str, Any] = read_json(path)
+    if manifest.get("kind") != kind or manifest.get("version") != VERSION:
+        raise UserError(f"{uri} holds {manifest.get('kind')} version {manifest.get('version')}, not {kind} {VERSION}")
+    body = {key: value for key, value in manifest.items() if key != "checksum"}
+    if fingerprint(body) != manifest.get("checksum"):
+        raise UserError(f"{path} was changed after it was written")
+    return manifest
