@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
+from ray.data import DataContext
 from ray.exceptions import RayTaskError
+from ray.train import TrainingFailedError
 
 from hbt_ray.config import Section, UserError, parse
 
@@ -26,15 +28,28 @@ def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: 
     try:
         config = parse(settings, arguments)
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
+        DataContext.get_current().enable_operator_progress_bars = False  # one line of progress is enough
         result = function(config)
-    except UserError as error:
-        _end({"status": "error", "error": str(error)}, 2)
-    except RayTaskError as error:
-        if not isinstance(error.cause, UserError):
+    except Exception as error:
+        mistake = user_error(error)
+        if mistake is None:
             raise
-        _end({"status": "error", "error": str(error.cause)}, 2)
-    else:
-        _end({"status": "ok", **result}, 0)
+        _end({"status": "error", "error": mistake}, 2)
+    _end({"status": "ok", **result}, 0)
+
+
+def user_error(error: BaseException | None) -> str | None:
+    """The line of the user's mistake behind `error`, also when it happened in a Ray task, actor or worker."""
+    while error is not None:
+        if isinstance(error, RayTaskError):
+            error = error.cause
+        elif isinstance(error, UserError):
+            return str(error)
+        elif isinstance(error, TrainingFailedError) and getattr(error, "worker_failures", None):
+            error = next(iter(error.worker_failures.values()))
+        else:
+            error = error.__cause__ or error.__context__
+    return None
 
 
 def _end(line: dict[str, Any], code: int) -> None:

@@ -107,6 +107,12 @@ def read_bytes(uri: str) -> bytes:
     return data
 
 
+def size(uri: str) -> int:
+    """Length of the file [bytes]."""
+    fs, path = filesystem(uri)
+    return int(fs.size(path))
+
+
 def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 

@@ -1,0 +1,34 @@
+"""Formats that `prepare` reads: each a function from a file to batches of unchecked records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from hbt_ray.data import records
+from hbt_ray.data.sources import jsonl, parquet, squad, world_facts
+
+# uri, language of the file or None -> tables of the schema RECORDS
+Read = Callable[[str, str | None], Iterator[pa.Table]]
+
+
+def _world_facts(uri: str, language: str | None) -> Iterator[pa.Table]:
+    yield records.from_columns(world_facts.rows("train"), records.PARALLEL, 0, uri, uri)
+
+
+READERS: dict[str, Read] = {
+    "pairs": parquet.read_pairs,
+    "parallel": parquet.read_parallel,
+    "squad": squad.read,
+    "lareqa": squad.read_lareqa,
+    "jsonl": jsonl.read,
+    "world-facts": _world_facts,
+}
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "pairs": (".parquet",),
+    "parallel": (".parquet",),
+    "squad": (".json", ".json.gz", ".json.xz"),
+    "lareqa": (".json", ".json.gz", ".json.xz"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.xz"),
+}

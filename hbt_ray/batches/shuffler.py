@@ -1,0 +1,124 @@
+"""The hybrid-batch shuffler: Ray Data executes the plan, in order, each slice to its rank.
+
+One generator task names the chunks of the plan, read tasks turn each into one row a rank, and `streaming_split` hands
+the rows out in turn. Every row is a block of its own and order is preserved, so a slice arrives where it was planned;
+each rank checks that all the same. A restart names the chunks from the checkpointed step on, at any world size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from ray.data import DataContext, DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
+from ray.train import DataConfig
+
+from hbt_ray.batches import chunk
+from hbt_ray.batches.chunk import Slice
+from hbt_ray.batches.plan import Plan
+from hbt_ray.config import PlanConfig, UserError
+from hbt_ray.data.streams import StreamStore
+
+DATASET = "train"  # what the dataset is called inside Ray Train
+READ_TASKS = 2  # chunks read at once for each rank that a node has; enough to stay ahead of training
+
+
+def check_world_size(batch_size: int, world_size: int) -> None:
+    """Raises:
+    UserError: the workers do not divide the batch; the line says which numbers would.
+    """
+    if batch_size % world_size:
+        fitting = ", ".join(str(count) for count in range(1, batch_size + 1) if batch_size % count == 0)
+        raise UserError(
+            f"--batch-size {batch_size} cannot be divided among --workers {world_size}; these counts would do: {fitting}"
+        )
+
+
+def dataset(
+    store_uri: str, config: PlanConfig, start: int, stop: int, world_size: int, context: DataContext | None = None
+) -> Dataset:
+    """Steps start … stop of the plan as a lazy dataset of one row a (chunk, rank), column `value`, in plan order."""
+    context = (context or DataContext.get_current()).copy()
+    context.target_max_block_size = 1  # a row is a block: Ray neither joins nor splits what belongs to one rank
+    context.target_min_block_size = 0
+    context.execution_options = ExecutionOptions(preserve_order=True)
+    with DataContext.current(context):
+        chunks = ray.data.from_items([{"start": start, "stop": stop}]).flat_map(
+            partial(_chunks, size=chunk.steps_per_chunk(config.batch_size)), num_cpus=0
+        )
+        return chunks.map_batches(
+            partial(_read, store_uri=store_uri, config=config, world_size=world_size),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=0,  # the trainer has reserved the CPUs; reading must not wait for one
+            compute=TaskPoolStrategy(size=max(READ_TASKS, world_size // 4)),
+        )
+
+
+class HybridBatches(DataConfig):
+    """Gives every rank its slices, from wherever the run now stands: `next_step` is asked at each worker-group start."""
+
+    def __init__(self, store_uri: str, config: PlanConfig, steps: int, next_step: Callable[[], int]) -> None:
+        super().__init__()
+        self._store_uri = store_uri
+        self._config = config
+        self._steps = steps
+        self._next_step = next_step
+
+    def configure(
+        self, datasets: dict[str, Dataset], world_size: int, *_: Any, **__: Any
+    ) -> list[dict[str, DataIterator]]:
+        """One iterator a rank over the remaining steps; the datasets given are only names."""
+        remaining = dataset(self._store_uri, self._config, self._next_step(), self._steps, world_size)
+        return [{DATASET: split} for split in remaining.streaming_split(world_size, equal=True)]
+
+
+def placeholder() -> Dataset:
+    """What Ray Train is given as the dataset: `HybridBatches` puts the plan in its place."""
+    return ray.data.from_items([{"start": 0}])
+
+
+def rank_slices(
+    iterator: DataIterator, plan: Plan, start: int, stop: int, rank: int, world_size: int
+) -> Iterator[Slice]:
+    """This rank's slices of steps start … stop, each checked against the plan.
+
+    Raises:
+        RuntimeError: a slice came to the wrong rank, at the wrong step, of the wrong stratum, or not at all.
+    """
+    expected = start
+    for block in iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+        for value in block.column("value"):
+            for part in chunk.slices(value.as_buffer(), rank, world_size):
+                stratum = plan.strata[plan.draw(expected)[0]].name
+                if (part.step, part.stratum) != (expected, stratum):
+                    raise RuntimeError(
+                        f"rank {rank} was handed step {part.step} ({part.stratum}) where the plan has "
+                        f"step {expected} ({stratum})"
+                    )
+                yield part
+                expected += 1
+    if expected != stop:
+        raise RuntimeError(f"rank {rank}: the slices ended at step {expected}, before step {stop}")
+
+
+def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    for start in range(row["start"], row["stop"], size):
+        yield {"start": start, "stop": min(start + size, row["stop"])}
+
+
+def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int) -> Iterator[pa.Table]:
+    store, plan = _opened(store_uri, config)
+    start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
+    for value in chunk.read(store, plan, start, stop, world_size):
+        yield pa.table({"value": pa.array([value], pa.large_binary())})
+
+
+@lru_cache(maxsize=2)
+def _opened(store_uri: str, config: PlanConfig) -> tuple[StreamStore, Plan]:
+    """Store and plan of this process: read tasks of one run come to it again and again."""
+    store = StreamStore(store_uri)
+    return store, Plan(store, config)

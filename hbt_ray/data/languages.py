@@ -1,0 +1,24 @@
+"""Language tags: BCP-47 primary subtag, with a script subtag where it matters (`de`, `zh-Hant`)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import langcodes
+
+
+@lru_cache(maxsize=4096)
+def normalize(tag: str) -> str | None:
+    """The tag as this project writes it, or None when it names no language.
+
+    Old and three-letter codes become the current short one (`eng` is `en`, `cmn` is `zh`), a region is dropped
+    (`pt-BR` is `pt`), a script is kept unless the language is always written in it (`en-Latn` is `en`).
+    """
+    try:
+        language = langcodes.Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
+    except langcodes.LanguageTagError:
+        return None
+    if not language.language or language.language == "und" or not language.is_valid():
+        return None
+    kept = langcodes.Language.make(language=language.language, script=language.script).simplify_script()
+    return str(kept.to_tag())

@@ -1,0 +1,177 @@
+"""The two parquet schemas users give, the one record form inside, and the check every record passes.
+
+*pairs*: one query and its relevant passage a row, with `query, query_lang, passage, passage_lang` and optionally
+`negatives: list<string>` (hard negatives in the passage's language), `group`, `source`.
+
+*parallel*: one language of a translated pair a row, with `group, lang, query, passage` and optionally `negatives`,
+`source`; the rows of one `group` are translations of each other.
+
+Inside, both are *records*: a pair in its languages. A record of bitext holds one sentence, which serves as query and as
+passage; it counts in cross-lingual batches only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hbt_ray.config import UserError
+from hbt_ray.data import languages
+
+RECORDS = pa.schema(
+    [
+        ("row", pa.int64()),  # row or line of the file, from 0
+        ("source", pa.string()),
+        ("group", pa.string()),  # null: alone in its group
+        ("query_lang", pa.string()),
+        ("passage_lang", pa.string()),
+        ("query", pa.string()),
+        ("passage", pa.string()),  # of bitext: the sentence again
+        ("negatives", pa.list_(pa.string())),
+        ("bitext", pa.bool_()),
+    ]
+)
+PAIRS = ("query", "query_lang", "passage", "passage_lang")
+PARALLEL = ("group", "lang", "query", "passage")
+QUARANTINE = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("reason", pa.string()),
+        ("query", pa.binary()),
+        ("passage", pa.binary()),
+    ]
+)
+
+
+class Checked(NamedTuple):
+    """Records that can be used (RECORDS, languages normalised), and the others (QUARANTINE)."""
+
+    good: pa.Table
+    bad: pa.Table
+    unknown_language: str | None  # one line that names the first unknown tag
+
+
+def table(rows: Sequence[dict[str, object]]) -> pa.Table:
+    """Records from dictionaries; missing `negatives` and `bitext` mean none and no."""
+    return pa.Table.from_pylist([{"negatives": [], "bitext": False, **row} for row in rows], schema=RECORDS)
+
+
+def from_columns(columns: pa.Table, required: Sequence[str], first_row: int, default_source: str, file: str) -> pa.Table:
+    """Rows of the *pairs* or *parallel* schema (named by its `required` columns) as records.
+
+    Raises:
+        UserError: a needed column is missing, or one has the wrong type.
+    """
+    missing = [name for name in required if name not in columns.column_names]
+    if missing:
+        raise UserError(f"{file} has no column {', '.join(missing)} (needed: {', '.join(required)})")
+    size = columns.num_rows
+
+    def text(name: str, default: str | None = None) -> pa.Array:
+        if name not in columns.column_names:
+            return pa.array([default] * size, pa.string())
+        column = columns.column(name).combine_chunks()
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if name == "group" and pa.types.is_integer(kind):
+            return column.cast(pa.string())
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)):
+            raise UserError(f"{file}: column {name} is {column.type}, not string")
+        return column.cast(pa.binary()).view(pa.string())  # not validated here: a bad row is no bad file
+
+    if "negatives" in columns.column_names:
+        negatives = columns.column("negatives").combine_chunks()
+        try:
+            negatives = pc.if_else(pc.is_valid(negatives), negatives, pa.scalar([], negatives.type))
+            negatives = negatives.cast(pa.list_(pa.string()))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            raise UserError(f"{file}: column negatives is {columns.schema.field('negatives').type}, not list<string>") from None
+    else:
+        negatives = pa.array([[]] * size, pa.list_(pa.string()))
+    side = "lang" if "lang" in required else None
+    source = text("source", default_source)
+    return pa.table(
+        {
+            "row": pa.array(np.arange(first_row, first_row + size)),
+            "source": pc.if_else(pc.is_valid(source), source, default_source),
+            "group": text("group"),
+            "query_lang": text(side or "query_lang"),
+            "passage_lang": text(side or "passage_lang"),
+            "query": text("query"),
+            "passage": text("passage"),
+            "negatives": negatives,
+            "bitext": pa.array(np.zeros(size, dtype=bool)),
+        },
+        schema=RECORDS,
+    )
+
+
+def check(records: pa.Table, file: str) -> Checked:
+    """Sort out records with empty or invalid text or an unknown language tag."""
+    reasons = np.full(records.num_rows, None, dtype=object)
+
+    def mark(where: np.ndarray, reason: str) -> None:
+        reasons[where & (reasons == None)] = reason  # noqa: E711 (elementwise)
+
+    columns = {}
+    for name in ("query", "passage", "group", "source"):
+        columns[name], invalid = _decoded(records.column(name))
+        mark(invalid, f"{name} is not UTF-8")
+    for name in ("query", "passage"):
+        empty = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(columns[name]), ""), "")
+        mark(empty.to_numpy(zero_copy_only=False), f"{name} is empty")
+    negatives = records.column("negatives").combine_chunks()
+    flat, invalid = _decoded(negatives.flatten())
+    hollow = invalid | pc.equal(pc.fill_null(pc.utf8_trim_whitespace(flat), ""), "").to_numpy(zero_copy_only=False)
+    owners = pc.list_parent_indices(negatives).to_numpy()
+    mark(np.isin(np.arange(len(reasons)), owners[hollow]), "a negative is empty or not UTF-8")
+    unknown_language = None
+    for name in ("query_lang", "passage_lang"):
+        tags, invalid = _decoded(records.column(name))
+        known = {tag: languages.normalize(tag) for tag in pc.unique(tags).to_pylist() if tag is not None}
+        columns[name] = pa.array([known.get(tag) for tag in tags.to_pylist()], pa.string())
+        unknown = invalid | columns[name].is_null().to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(unknown & (reasons == None)):  # noqa: E711 (elementwise)
+            reasons[row] = f"unknown language tag {tags[row].as_py()!r} in {name}"
+            unknown_language = unknown_language or f"{file} row {records['row'][row]}: {reasons[row]}"
+    fine = pa.array(reasons == None)  # noqa: E711 (elementwise)
+    for name, column in columns.items():
+        records = records.set_column(records.schema.get_field_index(name), name, column)
+    broken = pc.invert(fine)
+    bad = records.filter(broken)
+    quarantined = pa.table(
+        {
+            "file": pa.array([file] * bad.num_rows, pa.string()),
+            "row": bad["row"],
+            "reason": pa.array(reasons[broken.to_numpy(zero_copy_only=False)], pa.string()),
+            "query": bad["query"].cast(pa.binary()),
+            "passage": bad["passage"].cast(pa.binary()),
+        },
+        schema=QUARANTINE,
+    )
+    return Checked(records.filter(fine), quarantined, unknown_language)
+
+
+def _decoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """The strings of `column` with invalid ones emptied, and where those were."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    try:
+        array.validate(full=True)
+        return array, np.zeros(len(array), dtype=bool)
+    except pa.ArrowInvalid:
+        raw = array.cast(pa.binary()).to_pylist()
+    invalid = np.array([value is not None and not _is_utf8(value) for value in raw])
+    kept = [None if value is None else "" if bad else value.decode() for value, bad in zip(raw, invalid, strict=True)]
+    return pa.array(kept, pa.string()), invalid
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+        return True
+    except UnicodeDecodeError:
+        return False

@@ -1,0 +1,68 @@
+"""JSON lines in two forms: a passage with its questions, or one sentence in several languages.
+
+A passage: `{source, p_lang, passage, qas: [{id, q_lang, question, …}], …}`. Translations: `{id, t: {lang: text}, …}`,
+which give bitext: a query in one language, the passage its translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from hbt_ray.config import UserError
+from hbt_ray.data import records
+from hbt_ray.data.sources.files import read_lines, stem
+
+BATCH_ROWS = 8192
+
+
+def read(uri: str, language: str | None) -> Iterator[pa.Table]:
+    """Records of a file in either form.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line has neither form.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, line in read_lines(uri):
+        try:
+            rows.extend(_translations(line, number, stem(uri)) if "t" in line else _questions(line, number))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{uri} line {number + 1} is neither a passage nor translations: {error!r}") from None
+        if len(rows) >= BATCH_ROWS:
+            yield records.table(rows)
+            rows = []
+    if rows:
+        yield records.table(rows)
+
+
+def _translations(line: dict[str, Any], number: int, source: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": number,
+            "source": source,
+            "group": line["id"],
+            "query_lang": language,
+            "passage_lang": language,
+            "query": text,
+            "passage": text,
+            "bitext": True,
+        }
+        for language, text in line["t"].items()
+    ]
+
+
+def _questions(line: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": number,
+            "source": line["source"],
+            "group": question["id"],
+            "query_lang": question["q_lang"],
+            "passage_lang": line["p_lang"],
+            "query": question["question"],
+            "passage": line["passage"],
+        }
+        for question in line["qas"]
+    ]
