@@ -66,6 +66,7 @@ class EncoderConfig(Section):
     passage_prefix: str | None = Field(None, description="unset: the model's own, else 'passage: '")
     max_query_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
     max_passage_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
+    dropout: float | None = Field(None, ge=0, lt=1, description="unset: the model's own [probability]")
     precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass; weights stay fp32")
 
 
@@ -86,7 +87,7 @@ class TrainConfig(Section):
     data: str = Field(description="stream store written by prepare [URI]")
     out: str = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")
-    steps: int = Field(1000, ge=1, description="length of the run [global batches]")
+    steps: int = Field(1000, ge=0, description="length of the run; 0 exports the untrained model [global batches]")
     workers: int = Field(1, ge=1, description="training processes [Ray Train workers]")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker; 0 trains on CPU")
     cpus_per_worker: float = Field(1, gt=0, description="CPUs reserved by each worker")

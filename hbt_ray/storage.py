@@ -144,6 +144,13 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
         raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
 
 
+def remove(uri: str) -> None:
+    """Delete a committed folder: its manifest first, so that nobody takes the rest for whole."""
+    fs, path = filesystem(uri)
+    fs.rm_file(join(path, "manifest.json"))
+    fs.rm(path, recursive=True)
+
+
 def upload(folder: str | Path, uri: str) -> None:
     """Copy every file under the local `folder` to `uri`, each whole or absent."""
     for name in sorted(Path(folder).rglob("*")):

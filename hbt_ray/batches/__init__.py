@@ -1,0 +1,1 @@
+"""Which pairs make which batch, and how they get to the ranks."""

@@ -124,9 +124,7 @@ class Plan:
         members, rows = members[order], rows[order]
         pair = stratum.pair_starts[members] + (mix(1, chance) % stratum.pair_counts[members]).astype(np.int64)
         pairs = stratum.all_pairs[pair]
-        return Batch(
-            step, stratum.name, stratum.kind, stratum.stream_array[members], rows, pairs[:, 0], pairs[:, 1]
-        )
+        return Batch(step, stratum.name, stratum.kind, stratum.stream_array[members], rows, pairs[:, 0], pairs[:, 1])
 
     def _draw_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
         """Stratum and draw number of every step of a cycle, int64 [CYCLE] each."""
@@ -177,9 +175,7 @@ def _chosen_languages(streams: list[Stream], config: PlanConfig) -> tuple[str, .
     return tuple(sorted({str(languages.normalize(tag)) for tag in config.languages} or there))
 
 
-def _strata(
-    streams: list[Stream], chosen: tuple[str, ...], config: PlanConfig
-) -> tuple[list[Stratum], list[Stratum]]:
+def _strata(streams: list[Stream], chosen: tuple[str, ...], config: PlanConfig) -> tuple[list[Stratum], list[Stratum]]:
     """The monolingual and the cross-lingual strata, by name."""
     index = {language: position for position, language in enumerate(chosen)}
     monolingual: dict[str, Stratum] = {}

@@ -45,6 +45,7 @@ def dataset(
     context.target_max_block_size = 1  # a row is a block: Ray neither joins nor splits what belongs to one rank
     context.target_min_block_size = 0
     context.execution_options = ExecutionOptions(preserve_order=True)
+    context.enable_progress_bars = False  # training has its own
     with DataContext.current(context):
         chunks = ray.data.from_items([{"start": start, "stop": stop}]).flat_map(
             partial(_chunks, size=chunk.steps_per_chunk(config.batch_size)), num_cpus=0

@@ -72,7 +72,9 @@ def write(table: pa.Table, out: str, row_group_rows: int) -> pa.Table:
     table = table.take(pa.array(order))
     partition = int(table["partition"][0].as_py())
     streams, left_out = _assign(table)
-    entries = [_write_stream(table, signature, rows, out, partition, row_group_rows) for signature, rows in streams.items()]
+    entries = [
+        _write_stream(table, signature, rows, out, partition, row_group_rows) for signature, rows in streams.items()
+    ]
     bad = [
         {"file": table["file"][row].as_py(), "row": table["row"][row].as_py(), "reason": reason}
         for row, reason in left_out
@@ -166,14 +168,17 @@ def as_tokenised(checked: pa.Table, file: str, seed: int, partitions: int, **tok
     """Checked records and their token lists (`query`, `passage`, `negatives`) as rows of TOKENISED."""
     groups = group_ids(checked["source"], checked["group"], file, checked["row"])
     order = shuffle_order(groups, seed)
-    return pa.table(
-        {
-            "partition": pa.array((order % np.uint64(partitions)).astype(np.int64)),
-            "order": pa.array(order),
-            "group": pa.array(groups),
-            **{name: checked[name] for name in ("source", "query_lang", "passage_lang", "bitext", "row")},
-            **tokens,
-            "file": pa.array([file] * checked.num_rows, pa.string()),
-        }
-    ).select(TOKENISED.names).cast(TOKENISED)
-
+    return (
+        pa.table(
+            {
+                "partition": pa.array((order % np.uint64(partitions)).astype(np.int64)),
+                "order": pa.array(order),
+                "group": pa.array(groups),
+                **{name: checked[name] for name in ("source", "query_lang", "passage_lang", "bitext", "row")},
+                **tokens,
+                "file": pa.array([file] * checked.num_rows, pa.string()),
+            }
+        )
+        .select(TOKENISED.names)
+        .cast(TOKENISED)
+    )

@@ -61,7 +61,9 @@ def table(rows: Sequence[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist([{"negatives": [], "bitext": False, **row} for row in rows], schema=RECORDS)
 
 
-def from_columns(columns: pa.Table, required: Sequence[str], first_row: int, default_source: str, file: str) -> pa.Table:
+def from_columns(
+    columns: pa.Table, required: Sequence[str], first_row: int, default_source: str, file: str
+) -> pa.Table:
     """Rows of the *pairs* or *parallel* schema (named by its `required` columns) as records.
 
     Raises:
@@ -89,7 +91,9 @@ def from_columns(columns: pa.Table, required: Sequence[str], first_row: int, def
             negatives = pc.if_else(pc.is_valid(negatives), negatives, pa.scalar([], negatives.type))
             negatives = negatives.cast(pa.list_(pa.string()))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            raise UserError(f"{file}: column negatives is {columns.schema.field('negatives').type}, not list<string>") from None
+            raise UserError(
+                f"{file}: column negatives is {columns.schema.field('negatives').type}, not list<string>"
+            ) from None
     else:
         negatives = pa.array([[]] * size, pa.list_(pa.string()))
     side = "lang" if "lang" in required else None

@@ -1,0 +1,1 @@
+"""Several runs side by side: the grid and the report."""

@@ -1,0 +1,1 @@
+"""From the stream store to a model."""

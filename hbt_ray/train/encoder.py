@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import safetensors.torch
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.normalize import Normalize
@@ -131,6 +132,10 @@ def build(config: EncoderConfig, tokenizer_uri: str | None = None, seed: int = 0
         model, own_prompts = _random(SIZES[config.model], tokenizers.load(tokenizer_uri), config.pooling, seed), None
     else:
         model, own_prompts = _pretrained(config)
+    if config.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = config.dropout
     return Encoder(model, _prefixes(config, own_prompts), _limits(config, model), config.precision == "bf16")
 
 
@@ -149,7 +154,10 @@ def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str | Non
     )
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        XLMRobertaModel(settings).save_pretrained(folder)
+        settings.architectures = ["XLMRobertaModel"]
+        settings.save_pretrained(folder)
+        weights = XLMRobertaModel(settings).state_dict()  # a model saves itself on rank 0 only; every rank needs it
+        safetensors.torch.save_file(weights, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
         return _assemble(Transformer(folder, max_seq_length=TOKEN_LIMIT), pooling or "mean")
 

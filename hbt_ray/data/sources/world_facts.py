@@ -1,0 +1,140 @@
+"""World facts, the sample corpus that needs no download: currencies, official languages and codes of territories.
+
+The names come from the Unicode CLDR tables in `babel`, the sentences from `world_facts_templates`. A fact is used only
+where CLDR has its names in all twelve languages, so every group is parallel in all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Literal
+
+import pyarrow as pa
+from babel import Locale
+from babel.languages import get_official_languages
+from babel.numbers import get_territory_currencies
+
+from hbt_ray import storage
+from hbt_ray.data.sources.world_facts_templates import LANGUAGES, PHRASINGS
+
+HELD_OUT = 120
+"""Facts of the test split."""
+
+_DAY = date(2025, 1, 1)  # currencies as of a fixed day: the corpus must not change with the calendar
+
+# Two-letter entries of CLDR that ISO 3166 assigns to no country: regions, test locales, reserved and private codes.
+_NO_COUNTRIES = frozenset(["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "XK", "ZZ"])
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing said of a territory; `answer` gives it in each language of the corpus."""
+
+    kind: Literal["currency", "language", "code"]
+    territory: str
+    answer: dict[str, str]
+
+    @property
+    def group(self) -> str:
+        return f"{self.kind}:{self.territory}"
+
+
+def rows(split: Literal["train", "test"]) -> pa.Table:
+    """The facts of one split in the parallel schema: group, lang, query, passage; twelve rows a group."""
+    held_out = _held_out()
+    texts = [
+        (fact.group, lang, _query(fact, lang), _passage(fact, lang))
+        for fact in _facts()
+        if (fact.group in held_out) == (split == "test")
+        for lang in LANGUAGES
+    ]
+    return _table(["group", "lang", "query", "passage"], texts)
+
+
+def write_task(out_uri: str) -> None:
+    """Write the evaluation task under `out_uri`.
+
+    `documents.parquet` (id, lang, text) holds the passages of all facts in all languages, `queries.parquet`
+    (id, lang, text, item) the queries of the held-out facts. A query's relevant documents are those with its id.
+    """
+    held_out = _held_out()
+    documents = [(fact.group, lang, _passage(fact, lang)) for fact in _facts() for lang in LANGUAGES]
+    queries = [
+        (fact.group, lang, _query(fact, lang), fact.group)
+        for fact in _facts()
+        if fact.group in held_out
+        for lang in LANGUAGES
+    ]
+    storage.write_parquet(storage.join(out_uri, "documents.parquet"), _table(["id", "lang", "text"], documents))
+    storage.write_parquet(storage.join(out_uri, "queries.parquet"), _table(["id", "lang", "text", "item"], queries))
+
+
+@cache
+def _facts() -> tuple[Fact, ...]:
+    """All facts, sorted by territory."""
+    found = []
+    for territory in _territories():
+        found.append(Fact("code", territory, dict.fromkeys(LANGUAGES, territory)))
+        currencies = get_territory_currencies(territory, _DAY, tender=True)
+        if len(currencies) == 1:  # with two legal tenders the question would have two answers
+            answer = {lang: _locale(lang).currencies.get(currencies[0]) for lang in LANGUAGES}
+            if all(answer.values()):
+                found.append(Fact("currency", territory, answer))
+        languages = get_official_languages(territory) or get_official_languages(territory, de_facto=True)
+        if languages:  # the first is the one with the most speakers
+            language = languages[0].split("_")[0]  # zh_Hant is a way to write, not to speak
+            answer = {lang: _locale(lang).languages.get(language) for lang in LANGUAGES}
+            if all(answer.values()):
+                found.append(Fact("language", territory, answer))
+    return tuple(found)
+
+
+def _territories() -> list[str]:
+    """Sorted ISO 3166 codes that have a name in every language."""
+    named = set.intersection(*(set(_locale(lang).territories) for lang in LANGUAGES))
+    return sorted(code for code in named if len(code) == 2 and code not in _NO_COUNTRIES)
+
+
+@cache
+def _held_out() -> frozenset[str]:
+    """Groups of the test split: the first by hash, one a territory, and never all that is told of a territory."""
+    told = Counter(fact.territory for fact in _facts())
+    groups: dict[str, str] = {}  # territory to group
+    for fact in sorted(_facts(), key=lambda fact: _number(fact.group)):
+        if told[fact.territory] > 1 and len(groups) < HELD_OUT:
+            groups.setdefault(fact.territory, fact.group)
+    return frozenset(groups.values())
+
+
+def _query(fact: Fact, lang: str) -> str:
+    return _say(PHRASINGS[lang][fact.kind].queries, fact, lang, "query")
+
+
+def _passage(fact: Fact, lang: str) -> str:
+    return _say(PHRASINGS[lang][fact.kind].passages, fact, lang, "passage")
+
+
+def _say(phrasings: tuple[str, ...], fact: Fact, lang: str, role: str) -> str:
+    sentence = phrasings[_number(f"{fact.group} {lang} {role}") % len(phrasings)]
+    return sentence.format(place=_locale(lang).territories[fact.territory], answer=fact.answer[lang])
+
+
+def _number(text: str) -> int:
+    """A hash that is the same in every process."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+@cache
+def _locale(lang: str) -> Locale:
+    return Locale.parse(lang)
+
+
+def _table(names: list[str], texts: Sequence[tuple[str, ...]]) -> pa.Table:
+    return pa.table(
+        {name: pa.array(column, pa.string()) for name, column in zip(names, zip(*texts, strict=True), strict=True)}
+    )

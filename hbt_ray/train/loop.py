@@ -1,0 +1,154 @@
+"""What every training worker does, top to bottom: encoder, engine, slices, steps, checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import ray.train
+import torch
+import torch.distributed as dist
+
+from hbt_ray import storage
+from hbt_ray.batches.order import mix
+from hbt_ray.batches.plan import Batch, Plan
+from hbt_ray.batches.shuffler import DATASET, rank_slices
+from hbt_ray.config import OptimizerConfig, TrainConfig
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.train import checkpoint
+from hbt_ray.train.batch import Collator
+from hbt_ray.train.contrastive import Contrastive
+from hbt_ray.train.encoder import build
+from hbt_ray.train.runlog import RunLog
+
+
+def loop(settings: dict[str, Any]) -> None:
+    """Train from the newest checkpoint to the last step; `settings` is a dumped TrainConfig."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
+    warnings.filterwarnings("ignore", message=".*all_gather.*", category=FutureWarning)
+    config = TrainConfig.model_validate(settings)
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    torch.set_num_threads(max(1, int(config.cpus_per_worker)))
+    store = StreamStore(config.data)
+    plan = Plan(store, config.batches)
+    folder = checkpoint_folder(config)
+    point = checkpoint.latest(folder)
+    start = point.step if point else 0
+
+    encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
+    model = Contrastive(encoder, config.optimizer.temperature)
+    if point:
+        point.load_weights(model)
+    engine = _engine(model, config, ranks)
+    collate = Collator(encoder, config.optimizer.hard_negatives, engine.device)
+    slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.steps, rank, ranks)
+    runlog = RunLog(config.out, start, config.steps, config.report_every) if rank == 0 else None
+
+    waited = time.monotonic()
+    for part in slices:
+        stall = time.monotonic() - waited
+        inputs = collate(part)
+        if point and part.step == start:
+            _make_moments(engine, inputs)
+            point.load_moments(engine)
+        # random numbers of a step depend on nothing before it, so a resumed run draws the same
+        torch.manual_seed(int(mix(config.batches.seed, 4, part.step, rank) >> np.uint64(1)))
+        rate = learning_rate(part.step, config.steps, config.optimizer)
+        _set_learning_rate(engine, rate)
+        loss, groups = engine(inputs)
+        engine.backward(loss)
+        engine.step()
+        mean = loss.detach().clone()
+        dist.all_reduce(mean)
+        if runlog:
+            line = describe(plan, plan.batch(part.step), groups)
+            norm = float(engine.get_global_grad_norm() or 0.0)
+            runlog.add(
+                {**line, "loss": mean.item() / ranks, "learning_rate": rate, "grad_norm": norm, "stall_s": stall}
+            )
+        done = part.step + 1
+        if done % config.checkpoint_every == 0 or done == config.steps:
+            about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": config.batches.seed}
+            checkpoint.save(engine, folder, done, about, config.keep_checkpoints)
+            if runlog:
+                runlog.flush()
+            ray.train.report({"step": done, "loss": mean.item() / ranks})
+        waited = time.monotonic()
+    if runlog:
+        runlog.close()
+
+
+def checkpoint_folder(config: TrainConfig) -> str:
+    return storage.join(config.out, "checkpoints", config.name)
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Linear warm-up to the peak, then linear decay to zero after the last step: a pure function of the step."""
+    warmup = int(config.warmup * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    return config.learning_rate * (steps - step) / max(steps - warmup, 1)
+
+
+def describe(plan: Plan, batch: Batch, groups: torch.Tensor) -> dict[str, Any]:
+    """The log line of a step: what was planned, and a digest of the groups all ranks were in fact trained on."""
+
+    def count(languages: np.ndarray) -> dict[str, int]:
+        return {plan.languages[language]: number for language, number in sorted(Counter(languages.tolist()).items())}
+
+    return {
+        "step": batch.step,
+        "stratum": batch.stratum,
+        "kind": batch.kind,
+        "query_languages": count(batch.query_languages),
+        "passage_languages": count(batch.passage_languages),
+        "groups": hashlib.sha256(groups.cpu().numpy().tobytes()).hexdigest()[:16],
+    }
+
+
+def _engine(model: Contrastive, config: TrainConfig, ranks: int) -> Any:
+    """The DeepSpeed engine around the model. The learning rate is set by us, step by step."""
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])  # ninja
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
+    )
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        config={
+            "train_micro_batch_size_per_gpu": config.batches.batch_size // ranks,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": config.optimizer.max_grad_norm,
+            "zero_optimization": {"stage": config.zero_stage},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": sys.maxsize,
+        },
+    )
+    engine.train()
+    return engine
+
+
+def _make_moments(engine: Any, inputs: dict[str, Any]) -> None:
+    """Have the optimizer create its state: a step that changes no weight, since its learning rate is 0."""
+    _set_learning_rate(engine, 0.0)
+    loss, _ = engine(inputs)
+    engine.backward(loss * 0.0)
+    engine.step()
+
+
+def _set_learning_rate(engine: Any, rate: float) -> None:
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,106 @@
+"""`train`: stream store to model, on Ray Train and DeepSpeed."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from functools import partial
+from typing import Any
+
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from hbt_ray import storage
+from hbt_ray.batches import shuffler
+from hbt_ray.batches.plan import Plan
+from hbt_ray.config import TrainConfig, UserError
+from hbt_ray.data import tokenizer
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.train import checkpoint
+from hbt_ray.train.contrastive import Contrastive
+from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.loop import checkpoint_folder, loop
+
+# settings a run may change when it resumes: none of them decides what is learned
+FREE = {"out", "workers", "gpus_per_worker", "cpus_per_worker", "zero_stage", "max_failures"} | {
+    "checkpoint_every",
+    "keep_checkpoints",
+    "report_every",
+}
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Train, or go on with the run of this name; returns `{"model", "steps", "plan_hash"}`. A finished run is left.
+
+    Raises:
+        UserError: the store, the model or the batch size does not fit, or `out` holds another run.
+    """
+    config = config.model_copy(update={"data": storage.absolute(config.data), "out": storage.absolute(config.out)})
+    shuffler.check_world_size(config.batches.batch_size, config.workers)
+    store = StreamStore(config.data)
+    plan = Plan(store, config.batches)
+    encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
+    _check_tokenizer(encoder, store)
+    encoder.frame("query"), encoder.frame("passage")
+    folder = checkpoint_folder(config)
+    point = checkpoint.latest(folder)
+    if point:
+        checkpoint.check(point, plan.identity, plan.hash)
+    storage.claim(config.out, "train", {**config.model_dump(exclude=FREE), "plan_hash": plan.hash})
+    if not storage.committed(config.out):
+        if config.steps > 0:
+            log.info("training from step %d of %d, plan %s", point.step if point else 0, config.steps, plan.hash)
+            _fit(config)
+        _export(config, encoder, plan)
+    return {"model": storage.join(config.out, "model"), "steps": config.steps, "plan_hash": plan.hash}
+
+
+def _fit(config: TrainConfig) -> None:
+    gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
+    filesystem, path = storage.arrow_filesystem(storage.join(config.out, "ray_train"))
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=config.model_dump(),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker={"CPU": config.cpus_per_worker, **gpus},
+        ),
+        run_config=RunConfig(
+            name=config.name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+        datasets={shuffler.DATASET: shuffler.placeholder},
+        dataset_config=shuffler.HybridBatches(
+            config.data, config.batches, config.steps, partial(_next_step, checkpoint_folder(config))
+        ),
+    )
+    trainer.fit()
+
+
+def _next_step(folder: str) -> int:
+    point = checkpoint.latest(folder)
+    return point.step if point else 0
+
+
+def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
+    """Write the model from the last checkpoint (or untrained, for no steps), then the run's manifest."""
+    if config.steps > 0:
+        point = checkpoint.latest(checkpoint_folder(config))
+        assert point is not None and point.step == config.steps
+        point.load_weights(Contrastive(encoder, config.optimizer.temperature))
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.export(folder)
+        storage.upload(folder, storage.join(config.out, "model"))
+    storage.commit(config.out, "model", {"steps": config.steps, "plan_hash": plan.hash, "plan": plan.identity})
+
+
+def _check_tokenizer(encoder: Encoder, store: StreamStore) -> None:
+    if tokenizer.fingerprint(encoder.tokenizer) != store.tokenizer_fingerprint:
+        raise UserError(
+            f"{store.uri} was tokenised with another tokenizer than the model's: run prepare with the model's tokenizer"
+        )

@@ -1,0 +1,8 @@
+"""Stream store to model: hybrid-batch training on Ray Train and DeepSpeed."""
+
+from hbt_ray.config import TrainConfig
+from hbt_ray.job import main
+from hbt_ray.train.train import train
+
+if __name__ == "__main__":
+    main(TrainConfig, train)
