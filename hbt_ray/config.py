@@ -141,6 +141,17 @@ class EvaluateConfig(Section):
     encoding: EncodingConfig = EncodingConfig(dtype="float32")
 
 
+class DemoConfig(Section):
+    """Settings of `demo`: the three strategies side by side on the built-in world facts."""
+
+    out: str = Field(description="folder for store, runs, evaluations and report [URI]")
+    steps: int = Field(600, ge=1, description="length of each run [global batches]")
+    batch_size: int = Field(128, ge=2, description="global batch [pairs]")
+    workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
+    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")
+
+
 C = TypeVar("C", bound=Section)
 
 
@@ -171,7 +182,9 @@ def parse(model: type[C], arguments: Sequence[str], program: str | None = None) 
             cls,
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
-            **_: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (init_settings,)  # the command line comes before it; the environment is no source
 
@@ -216,7 +229,7 @@ def _read_yaml(uri: str) -> dict[str, Any]:
     return values
 
 
-def _repeat_flags(arguments: Sequence[str]) -> Iterator[str] | list[str]:
+def _repeat_flags(arguments: Sequence[str]) -> list[str]:
     """`--input a b` as `--input a --input b`, which is how the settings library reads a list."""
     repeated: list[str] = []
     flag: str | None = None

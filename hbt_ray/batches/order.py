@@ -8,11 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # primes above 2^30: coprime to every smaller length, so each makes an affine permutation of it
-_PRIMES = np.array(
-    [1073741827, 1073741831, 1073741833, 1073741839, 1073741843, 1073741857, 1073741891, 1073741909]
-    + [1073741939, 1073741953, 1073741969, 1073741971, 1073741987, 1073741993, 1073742037, 1073742053],
-    dtype=np.int64,
-)
+_PRIMES = np.array([3, 7, 9, 15, 19, 33, 67, 85, 115, 129, 145, 147, 163, 169, 213, 229], dtype=np.int64) + (1 << 30)
 LONGEST = 2**30  # longest sequence `permute` takes
 
 
@@ -29,7 +25,19 @@ def mix(seed: int, *keys: int | np.ndarray) -> np.ndarray:
 
 
 def permute(position: np.ndarray, length: int | np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Where `position` (int64, < length <= LONGEST) goes in the permutation of `length` that `key` (uint64) chooses."""
+    """Where `position` (int64, < length <= LONGEST) goes in the permutation of `length` that `key` (uint64) chooses.
+
+    Affine maps alone keep equal distances equal; so the two parts of the sequence are permuted apart in between.
+    """
+    place = _affine(position, length, key)
+    first = np.maximum((mix(5, key) >> np.uint64(34)).astype(np.int64) % length, 1)
+    in_first = place < first
+    start = np.where(in_first, 0, first)
+    place = start + _affine(place - start, np.where(in_first, first, length - first), mix(6, key, in_first))
+    return _affine(place, length, mix(7, key))
+
+
+def _affine(position: np.ndarray, length: int | np.ndarray, key: np.ndarray) -> np.ndarray:
     factor = _PRIMES[(key & np.uint64(15)).astype(np.int64)] % length
     offset = (key >> np.uint64(24)).astype(np.int64) % length
     return (factor * position + offset) % length

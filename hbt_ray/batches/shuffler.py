@@ -33,7 +33,8 @@ def check_world_size(batch_size: int, world_size: int) -> None:
     if batch_size % world_size:
         fitting = ", ".join(str(count) for count in range(1, batch_size + 1) if batch_size % count == 0)
         raise UserError(
-            f"--batch-size {batch_size} cannot be divided among --workers {world_size}; these counts would do: {fitting}"
+            f"--batch-size {batch_size} cannot be divided among --workers {world_size}; "
+            f"these counts would do: {fitting}"
         )
 
 
@@ -60,7 +61,7 @@ def dataset(
 
 
 class HybridBatches(DataConfig):
-    """Gives every rank its slices, from wherever the run now stands: `next_step` is asked at each worker-group start."""
+    """Gives every rank its slices, from where the run now stands: `next_step` is asked at each worker-group start."""
 
     def __init__(self, store_uri: str, config: PlanConfig, steps: int, next_step: Callable[[], int]) -> None:
         super().__init__()

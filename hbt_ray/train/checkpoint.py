@@ -82,7 +82,8 @@ def check(point: Checkpoint, plan_identity: dict[str, Any], plan_hash: str) -> N
     for key in sorted({*before, *plan_identity}):
         if before.get(key) != plan_identity.get(key):
             raise UserError(
-                f"{point.uri} belongs to another plan: {key} is {before.get(key)!r} there, {plan_identity.get(key)!r} here"
+                f"{point.uri} belongs to another plan: "
+                f"{key} is {before.get(key)!r} there and {plan_identity.get(key)!r} here"
             )
 
 

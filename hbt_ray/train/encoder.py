@@ -30,6 +30,8 @@ TOKEN_LIMIT = 512  # longest text when neither the user nor the model names a li
 
 
 class Shape(NamedTuple):
+    """Of an XLM-R-shaped encoder."""
+
     layers: int
     width: int
     heads: int

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ def loop(settings: dict[str, Any]) -> None:
     waited = time.monotonic()
     for part in slices:
         stall = time.monotonic() - waited
+        begun = time.monotonic()
         inputs = collate(part)
         if point and part.step == start:
             _make_moments(engine, inputs)
@@ -69,10 +71,15 @@ def loop(settings: dict[str, Any]) -> None:
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         if runlog:
-            line = describe(plan, plan.batch(part.step), groups)
-            norm = float(engine.get_global_grad_norm() or 0.0)
             runlog.add(
-                {**line, "loss": mean.item() / ranks, "learning_rate": rate, "grad_norm": norm, "stall_s": stall}
+                {
+                    **describe(plan, plan.batch(part.step), groups),
+                    "loss": mean.item() / ranks,
+                    "learning_rate": rate,
+                    "grad_norm": float(engine.get_global_grad_norm() or 0.0),
+                    "stall_s": stall,
+                    "pairs_per_s": config.batches.batch_size / (time.monotonic() - begun + stall),
+                }
             )
         done = part.step + 1
         if done % config.checkpoint_every == 0 or done == config.steps:
@@ -116,7 +123,7 @@ def describe(plan: Plan, batch: Batch, groups: torch.Tensor) -> dict[str, Any]:
 
 def _engine(model: Contrastive, config: TrainConfig, ranks: int) -> Any:
     """The DeepSpeed engine around the model. The learning rate is set by us, step by step."""
-    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])  # ninja
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed

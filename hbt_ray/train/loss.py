@@ -1,4 +1,4 @@
-"""The exact loss: InfoNCE, query to passage, over the global batch, with gradients of one process on the whole of it."""
+"""The exact loss: InfoNCE, query to passage, over the global batch, with the gradients of one process on all of it."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def _gather(local: torch.Tensor) -> torch.Tensor:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return local
     group = dist.group.WORLD
+    assert group is not None
     if local.requires_grad:
         return collectives.all_gather_tensor_autograd(local.contiguous(), 0, group)
     return collectives.all_gather_tensor(local.contiguous(), 0, group)

@@ -62,7 +62,6 @@ def read_lareqa(uri: str, language: str | None) -> Iterator[pa.Table]:
         UserError: the file is not a LAReQA -R file.
     """
     file = lareqa.read(uri)
-    text = {candidate.id: candidate.sentence for candidate in file.candidates}
     yield records.table(
         [
             {
@@ -72,7 +71,7 @@ def read_lareqa(uri: str, language: str | None) -> Iterator[pa.Table]:
                 "query_lang": language or file.language,
                 "passage_lang": language or file.language,
                 "query": question.text,
-                "passage": text[question.candidate],
+                "passage": file.candidates[question.candidate].sentence,
             }
             for row, question in enumerate(file.questions)
         ]
@@ -84,7 +83,7 @@ def _languages_in_name(uri: str) -> tuple[str | None, str | None]:
     name = uri.rstrip("/").rsplit("/", 1)[-1]
     mlqa = re.search(r"context-(\w+)-question-(\w+)", name)
     if mlqa:
-        return mlqa[2], mlqa[1]
+        return mlqa.group(2), mlqa.group(1)
     for part in (stem(uri), *name.split(".")[1:2]):
         if re.fullmatch(r"[a-z]{2,3}(-[A-Z][a-z]{3})?", part) and languages.normalize(part):
             return part, part

@@ -1,0 +1,101 @@
+"""A Ray head on this machine for one job: start it, `ray job submit` the job, follow it, stop what was started.
+
+    python cluster/local.py [--cpus N] -- python jobs/demo.py --out /absolute/path
+
+Ports are free ones on loopback, and a token of its own guards the head; other Ray clusters here are not touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+START_SECONDS = 120
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cpus", type=int, default=max(4, os.cpu_count() or 1), help="logical CPUs of the head")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the job's command")
+    arguments = parser.parse_args()
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    ray = str(Path(sys.executable).parent / "ray")
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    names = ("", "dashboard-", "dashboard-agent-listen-", "dashboard-agent-grpc-", "ray-client-server-")
+    names += ("metrics-export-", "runtime-env-agent-")
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        head = subprocess.Popen(
+            [
+                *(ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"),
+                *(f"--{name}port={port}" for name, port in ports.items()),
+                *(f"--num-cpus={arguments.cpus}", f"--temp-dir={folder}"),
+            ],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            address = f"http://127.0.0.1:{ports['dashboard-']}"
+            _wait(address, head)
+            submit = [ray, "job", "submit", f"--address={address}", "--working-dir=.", "--", *command]
+            return subprocess.run(submit, env=environment, check=False).returncode
+        finally:
+            _stop(head, folder)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _wait(address: str, head: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if head.poll() is not None:
+            raise SystemExit(f"the Ray head ended with {head.returncode}; is a port taken, or a token file unreadable?")
+        with contextlib.suppress(OSError):
+            try:
+                urllib.request.urlopen(f"{address}/api/gcs_healthz", timeout=2)
+                return
+            except urllib.error.HTTPError:
+                return  # it answers, if only to ask for the token
+        time.sleep(0.5)
+    raise SystemExit(f"the Ray head did not answer within {START_SECONDS} s")
+
+
+def _stop(head: subprocess.Popen[bytes], folder: str) -> None:
+    """End the head and whatever it started: all of it names the head's own folder."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(head.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        head.wait(20)
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if folder.encode() in process.read_bytes():
+                os.kill(int(process.parent.name), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

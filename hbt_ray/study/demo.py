@@ -1,0 +1,73 @@
+"""`demo`: the whole road on the built-in world facts, for the three strategies side by side."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from hbt_ray import storage
+from hbt_ray.config import (
+    DemoConfig,
+    EncoderConfig,
+    EncodingConfig,
+    EvaluateConfig,
+    OptimizerConfig,
+    PlanConfig,
+    PrepareConfig,
+    TrainConfig,
+)
+from hbt_ray.data.prepare import prepare
+from hbt_ray.data.sources import world_facts
+from hbt_ray.evaluation.evaluate import evaluate
+from hbt_ray.study import report
+from hbt_ray.study.runs import Run
+from hbt_ray.train import runlog
+from hbt_ray.train.train import train
+
+STRATEGIES = ("x-x", "x-y", "hybrid")
+log = logging.getLogger(__name__)
+
+
+def demo(config: DemoConfig) -> dict[str, Any]:
+    """Prepare, train, encode, index, evaluate and report; returns where the report is and its headline figures."""
+    out = storage.absolute(config.out)
+    store, task = storage.join(out, "store"), storage.join(out, "task")
+    log.info("1. prepare: world facts to a stream store")
+    prepare(PrepareConfig(source="world-facts", tokenizer="train:6000", out=store, partitions=2, seed=config.seed))
+    world_facts.write_task(task)
+    runs = []
+    for number, name in enumerate(("untrained", *STRATEGIES), start=2):
+        log.info("%d. %s: train, encode, index, evaluate", number, name)
+        folder = storage.join(out, name)
+        model = train(_train_config(config, store, folder, name))["model"]
+        results = evaluate(
+            EvaluateConfig(
+                task="world-facts",
+                data=task,
+                out=storage.join(folder, "evaluation"),
+                encoder=EncoderConfig(model=model),
+                encoding=EncodingConfig(dtype="float32"),
+            )
+        )
+        runs.append(Run(name, results, runlog.read(folder)))
+    report.write(storage.join(out, "report"), "Hybrid batch training on world facts", runs)
+    return {"report": storage.join(out, "report", "index.html"), "runs": runs}
+
+
+def _train_config(config: DemoConfig, store: str, out: str, name: str) -> TrainConfig:
+    untrained = name == "untrained"
+    return TrainConfig(
+        data=store,
+        out=out,
+        name=name,
+        steps=0 if untrained else config.steps,
+        workers=config.workers,
+        zero_stage=config.zero_stage,
+        encoder=EncoderConfig(model="tiny", max_query_tokens=48, max_passage_tokens=48, dropout=0.0),
+        batches=PlanConfig(
+            strategy="hybrid" if untrained else name,  # type: ignore[arg-type]  # one of STRATEGIES
+            batch_size=config.batch_size,
+            seed=config.seed,
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-3, temperature=0.05),
+    )
