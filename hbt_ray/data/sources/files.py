@@ -46,6 +46,12 @@ def stem(uri: str) -> str:
     return uri.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
 
 
+def folder(uri: str) -> str:
+    """The name of the file's folder, which names the source of files that do not: `squad` for `s3://b/squad/de.json`."""
+    parts = uri.split("://")[-1].rstrip("/").split("/")
+    return parts[-2] if len(parts) > 1 and parts[-2] else stem(uri)
+
+
 def _read(uri: str) -> bytes:
     try:
         data = storage.read_bytes(uri)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.data import records
-from hbt_ray.data.sources.files import stem
+from hbt_ray.data.sources.files import folder
 
 BATCH_ROWS = 8192
 
@@ -40,7 +40,7 @@ def _read(uri: str, required: Sequence[str]) -> Iterator[pa.Table]:
         with pq.ParquetFile(path, filesystem=fs) as file:
             wanted = [name for name in (*required, "negatives", "group", "source") if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
-                yield records.from_columns(pa.Table.from_batches([batch]), required, row, stem(uri), uri)
+                yield records.from_columns(pa.Table.from_batches([batch]), required, row, folder(uri), uri)
                 row += batch.num_rows
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None

@@ -14,7 +14,7 @@ import pyarrow as pa
 from hbt_ray.config import UserError
 from hbt_ray.data import languages, records
 from hbt_ray.data.sources import lareqa
-from hbt_ray.data.sources.files import read_json, stem
+from hbt_ray.data.sources.files import folder, read_json, stem
 
 # TyDi QA GoldP's own files hold all languages; an id begins with the language's name
 TYDI_LANGUAGES = {
@@ -40,7 +40,7 @@ def read(uri: str, language: str | None) -> Iterator[pa.Table]:
                     rows.append(
                         {
                             "row": len(rows),
-                            "source": _folder(uri),
+                            "source": folder(uri),
                             "group": str(question["id"]),
                             "query_lang": query_lang or in_id,
                             "passage_lang": passage_lang or in_id,
@@ -66,7 +66,7 @@ def read_lareqa(uri: str, language: str | None) -> Iterator[pa.Table]:
         [
             {
                 "row": row,
-                "source": _folder(uri),
+                "source": folder(uri),
                 "group": question.id,
                 "query_lang": language or file.language,
                 "passage_lang": language or file.language,
@@ -88,8 +88,3 @@ def _languages_in_name(uri: str) -> tuple[str | None, str | None]:
         if re.fullmatch(r"[a-z]{2,3}(-[A-Z][a-z]{3})?", part) and languages.normalize(part):
             return part, part
     return None, None
-
-
-def _folder(uri: str) -> str:
-    parts = uri.rstrip("/").split("/")
-    return parts[-2] if len(parts) > 1 and parts[-2] else "squad"

@@ -1,0 +1,148 @@
+"""`prepare` on Ray Data: what goes in comes out, once, in an order that the seed alone decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hbt_ray.config import PrepareConfig, UserError
+from hbt_ray.data import tokenizer
+from hbt_ray.data.prepare import prepare
+from hbt_ray.data.streams import StreamStore
+
+LANGUAGES = ("de", "en", "ru")
+
+
+def parallel_file(path: Path, groups: range) -> str:
+    rows = [(f"g{group}", language) for group in groups for language in LANGUAGES[: 2 + group % 2]]
+    pq.write_table(
+        pa.table(
+            {
+                "group": [group for group, _ in rows],
+                "lang": [language for _, language in rows],
+                "query": [f"question {group} in {language}" for group, language in rows],
+                "passage": [f"answer {group} in {language}" for group, language in rows],
+            }
+        ),
+        path,
+    )
+    return str(path)
+
+
+def pairs_file(path: Path, rows: int) -> str:
+    pq.write_table(
+        pa.table(
+            {
+                "query": [f"question {row}" if row != 3 else "" for row in range(rows)],
+                "query_lang": ["de" if row % 2 else "sw" for row in range(rows)],
+                "passage": [f"answer {row}" for row in range(rows)],
+                "passage_lang": ["de" if row % 2 else "en" for row in range(rows)],
+                "negatives": [[f"wrong {row}"] for row in range(rows)],
+            }
+        ),
+        path,
+    )
+    return str(path)
+
+
+def texts(store: StreamStore, stream: int, column: str) -> list[str]:
+    rows = np.arange(store.streams[stream].rows)
+    tokens = tokenizer.load(store.tokenizer_uri)
+    return tokens.batch_decode(store.read(stream, rows, [column])[column].to_pylist())
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_parallel_groups_meet_from_several_files(tmp_path: Path) -> None:
+    files = (parallel_file(tmp_path / "a.parquet", range(0, 40)), parallel_file(tmp_path / "b.parquet", range(40, 70)))
+    settings = {"source": "parallel", "input": files, "tokenizer": "train:200", "partitions": 3, "row_group_rows": 4}
+    result = prepare(PrepareConfig.model_validate({**settings, "out": str(tmp_path / "one")}))
+    store = StreamStore(result["out"])
+    assert {stream.languages: stream.rows for stream in store.streams} == {("de", "en"): 35, ("de", "en", "ru"): 35}
+    for number, stream in enumerate(store.streams):
+        queries = {language: texts(store, number, f"query.{language}") for language in stream.languages}
+        passages = texts(store, number, "passage.de")
+        groups = [query.split()[1] for query in queries["de"]]
+        assert len(set(groups)) == 35
+        assert passages == [f"answer {group} in de" for group in groups]
+        for language, found in queries.items():  # translations stand in one row
+            assert found == [f"question {group} in {language}" for group in groups]
+        assert groups != sorted(groups)
+    # the same seed gives the same streams whatever the order of the files, another seed another order
+    again = prepare(PrepareConfig.model_validate({**settings, "input": files[::-1], "out": str(tmp_path / "two")}))
+    other = prepare(PrepareConfig.model_validate({**settings, "seed": 1, "out": str(tmp_path / "three")}))
+    two, three = StreamStore(again["out"]), StreamStore(other["out"])
+    assert texts(two, 0, "query.de") == texts(store, 0, "query.de")
+    assert texts(three, 0, "query.de") != texts(store, 0, "query.de")
+    assert sorted(texts(three, 0, "query.de")) == sorted(texts(store, 0, "query.de"))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_pairs_quarantine_and_random_access(tmp_path: Path) -> None:
+    out = str(tmp_path / "store")
+    file = pairs_file(tmp_path / "pairs.parquet", 60)
+    config = PrepareConfig(
+        source="pairs", input=(file,), tokenizer="train:150", out=out, partitions=2, row_group_rows=7
+    )
+    assert prepare(config) == {"out": out, "streams": 2, "rows": 59, "quarantined": 1}
+    store = StreamStore(out)
+    assert store.manifest["counts"]["quarantined"] == {"query is empty": 1}
+    bad = pq.read_table(next((tmp_path / "store" / "quarantine").glob("*.parquet"))).to_pylist()
+    assert [(row["file"], row["row"], row["reason"]) for row in bad] == [(file, 3, "query is empty")]
+    cross = next(n for n, stream in enumerate(store.streams) if stream.kind == "cross-lingual")
+    assert store.streams[cross].cross_lingual == (("sw", "en"),)
+    rows = np.array([29, 0, 13, 13, 7])
+    picked = store.read(cross, rows, ["query.sw", "passage.en", "negatives.en"])
+    whole = store.read(cross, np.arange(30), ["query.sw", "passage.en", "negatives.en"])
+    assert picked.to_pylist() == [whole.slice(row, 1).to_pylist()[0] for row in rows]
+    assert all(len(negatives) == 1 for negatives in whole["negatives.en"].to_pylist())
+    assert prepare(config)["rows"] == 59  # a finished store is left as it is
+    with pytest.raises(UserError, match="already holds another run: seed is 0 there and 5 here"):
+        prepare(config.model_copy(update={"seed": 5}))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_mistakes_leave_no_store(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.parquet"
+    columns = {"query": ["q", "q"], "query_lang": ["de", "qq-x"], "passage": ["p", "p"], "passage_lang": ["de", "de"]}
+    pq.write_table(pa.table(columns), odd)
+    good = pairs_file(tmp_path / "good.parquet", 50)
+    settings = {"source": "pairs", "input": (good, str(odd)), "tokenizer": "train:150", "partitions": 1}
+    with pytest.raises(Exception, match=r"odd\.parquet row 1: unknown language tag 'qq-x' in query_lang"):
+        prepare(PrepareConfig.model_validate({**settings, "out": str(tmp_path / "a")}))
+    assert not (tmp_path / "a" / "manifest.json").exists()
+    skipped = prepare(PrepareConfig.model_validate({**settings, "on_error": "skip", "out": str(tmp_path / "b")}))
+    assert skipped["rows"] == 50
+    assert skipped["quarantined"] == 2
+    with pytest.raises(UserError, match="no input at .*absent"):
+        prepare(PrepareConfig.model_validate({**settings, "input": ("absent",), "out": str(tmp_path / "c")}))
+    with pytest.raises(UserError, match="--source pears is unknown"):
+        prepare(PrepareConfig.model_validate({**settings, "source": "pears", "out": str(tmp_path / "d")}))
+    with pytest.raises(UserError, match="no tokenizer at .*nowhere"):
+        prepare(PrepareConfig.model_validate({**settings, "tokenizer": "./nowhere", "out": str(tmp_path / "e")}))
+
+
+def test_a_learned_vocabulary_depends_on_the_texts_alone() -> None:
+    sample = [f"Satz {n} über {n * 7 % 100} Länder und Städte, страна {n}, 国 {n}" for n in range(2000)]
+    one, two = tokenizer.learn(sample, 300), tokenizer.learn(sample, 300)
+    assert tokenizer.fingerprint(one) == tokenizer.fingerprint(two)
+    ids = one("Länder und страна")["input_ids"]
+    assert (ids[0], ids[-1]) == (one.bos_token_id, one.eos_token_id)
+    assert one.unk_token_id not in ids
+    one.padding_side, one.model_max_length = "left", 7
+    assert tokenizer.fingerprint(one) == tokenizer.fingerprint(two)
+
+
+def test_a_prefix_that_sticks_to_the_text_is_refused() -> None:
+    sample = [f"query: Satz {n} über Zürich 東京 {n * 7 % 100}?" for n in range(2000)]
+    learned = tokenizer.learn(sample, 300)
+    frame = tokenizer.Frame(learned, "query: ")
+    text = "Zürich 12"
+    bare = np.array(learned(text, add_special_tokens=False)["input_ids"])
+    assert frame.dress(bare, 100).tolist() == learned("query: " + text)["input_ids"]
+    assert len(frame.dress(bare, 8)) == 8
+    with pytest.raises(UserError, match="does not tokenise apart"):
+        tokenizer.Frame(learned, "query:Z")

@@ -1,0 +1,77 @@
+"""The check of every record, and the reading of the two parquet schemas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hbt_ray.config import UserError
+from hbt_ray.data import languages, records
+from hbt_ray.data.sources import READERS
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("de", "de"), ("eng", "en"), ("pt-BR", "pt"), ("zh-Hant", "zh-Hant"), ("en-Latn", "en"), ("cmn", "zh"),
+        (" fr ", "fr"), ("iw", "he"), ("zz", None), ("english", None), ("", None), ("und", None),
+    ],
+)  # fmt: skip
+def test_language_tags(given: str, kept: str | None) -> None:
+    assert languages.normalize(given) == kept
+
+
+def write(path: Path, **columns: object) -> str:
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_pairs_with_bad_rows(tmp_path: Path) -> None:
+    broken = pa.array([b"fine", b"\xff\xfe", b"fine", b"fine", b"fine", b"fine"]).view(pa.string())
+    uri = write(
+        tmp_path / "a.parquet",
+        query=pa.array(["q", "q", " ", None, "q", "q"]),
+        query_lang=pa.array(["eng", "de", "de", "de", "xx-nope", "de"]),
+        passage=broken,
+        passage_lang=pa.array(["en", "de", "de", "de", "de", "de"]),
+        negatives=pa.array([["n"], [], None, [], [], ["n", ""]]),
+    )
+    (table,) = READERS["pairs"](uri, None)
+    checked = records.check(table, uri)
+    assert checked.good["query_lang"].to_pylist() == ["en"]
+    assert checked.good["negatives"].to_pylist() == [["n"]]
+    assert checked.good["source"].to_pylist() == [tmp_path.name]
+    assert checked.bad.select(["file", "row", "reason"]).to_pylist() == [
+        {"file": uri, "row": 1, "reason": "passage is not UTF-8"},
+        {"file": uri, "row": 2, "reason": "query is empty"},
+        {"file": uri, "row": 3, "reason": "query is empty"},
+        {"file": uri, "row": 4, "reason": "unknown language tag 'xx-nope' in query_lang"},
+        {"file": uri, "row": 5, "reason": "a negative is empty or not UTF-8"},
+    ]
+    assert checked.unknown_language == f"{uri} row 4: unknown language tag 'xx-nope' in query_lang"
+
+
+def test_parallel_rows_have_one_language(tmp_path: Path) -> None:
+    uri = write(tmp_path / "p.parquet", group=[7, 7], lang=["de", "fr"], query=["q", "r"], passage=["p", "s"])
+    (table,) = READERS["parallel"](uri, None)
+    good = records.check(table, uri).good
+    assert good["group"].to_pylist() == ["7", "7"]
+    assert good["query_lang"].to_pylist() == good["passage_lang"].to_pylist() == ["de", "fr"]
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    lacking = write(tmp_path / "lacking.parquet", query=["q"], passage=["p"], query_lang=["de"])
+    with pytest.raises(UserError, match=r"lacking\.parquet has no column passage_lang"):
+        list(READERS["pairs"](lacking, None))
+    numbers = write(tmp_path / "n.parquet", query=[1], passage=["p"], query_lang=["de"], passage_lang=["de"])
+    with pytest.raises(UserError, match=r"n\.parquet: column query is int64, not string"):
+        list(READERS["pairs"](numbers, None))
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(Path(lacking).read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"cut\.parquet is not a whole parquet file"):
+        list(READERS["pairs"](str(cut), None))
+    with pytest.raises(UserError, match=r"no file .*absent\.parquet"):
+        list(READERS["pairs"](str(tmp_path / "absent.parquet"), None))

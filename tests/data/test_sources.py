@@ -1,0 +1,96 @@
+"""Loaders against the published counts of real data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hbt_ray.config import UserError
+from hbt_ray.data import records
+from hbt_ray.data.sources import READERS
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data sets are not at {DATA}")
+
+
+def languages(source: str, path: Path) -> Counter[tuple[str, str]]:
+    """(query language, passage language) of every record that passes the check."""
+    found: Counter[tuple[str, str]] = Counter()
+    for table in READERS[source](str(path), None):
+        checked = records.check(table, str(path))
+        assert checked.bad.num_rows == 0
+        good = checked.good
+        found.update(zip(good["query_lang"].to_pylist(), good["passage_lang"].to_pylist(), strict=True))
+    return found
+
+
+@needs_data
+def test_squad_family() -> None:
+    evaluation = DATA / "eval"
+    assert languages("squad", evaluation / "xquad" / "xquad.ro.json.xz") == {("ro", "ro"): 1190}
+    dev = evaluation / "mlqa_dev"
+    assert languages("squad", dev / "dev-context-de-question-de.json.xz") == {("de", "de"): 512}
+    assert set(languages("squad", dev / "dev-context-ar-question-vi.json.xz")) == {("vi", "ar")}
+    for language, count in {"ar": 921, "fi": 782, "te": 669}.items():
+        found = languages("squad", evaluation / "tydiqa_goldp_dev" / f"{language}.json.xz")
+        assert found == {(language, language): count}
+
+
+@needs_data
+def test_lareqa_as_training_pairs() -> None:
+    assert languages("lareqa", DATA / "eval" / "xquad_r" / "th.json.xz") == {("th", "th"): 1190}
+
+
+@needs_data
+def test_passages_with_questions() -> None:
+    assert languages("jsonl", DATA / "train_mono" / "arcd.jsonl.xz") == {("ar", "ar"): 1395}
+    assert languages("jsonl", DATA / "train_mono" / "drcd.jsonl.xz") == {("zh-Hant", "zh-Hant"): 7017}
+    afriqa = languages("jsonl", DATA / "train_cross" / "afriqa.jsonl.xz")
+    assert sum(afriqa.values()) == 6964
+    assert afriqa["fon", "fr"] == 938
+    assert afriqa["zu", "en"] == 806
+
+
+@needs_data
+def test_translations_are_bitext() -> None:
+    path = DATA / "parallel" / "mintaka_dev_questions.jsonl.xz"
+    tables = list(READERS["jsonl"](str(path), None))
+    assert all(all(table["bitext"].to_pylist()) for table in tables)
+    assert len({group for table in tables for group in table["group"].to_pylist()}) == 2000
+    assert len(languages("jsonl", path)) == 9
+
+
+SQUAD = {"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "telugu-1", "question": "q", "answers": []}]}]}]}
+
+
+def test_squad_language_from_name_setting_or_id(tmp_path: Path) -> None:
+    named = tmp_path / "de.json.gz"
+    named.write_bytes(gzip.compress(json.dumps(SQUAD).encode()))
+    assert languages("squad", named) == {("de", "de"): 1}
+    unnamed = tmp_path / "tydiqa-goldp.json"
+    unnamed.write_text(json.dumps(SQUAD))
+    assert languages("squad", unnamed) == {("te", "te"): 1}
+    unnamed.write_text(json.dumps(SQUAD).replace("telugu-1", "57a1"))
+    with pytest.raises(UserError, match="give --language"):
+        list(READERS["squad"](str(unnamed), None))
+    (table,) = READERS["squad"](str(unnamed), "fi")
+    assert table["query_lang"].to_pylist() == ["fi"]
+
+
+def test_broken_text_files_are_named(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.jsonl.xz"
+    cut.write_bytes(lzma.compress(b'{"id": "1", "t": {}}\n' * 100)[:-40])
+    with pytest.raises(UserError, match=r"cut\.jsonl\.xz is truncated"):
+        list(READERS["jsonl"](str(cut), None))
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text('{"id": "1", "t": {"de": "a"}}\n{"something": "else"}\n')
+    with pytest.raises(UserError, match=r"odd\.jsonl line 2 is neither"):
+        list(READERS["jsonl"](str(odd), None))
+    (tmp_path / "de.json").write_text('{"data": [{}]}')
+    with pytest.raises(UserError, match=r"de\.json is not SQuAD JSON"):
+        list(READERS["squad"](str(tmp_path / "de.json"), None))
