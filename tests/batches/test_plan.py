@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stores import Layout, manifest_only
 
 from hbt_ray.batches.plan import CYCLE, Batch, Plan
 from hbt_ray.config import PlanConfig, UserError
-from stores import Layout, manifest_only
 
 LAYOUT: Layout = [
     ("pairs", ["en"], 100),
