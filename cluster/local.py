@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 START_SECONDS = 120
@@ -30,9 +31,15 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the job's command")
     arguments = parser.parse_args()
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    with head(arguments.cpus) as submit:
+        return subprocess.run([*submit, "--working-dir=.", "--", *command], check=False).returncode
+
+
+@contextlib.contextmanager
+def head(cpus: int) -> Iterator[list[str]]:
+    """A Ray head while the block runs; gives the beginning of a `ray job submit` command that goes to it."""
     ray = str(Path(sys.executable).parent / "ray")
     environment = {
-        **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -42,24 +49,24 @@ def main() -> int:
     names += ("metrics-export-", "runtime-env-agent-")
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = subprocess.Popen(
+        process = subprocess.Popen(
             [
                 *(ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"),
                 *(f"--{name}port={port}" for name, port in ports.items()),
-                *(f"--num-cpus={arguments.cpus}", f"--temp-dir={folder}"),
+                *(f"--num-cpus={cpus}", f"--temp-dir={folder}"),
             ],
-            env=environment,
+            env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
             address = f"http://127.0.0.1:{ports['dashboard-']}"
-            _wait(address, head)
-            submit = [ray, "job", "submit", f"--address={address}", "--working-dir=.", "--", *command]
-            return subprocess.run(submit, env=environment, check=False).returncode
+            _wait(address, process)
+            variables = [f"{name}={value}" for name, value in environment.items()]
+            yield ["env", *variables, ray, "job", "submit", f"--address={address}"]
         finally:
-            _stop(head, folder)
+            _stop(process, folder)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -70,11 +77,13 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _wait(address: str, head: subprocess.Popen[bytes]) -> None:
+def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if head.poll() is not None:
-            raise SystemExit(f"the Ray head ended with {head.returncode}; is a port taken, or a token file unreadable?")
+        if process.poll() is not None:
+            raise SystemExit(
+                f"the Ray head ended with {process.returncode}; is a port taken, or a token file unreadable?"
+            )
         with contextlib.suppress(OSError):
             try:
                 urllib.request.urlopen(f"{address}/api/gcs_healthz", timeout=2)
@@ -85,16 +94,16 @@ def _wait(address: str, head: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"the Ray head did not answer within {START_SECONDS} s")
 
 
-def _stop(head: subprocess.Popen[bytes], folder: str) -> None:
+def _stop(process: subprocess.Popen[bytes], folder: str) -> None:
     """End the head and whatever it started: all of it names the head's own folder."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(head.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        head.wait(20)
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        process.wait(20)
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if folder.encode() in process.read_bytes():
-                os.kill(int(process.parent.name), signal.SIGKILL)
+            if folder.encode() in command.read_bytes():
+                os.kill(int(command.parent.name), signal.SIGKILL)
 
 
 if __name__ == "__main__":

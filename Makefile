@@ -1,0 +1,36 @@
+# One environment, made from the pinned versions; every target makes it first when it is missing or out of date.
+PYTHON ?= python3.11
+BIN := .venv/bin
+OUT ?= $(CURDIR)/runs/demo
+
+.PHONY: install demo test bench lock
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools wheel ninja torch
+	# DeepSpeed's build imports the torch that is installed, so it gets no build environment of its own
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,dev]'
+	touch $@
+
+# The whole road on the built-in sample, submitted to a Ray head that is started for it.
+demo: install
+	rm -rf $(OUT)
+	$(BIN)/python cluster/local.py -- python jobs/demo.py --out $(OUT)
+	@echo "report: $(OUT)/report/index.html"
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python jobs/benchmark.py
+
+# New pins from what is installed now: change a version in .venv, run the tests, then this.
+lock:
+	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' | grep -v '^pip==' > constraints.txt

@@ -1,0 +1,70 @@
+"""The files other tools read: TREC runs and relevance judgements, and results in the shape of MTEB's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import langcodes
+
+from hbt_ray import storage
+from hbt_ray.evaluation.rankings import Lists, Summary
+
+TAG = "hbt_ray"
+
+
+def write_run(uri: str, queries: Sequence[str], lists: Lists) -> None:
+    """Write lists as `query Q0 document rank score tag`, ranks from 1; scores read back as the same fp32 numbers."""
+
+    def lines() -> Iterator[str]:
+        for rows, hits in lists:
+            for row, ids, scores in zip(rows, hits.ids.tolist(), hits.scores.tolist(), strict=True):
+                for place, (document, score) in enumerate(zip(ids, scores, strict=True), start=1):
+                    yield f"{queries[row]} Q0 {document} {place} {score:.9g} {TAG}\n"
+
+    storage.write(uri, lambda file: file.writelines(line.encode() for line in lines()))
+
+
+def write_qrels(uri: str, relevant: Mapping[str, Sequence[str]]) -> None:
+    """Write relevance judgements as `query 0 document 1`."""
+    lines = (f"{query} 0 {document} 1\n" for query, documents in relevant.items() for document in documents)
+    storage.write(uri, lambda file: file.writelines(line.encode() for line in lines))
+
+
+def mteb(task: str, revision: str, summary: Summary, seconds: float) -> dict[str, Any]:
+    """Results as MTEB stores them; `mteb_version` is null, since mteb did not compute them.
+
+    A subset is `ar` (monolingual), `ar-de` (query and corpus language) or `ar-all` (the multilingual pool).
+
+    Args:
+        revision: of the data set.
+        seconds: that the evaluation took.
+    """
+    everything = sorted({language for language, _ in summary["multilingual"]})
+    scores = []
+    for setting, groups in summary.items():
+        for (language, pool), measures in groups.items():
+            tags = {language: None} | dict.fromkeys(everything if setting == "multilingual" else [pool])
+            named = {name.replace("@", "_at_"): value for name, value in measures.items() if value is not None}
+            scores.append({
+                "hf_subset": language if setting == "monolingual" else f"{language}-{pool}",
+                "languages": [_mteb_language(tag) for tag in tags],
+                "main_score": measures["map"],
+                **named,
+            })  # fmt: skip
+    return {
+        "task_name": task,
+        "dataset_revision": revision,
+        "mteb_version": None,
+        "evaluation_time": seconds,
+        "scores": {"test": scores},
+    }
+
+
+def _mteb_language(tag: str) -> str:
+    """ISO 639-3 and script, `ara-Arab` for `ar`; the tag itself when it names no such language."""
+    try:
+        language = langcodes.get(tag)
+        return f"{language.to_alpha3()}-{language.maximize().script}"
+    except (LookupError, ValueError):
+        return tag

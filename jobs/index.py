@@ -1,0 +1,10 @@
+"""Build one exact FAISS shard per language from embedding parts."""
+
+from __future__ import annotations
+
+from hbt_ray.config import IndexConfig
+from hbt_ray.index.build import build
+from hbt_ray.job import main
+
+if __name__ == "__main__":
+    main(IndexConfig, build)

@@ -1,0 +1,109 @@
+"""The jobs as a user starts them: as scripts, and with `ray job submit` on a head of their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hbt_ray import storage
+
+ROOT = Path(__file__).parents[2]
+JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
+
+
+def start(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, f"jobs/{job}.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def mistake(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a run that ended by the user's mistake."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"status": "error", "error": line.removeprefix("error: ")}
+    return line
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_says_default_and_unit(job: str) -> None:
+    done = start(job.removesuffix(".py"), "--help")
+    assert done.returncode == 0
+    assert "[URI]" in done.stdout and "default:" in done.stdout
+
+
+def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path) -> None:
+    from hbt_ray.config import TrainConfig, UserError, parse
+
+    yaml = tmp_path / "run.yaml"
+    yaml.write_text("data: a\nout: b\nencoder: {model: tiny}\nbatches: {alpha: 0.3, batch_size: 64}\n")
+    config = parse(TrainConfig, ["--config", str(yaml), "--alpha", "0.7", "--languages", "de", "en"])
+    assert (config.batches.alpha, config.batches.batch_size, config.batches.languages) == (0.7, 64, ("de", "en"))
+    os.environ["ALPHA"] = os.environ["DATA"] = "0.1"
+    assert parse(TrainConfig, ["--config", str(yaml)]) == config.model_copy(
+        update={"batches": config.batches.model_copy(update={"alpha": 0.3, "languages": ()})}
+    )
+    yaml.write_text("data: a\nout: b\nencoder: {model: tiny}\nbatches: {alhpa: 0.3}\n")
+    with pytest.raises(UserError, match=r"--batches\.alhpa: extra inputs are not permitted"):
+        parse(TrainConfig, ["--config", str(yaml)])
+    with pytest.raises(UserError, match=r"--data: field required; --out: field required"):
+        parse(TrainConfig, ["--model", "tiny"])
+
+
+def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cut = tmp_path / "cut.parquet"
+    columns = {"query": ["q"], "query_lang": ["de"], "passage": ["p"], "passage_lang": ["de"]}
+    pq.write_table(pa.table(columns), cut)
+    cut.write_bytes(cut.read_bytes()[:-7])
+    arguments = ("--source", "pairs", "--tokenizer", "train:100", "--out", str(out))
+    line = mistake(start("prepare", "--input", str(cut), *arguments))
+    assert "cut.parquet is not a whole parquet file" in line
+    assert not storage.committed(str(out))
+    assert "--alpha" in mistake(start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7"))
+
+
+@pytest.fixture(scope="module")
+def submit() -> Iterator[list[str]]:
+    spec = importlib.util.spec_from_file_location("local", ROOT / "cluster" / "local.py")
+    assert spec is not None and spec.loader is not None
+    local = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(local)
+    with local.head(cpus=4) as command:
+        yield command
+
+
+def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, submit: list[str]) -> None:
+    def run(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*submit, "--working-dir=.", "--", "python", f"jobs/{job}.py", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+    store, out = str(tmp_path / "store"), str(tmp_path / "run")
+    prepared = run(
+        "prepare", "--source", "world-facts", "--tokenizer", "train:3000", "--partitions", "1", "--out", store
+    )
+    assert prepared.returncode == 0, prepared.stdout
+    assert '{"status": "ok"' in prepared.stdout
+    arguments = ("--data", store, "--model", "tiny", "--steps", "3", "--batch-size", "8", "--max-passage-tokens", "32")
+    trained = run("train", *arguments, "--workers", "2", "--out", out)
+    assert trained.returncode == 0, trained.stdout
+    assert (tmp_path / "run" / "model" / "modules.json").exists()
+    refused = run("train", *arguments, "--workers", "3", "--out", str(tmp_path / "other"))
+    assert refused.returncode != 0
+    assert "error: --batch-size 8 cannot be divided among --workers 3" in refused.stdout
+    assert not (tmp_path / "other").exists()

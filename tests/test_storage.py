@@ -1,0 +1,91 @@
+"""Manifests and claims: whole or absent, on local disk and on the S3 protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from moto.server import ThreadedMotoServer
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A bucket on a real S3 server on loopback, found by s3fs through its own configuration."""
+    import fsspec.config
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    fsspec.config.conf["s3"] = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    fs, _ = storage.filesystem("s3://bucket")
+    fs.mkdir("bucket")
+    yield "s3://bucket/folder"
+    server.stop()
+    del fsspec.config.conf["s3"]
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "folder") if request.param == "local" else request.getfixturevalue("s3") + tmp_path.name
+
+
+def test_a_manifest_is_read_as_written(folder: str) -> None:
+    with pytest.raises(UserError, match="holds no finished index"):
+        storage.read_manifest(folder, "index")
+    storage.commit(folder, "index", {"rows": 3, "name": "größe"})
+    assert storage.committed(folder)
+    assert storage.read_manifest(folder, "index")["name"] == "größe"
+    with pytest.raises(UserError, match="holds index version 1, not stream store 1"):
+        storage.read_manifest(folder, "stream store")
+    uri = storage.join(folder, "manifest.json")
+    storage.write_bytes(uri, storage.read_bytes(uri).replace(b'"rows": 3', b'"rows": 4'))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        storage.read_manifest(folder, "index")
+
+
+def test_a_claim_holds_one_run(folder: str) -> None:
+    storage.claim(folder, "train", {"seed": 0, "langs": ("de", "en")})
+    storage.claim(folder, "train", {"seed": 0, "langs": ("de", "en")})
+    with pytest.raises(UserError, match="already holds another run: seed is 0 there and 1 here"):
+        storage.claim(folder, "train", {"seed": 1, "langs": ("de", "en")})
+    with pytest.raises(UserError, match="job is 'train' there and 'index' here"):
+        storage.claim(folder, "index", {"seed": 0, "langs": ("de", "en")})
+
+
+def test_files_in_a_folder_a_glob_and_a_name(folder: str) -> None:
+    for name in ("b.parquet", "sub/a.parquet", "note.txt"):
+        storage.write_parquet(storage.join(folder, name), pa.table({"n": [1]}))
+    names = [uri.removeprefix(storage.absolute(folder)) for uri in storage.expand(folder, (".parquet",))]
+    assert names == ["/b.parquet", "/sub/a.parquet"]
+    (one,) = storage.expand(storage.join(folder, "*.txt"))
+    assert storage.read_parquet(one)["n"].to_pylist() == [1]
+    assert storage.expand(storage.join(folder, "b.parquet")) == [storage.absolute(storage.join(folder, "b.parquet"))]
+    with pytest.raises(UserError, match="no input at"):
+        storage.expand(storage.join(folder, "absent"))
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fill(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError):
+        storage.write(str(tmp_path / "file"), fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_upload_remove_and_local_copy(folder: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "x").write_bytes(b"1")
+    storage.upload(source, folder)
+    assert (Path(storage.local_copy(folder)) / "sub" / "x").read_bytes() == b"1"
+    storage.commit(folder, "index", {})
+    storage.remove(folder)
+    assert not storage.committed(folder)
+    assert not storage.exists(storage.join(folder, "sub", "x"))
