@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the job's command")
     arguments = parser.parse_args()
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a terminated script stops its head too
     with head(arguments.cpus) as submit:
         return subprocess.run([*submit, "--working-dir=.", "--", *command], check=False).returncode
 

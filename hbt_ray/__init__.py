@@ -1,1 +1,54 @@
-"""Hybrid batch training of multilingual retrievers on Ray."""
+"""Hybrid batch training of multilingual retrievers on Ray: the names a notebook needs.
+
+    import hbt_ray
+    store = hbt_ray.StreamStore("s3://bucket/store")
+    hbt_ray.Plan(store, hbt_ray.PlanConfig(batch_size=1024)).batch(0)
+
+A name is imported when it is first used, so that looking at a store does not load a deep-learning framework.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hbt_ray.batches.plan import Plan as Plan
+    from hbt_ray.config import EncodeConfig as EncodeConfig
+    from hbt_ray.config import EncoderConfig as EncoderConfig
+    from hbt_ray.config import EvaluateConfig as EvaluateConfig
+    from hbt_ray.config import IndexConfig as IndexConfig
+    from hbt_ray.config import PlanConfig as PlanConfig
+    from hbt_ray.config import PrepareConfig as PrepareConfig
+    from hbt_ray.config import TrainConfig as TrainConfig
+    from hbt_ray.config import UserError as UserError
+    from hbt_ray.data.prepare import prepare as prepare
+    from hbt_ray.data.streams import StreamStore as StreamStore
+    from hbt_ray.evaluation.evaluate import evaluate as evaluate
+    from hbt_ray.index.build import build as build_index
+    from hbt_ray.index.encode import encode as encode
+    from hbt_ray.index.search import Searcher as Searcher
+    from hbt_ray.train.encoder import build as build_encoder
+    from hbt_ray.train.train import train as train_model
+
+_CONFIG = ("EncodeConfig", "EncoderConfig", "EvaluateConfig", "IndexConfig", "PlanConfig", "PrepareConfig")
+_PLACES = {
+    **{name: ("hbt_ray.config", name) for name in (*_CONFIG, "TrainConfig", "UserError")},
+    "Plan": ("hbt_ray.batches.plan", "Plan"),
+    "Searcher": ("hbt_ray.index.search", "Searcher"),
+    "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
+    "build_encoder": ("hbt_ray.train.encoder", "build"),
+    "build_index": ("hbt_ray.index.build", "build"),
+    "encode": ("hbt_ray.index.encode", "encode"),
+    "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),
+    "prepare": ("hbt_ray.data.prepare", "prepare"),
+    "train_model": ("hbt_ray.train.train", "train"),
+}
+__all__ = sorted(_PLACES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(import_module(module), attribute)

@@ -105,7 +105,7 @@ class EncodingConfig(Section):
     """How texts are encoded: the fixed parts, the batches and the actors."""
 
     part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
-    batch_tokens: int = Field(16384, ge=64, description="texts encoded at once [tokens, padding included]")
+    batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")
     actors: int = Field(1, ge=1, description="encoder actors")
     gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
     cpus_per_actor: float = Field(1, gt=0, description="CPUs reserved by each actor")
@@ -150,6 +150,18 @@ class DemoConfig(Section):
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")
+
+
+class BenchmarkConfig(Section):
+    """Settings of `benchmark`: our figure, a peer's and their ratio, measured in turn in one process."""
+
+    name: Literal["encode"] = Field("encode", description="encode: against SentenceTransformer.encode")
+    out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
+    model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
+    texts: int = Field(3000, ge=100, description="passages of the built-in world facts and joins of them [texts]")
+    batch_tokens: int = Field(4096, ge=64, description="ours: texts encoded at once [tokens, padding included]")
+    batch_size: int = Field(32, ge=1, description="the peer's batch; 32 is its default [texts]")
+    repeats: int = Field(3, ge=1, description="measurements of each side, alternating; the median counts")
 
 
 C = TypeVar("C", bound=Section)

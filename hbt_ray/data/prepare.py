@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
+from ray.data import Dataset
+from ray.exceptions import RayError
 from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import storage
@@ -71,14 +73,15 @@ def _write_store(config: PrepareConfig, files: list[str]) -> None:
         chosen.save_pretrained(folder)
         storage.upload(folder, storage.join(config.out, "tokenizer"))
     log.info("reading %d files, tokenising, shuffling into %d partitions", len(files), config.partitions)
-    written = (
+    written = _collect(
         ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
         .map_batches(partial(_read_file, config=config), batch_size=1, batch_format="pyarrow")
         .groupby("partition", num_partitions=config.partitions)
         .map_groups(
             partial(partition.write, out=config.out, row_group_rows=config.row_group_rows), batch_format="pyarrow"
-        )
-        .take_all()
+        ),
+        config.out,
+        files,
     )
     parts = [json.loads(row["entry"]) for row in written if row["entry"]]
     if not parts:
@@ -136,14 +139,14 @@ def _tokenizer(config: PrepareConfig, files: list[str]) -> PreTrainedTokenizerBa
     if not pieces.isdigit() or int(pieces) < 100:
         raise UserError(f"--tokenizer {name}: train:N needs N of at least 100 pieces")
     log.info("learning a vocabulary of %s pieces", pieces)
-    sample = (
-        ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
-        .map_batches(
+    sample = _collect(
+        ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files)).map_batches(
             partial(_sample_texts, config=config, most=max(LEARN_TEXTS // len(files), 1000)),
             batch_size=1,
             batch_format="pyarrow",
-        )
-        .take_all()
+        ),
+        config.out,
+        files,
     )
     if not sample:
         raise UserError(f"no usable row in {', '.join(config.input) or config.source}")
@@ -151,6 +154,23 @@ def _tokenizer(config: PrepareConfig, files: list[str]) -> PreTrainedTokenizerBa
         return tokenizer.learn(sorted(row["text"] for row in sample), int(pieces))
     except RuntimeError as error:  # sentencepiece: fewer pieces asked for than there are characters
         raise UserError(f"--tokenizer {name}: {' '.join(str(error).split())}") from None
+
+
+def _collect(dataset: Dataset, out: str, files: list[str]) -> list[dict[str, Any]]:
+    """All rows of `dataset`.
+
+    Raises:
+        UserError: a task met a bad file. Ray Data hands on no exception of ours, so the task has left it in the report.
+    """
+    try:
+        rows: list[dict[str, Any]] = dataset.take_all()
+        return rows
+    except RayError:
+        for file in files:
+            report = storage.read_json(_report_uri(out, file)) if storage.exists(_report_uri(out, file)) else {}
+            if "error" in report:
+                raise UserError(report["error"]) from None
+        raise
 
 
 def _checked(file: str, config: PrepareConfig) -> Iterator[records.Checked]:
@@ -167,6 +187,7 @@ def _checked(file: str, config: PrepareConfig) -> Iterator[records.Checked]:
             yield checked
     except UserError as error:
         if config.on_error == "fail":
+            storage.write_json(_report_uri(config.out, file), {"file": file, "error": str(error)})
             raise
         row = {"file": file, "row": None, "reason": str(error), "query": None, "passage": None}
         bad = pa.Table.from_pylist([row], schema=records.QUARANTINE)

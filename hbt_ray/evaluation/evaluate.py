@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -44,10 +45,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
         return results
     task = tasks.load(config.task, storage.absolute(config.data), config.text)
-    encoded = {
-        "queries": _encode(config, identity, task.queries, "query", storage.join(out, "queries")),
-        "documents": _encode(config, identity, task.documents, "passage", storage.join(out, "documents")),
-    }
+    with ThreadPoolExecutor(2) as both:  # starting an encoder takes longer than many a task's queries
+        queries = both.submit(_encode, config, identity, task.queries, "query", storage.join(out, "queries"))
+        documents = both.submit(_encode, config, identity, task.documents, "passage", storage.join(out, "documents"))
+    encoded = {"queries": queries.result(), "documents": documents.result()}
     index = storage.join(out, "index")
     build(IndexConfig(embeddings=storage.join(out, "documents"), out=index))
     vectors = embeddings.read_aligned(storage.join(out, "queries"), task.queries["id"].to_pylist())

@@ -111,7 +111,7 @@ def test_mistakes_leave_no_store(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), odd)
     good = pairs_file(tmp_path / "good.parquet", 50)
     settings = {"source": "pairs", "input": (good, str(odd)), "tokenizer": "train:150", "partitions": 1}
-    with pytest.raises(Exception, match=r"odd\.parquet row 1: unknown language tag 'qq-x' in query_lang"):
+    with pytest.raises(UserError, match=r"odd\.parquet row 1: unknown language tag 'qq-x' in query_lang"):
         prepare(PrepareConfig.model_validate({**settings, "out": str(tmp_path / "a")}))
     assert not (tmp_path / "a" / "manifest.json").exists()
     skipped = prepare(PrepareConfig.model_validate({**settings, "on_error": "skip", "out": str(tmp_path / "b")}))

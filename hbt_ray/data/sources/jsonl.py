@@ -58,7 +58,7 @@ def _questions(line: dict[str, Any], number: int) -> list[dict[str, Any]]:
         {
             "row": number,
             "source": line["source"],
-            "group": question["id"],
+            "group": None,  # the ids of these files tell questions apart, not translations
             "query_lang": question["q_lang"],
             "passage_lang": line["p_lang"],
             "query": question["question"],
