@@ -44,7 +44,25 @@ _PLACES = {
     "prepare": ("hbt_ray.data.prepare", "prepare"),
     "train_model": ("hbt_ray.train.train", "train"),
 }
-__all__ = sorted(_PLACES)  # noqa: PLE0605
+__all__ = [
+    "EncodeConfig",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "IndexConfig",
+    "Plan",
+    "PlanConfig",
+    "PrepareConfig",
+    "Searcher",
+    "StreamStore",
+    "TrainConfig",
+    "UserError",
+    "build_encoder",
+    "build_index",
+    "encode",
+    "evaluate",
+    "prepare",
+    "train_model",
+]
 
 
 def __getattr__(name: str) -> Any:
