@@ -7,10 +7,10 @@ OUT ?= $(CURDIR)/runs/demo
 
 install: .venv/installed
 
+# DeepSpeed's build imports the torch that is installed, so it gets no build environment of its own.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools wheel ninja torch
-	# DeepSpeed's build imports the torch that is installed, so it gets no build environment of its own
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,dev]'
 	touch $@
 

@@ -91,7 +91,7 @@ class TrainConfig(Section):
     workers: int = Field(1, ge=1, description="training processes [Ray Train workers]")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker; 0 trains on CPU")
     cpus_per_worker: float = Field(1, gt=0, description="CPUs reserved by each worker")
-    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
     checkpoint_every: int = Field(500, ge=1, description="distance of checkpoints [steps]")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept")
     report_every: int = Field(50, ge=1, description="distance of progress lines and TensorBoard points [steps]")
@@ -148,7 +148,7 @@ class DemoConfig(Section):
     steps: int = Field(600, ge=1, description="length of each run [global batches]")
     batch_size: int = Field(128, ge=2, description="global batch [pairs]")
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
-    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
     seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")
 
 

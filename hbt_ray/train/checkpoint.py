@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import nn
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
+from hbt_ray.config import TrainConfig, UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 KIND = "checkpoint"
@@ -66,10 +66,21 @@ class Checkpoint:
             state["step"].fill_(self.step)
 
 
+def folder_of(config: TrainConfig) -> str:
+    """Where the run's checkpoints are."""
+    return storage.join(config.out, "checkpoints", config.name)
+
+
 def latest(folder: str) -> Checkpoint | None:
     """The newest complete checkpoint below `folder`, or None."""
     complete = [uri for uri in _folders(folder) if storage.committed(uri)]
     return Checkpoint(complete[-1]) if complete else None
+
+
+def next_step(folder: str) -> int:
+    """The step a run with checkpoints in `folder` goes on with."""
+    point = latest(folder)
+    return point.step if point else 0
 
 
 def check(point: Checkpoint, plan_identity: dict[str, Any], plan_hash: str) -> None:

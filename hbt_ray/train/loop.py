@@ -17,7 +17,6 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from hbt_ray import storage
 from hbt_ray.batches.order import mix
 from hbt_ray.batches.plan import Batch, Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
@@ -40,7 +39,7 @@ def loop(settings: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
-    folder = checkpoint_folder(config)
+    folder = checkpoint.folder_of(config)
     point = checkpoint.latest(folder)
     start = point.step if point else 0
 
@@ -91,10 +90,6 @@ def loop(settings: dict[str, Any]) -> None:
         waited = time.monotonic()
     if runlog:
         runlog.close()
-
-
-def checkpoint_folder(config: TrainConfig) -> str:
-    return storage.join(config.out, "checkpoints", config.name)
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:

@@ -19,7 +19,7 @@ from hbt_ray.data.streams import StreamStore
 from hbt_ray.train import checkpoint
 from hbt_ray.train.contrastive import Contrastive
 from hbt_ray.train.encoder import Encoder, build
-from hbt_ray.train.loop import checkpoint_folder, loop
+from hbt_ray.train.worker import work
 
 # settings a run may change when it resumes: none of them decides what is learned
 FREE = {"out", "workers", "gpus_per_worker", "cpus_per_worker", "zero_stage", "max_failures"} | {
@@ -43,7 +43,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
     _check_tokenizer(encoder, store)
     encoder.frame("query"), encoder.frame("passage")
-    folder = checkpoint_folder(config)
+    folder = checkpoint.folder_of(config)
     point = checkpoint.latest(folder)
     if point:
         checkpoint.check(point, plan.identity, plan.hash)
@@ -60,7 +60,7 @@ def _fit(config: TrainConfig) -> None:
     gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
     filesystem, path = storage.arrow_filesystem(storage.join(config.out, "ray_train"))
     trainer = TorchTrainer(
-        loop,
+        work,
         train_loop_config=config.model_dump(),
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -76,21 +76,16 @@ def _fit(config: TrainConfig) -> None:
         ),
         datasets={shuffler.DATASET: shuffler.placeholder},
         dataset_config=shuffler.HybridBatches(
-            config.data, config.batches, config.steps, partial(_next_step, checkpoint_folder(config))
+            config.data, config.batches, config.steps, partial(checkpoint.next_step, checkpoint.folder_of(config))
         ),
     )
     trainer.fit()
 
 
-def _next_step(folder: str) -> int:
-    point = checkpoint.latest(folder)
-    return point.step if point else 0
-
-
 def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
     """Write the model from the last checkpoint (or untrained, for no steps), then the run's manifest."""
     if config.steps > 0:
-        point = checkpoint.latest(checkpoint_folder(config))
+        point = checkpoint.latest(checkpoint.folder_of(config))
         assert point is not None and point.step == config.steps
         point.load_weights(Contrastive(encoder, config.optimizer.temperature))
     with tempfile.TemporaryDirectory() as folder:

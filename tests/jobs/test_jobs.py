@@ -99,7 +99,7 @@ def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, submit: list[
     )
     assert prepared.returncode == 0, prepared.stdout
     assert '{"status": "ok"' in prepared.stdout
-    arguments = ("--data", store, "--model", "tiny", "--steps", "3", "--batch-size", "8", "--max-passage-tokens", "32")
+    arguments = ("--data", store, "--model", "tiny", "--steps", "3", "--batch-size", "8", "--zero-stage", "1")
     trained = run("train", *arguments, "--workers", "2", "--out", out)
     assert trained.returncode == 0, trained.stdout
     assert (tmp_path / "run" / "model" / "modules.json").exists()
