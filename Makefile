@@ -1,7 +1,7 @@
 # One environment, made from the pinned versions; every target makes it first when it is missing or out of date.
 PYTHON ?= python3.11
 BIN := .venv/bin
-OUT ?= $(CURDIR)/runs/demo
+DEMO := $(CURDIR)/runs/demo
 
 .PHONY: install demo test bench lock
 
@@ -16,9 +16,9 @@ install: .venv/installed
 
 # The whole road on the built-in sample, submitted to a Ray head that is started for it.
 demo: install
-	rm -rf $(OUT)
-	$(BIN)/python cluster/local.py -- python jobs/demo.py --out $(OUT)
-	@echo "report: $(OUT)/report/index.html"
+	rm -rf runs/demo
+	$(BIN)/python cluster/local.py -- python jobs/demo.py --out $(DEMO)
+	@echo "report: $(DEMO)/report/index.html"
 
 test: install
 	$(BIN)/ruff check .
@@ -28,9 +28,10 @@ test: install
 	$(BIN)/python -m pytest
 
 bench: install
-	$(BIN)/pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,bench]'
 	$(BIN)/python jobs/benchmark.py
 
 # New pins from what is installed now: change a version in .venv, run the tests, then this.
 lock:
 	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' | grep -v '^pip==' > constraints.txt
+	sed -n 's/^faiss-cpu==/faiss-gpu==/p' constraints.txt >> constraints.txt  # the same library for GPUs

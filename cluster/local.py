@@ -32,15 +32,16 @@ def main() -> int:
     arguments = parser.parse_args()
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a terminated script stops its head too
-    with head(arguments.cpus) as submit:
-        return subprocess.run([*submit, "--working-dir=.", "--", *command], check=False).returncode
+    with head(arguments.cpus) as (submit, environment):
+        return subprocess.run([*submit, "--working-dir=.", "--", *command], env=environment, check=False).returncode
 
 
 @contextlib.contextmanager
-def head(cpus: int) -> Iterator[list[str]]:
-    """A Ray head while the block runs; gives the beginning of a `ray job submit` command that goes to it."""
+def head(cpus: int) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """A Ray head while the block runs; gives the beginning of a `ray job submit` command and its environment."""
     ray = str(Path(sys.executable).parent / "ray")
     environment = {
+        **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -56,7 +57,7 @@ def head(cpus: int) -> Iterator[list[str]]:
                 *(f"--{name}port={port}" for name, port in ports.items()),
                 *(f"--num-cpus={cpus}", f"--temp-dir={folder}"),
             ],
-            env={**os.environ, **environment},
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -64,8 +65,7 @@ def head(cpus: int) -> Iterator[list[str]]:
         try:
             address = f"http://127.0.0.1:{ports['dashboard-']}"
             _wait(address, process)
-            variables = [f"{name}={value}" for name, value in environment.items()]
-            yield ["env", *variables, ray, "job", "submit", f"--address={address}"]
+            yield [ray, "job", "submit", f"--address={address}"], environment
         finally:
             _stop(process, folder)
 

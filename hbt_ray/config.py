@@ -1,19 +1,10 @@
-"""The settings of every component: one frozen pydantic model each, and how a command line becomes one.
-
-A model checks itself when it is built. `parse` reads `--config FILE.yaml` first and lets `--section.field value`
-override it; a field whose name is unique in its job can be given without its section (`--alpha` for `--batches.alpha`).
-"""
+"""The settings of every component: one frozen pydantic model each, which checks itself when it is built."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal
 
-import fsspec
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class UserError(ValueError):
@@ -162,117 +153,3 @@ class BenchmarkConfig(Section):
     batch_tokens: int = Field(4096, ge=64, description="ours: texts encoded at once [tokens, padding included]")
     batch_size: int = Field(32, ge=1, description="the peer's batch; 32 is its default [texts]")
     repeats: int = Field(3, ge=1, description="measurements of each side, alternating; the median counts")
-
-
-C = TypeVar("C", bound=Section)
-
-
-def parse(model: type[C], arguments: Sequence[str], program: str | None = None) -> C:
-    """Build `model` from command-line `arguments`; `--config URI` names a YAML file they override.
-
-    Raises:
-        UserError: a value is missing, unknown or refused; the line names the flag.
-        SystemExit: after `--help`, or for an unknown flag (code 2).
-    """
-    rest, config_uri = _split_config(list(arguments))
-    values: dict[str, Any] = _read_yaml(config_uri) if config_uri else {}
-
-    class Command(BaseSettings, model):  # type: ignore[valid-type,misc]
-        __doc__ = model.__doc__
-        model_config = SettingsConfigDict(
-            cli_kebab_case=True,
-            cli_implicit_flags=True,
-            cli_avoid_json=True,
-            cli_hide_none_type=True,
-            cli_prog_name=program,
-            nested_model_default_partial_update=True,
-            cli_shortcuts=_shortcuts(model),
-        )
-
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings,)  # the command line comes before it; the environment is no source
-
-    try:
-        parsed = Command(_cli_parse_args=_repeat_flags(rest), **values)
-    except ValidationError as error:
-        raise UserError(validation_line(error)) from None
-    return model.model_validate(parsed.model_dump())
-
-
-def validation_line(error: ValidationError) -> str:
-    """All that a pydantic error says, as one line of `--flag: reason`."""
-    reasons = []
-    for item in error.errors():
-        flag = "--" + ".".join(str(part) for part in item["loc"]).replace("_", "-")
-        given = "" if item["type"] == "missing" else f", not {item['input']!r}"
-        reasons.append(f"{flag}: {item['msg'][0].lower()}{item['msg'][1:]}{given}")
-    return "; ".join(reasons)
-
-
-def _split_config(arguments: list[str]) -> tuple[list[str], str | None]:
-    for position, argument in enumerate(arguments):
-        if argument == "--config":
-            if position + 1 == len(arguments):
-                raise UserError("--config: needs a YAML file")
-            return arguments[:position] + arguments[position + 2 :], arguments[position + 1]
-        if argument.startswith("--config="):
-            return arguments[:position] + arguments[position + 1 :], argument.partition("=")[2]
-    return arguments, None
-
-
-def _read_yaml(uri: str) -> dict[str, Any]:
-    try:
-        with fsspec.open(uri, "rb") as file:
-            values = yaml.safe_load(file)
-    except FileNotFoundError:
-        raise UserError(f"--config: no file {uri}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"--config: {uri} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"--config: {uri} holds no settings")
-    return values
-
-
-def _repeat_flags(arguments: Sequence[str]) -> list[str]:
-    """`--input a b` as `--input a --input b`, which is how the settings library reads a list."""
-    repeated: list[str] = []
-    flag: str | None = None
-    values_of_flag = 0
-    for argument in arguments:
-        if argument.startswith("--"):
-            flag, values_of_flag = argument, 0
-        elif flag is not None:
-            values_of_flag += 1
-            if values_of_flag > 1:
-                repeated.append(flag)
-        repeated.append(argument)
-    return repeated
-
-
-def _shortcuts(model: type[Section]) -> dict[str, str]:
-    """`{"batches.batch-size": "batch-size"}` for every field of a section whose name nothing else bears."""
-    leaves = list(_leaves(model, ""))
-    uses = Counter(leaf for _, leaf in leaves)
-    return {path: leaf for path, leaf in leaves if path != leaf and uses[leaf] == 1}
-
-
-def _leaves(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, field in model.model_fields.items():
-        flag = name.replace("_", "-")
-        section = next((t for t in (field.annotation, *get_args(field.annotation)) if _is_section(t)), None)
-        if section is not None:
-            yield from _leaves(section, f"{prefix}{flag}.")
-        else:
-            yield prefix + flag, flag
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)

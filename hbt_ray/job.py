@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import ray
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
-from ray.train import TrainingFailedError
 
-from hbt_ray.config import Section, UserError, parse
+from hbt_ray.command import parse
+from hbt_ray.config import Section, UserError
 
 C = TypeVar("C", bound=Section)
 
@@ -40,22 +40,18 @@ def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: 
 
 def user_error(error: BaseException | None) -> str | None:
     """The line of the user's mistake behind `error`, also when it happened in a Ray task, actor or worker."""
-    while error is not None:
-        if isinstance(error, RayTaskError):
-            error = error.cause
-        elif isinstance(error, UserError):
-            return str(error)
-        elif isinstance(error, TrainingFailedError) and getattr(error, "worker_failures", None):
-            error = next(iter(error.worker_failures.values()))
-        else:
-            error = error.__cause__ or error.__context__
-    return None
+    if error is None or isinstance(error, UserError):
+        return str(error) if error else None
+    if isinstance(error, RayTaskError):
+        return user_error(error.cause)
+    behind = [*getattr(error, "worker_failures", {}).values(), error.__cause__]
+    return next((line for line in map(user_error, behind) if line), None)
 
 
 def _end(line: dict[str, Any], code: int) -> None:
     if code:
         print(f"error: {line['error']}", file=sys.stderr, flush=True)
-    print(json.dumps(line, ensure_ascii=False), flush=True)
     if ray.is_initialized():
-        ray.shutdown()
+        ray.shutdown()  # first: what workers still have to say must not follow the last line
+    print(json.dumps(line, ensure_ascii=False), flush=True)
     sys.exit(code)

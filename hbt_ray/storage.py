@@ -6,12 +6,15 @@ A reader trusts the manifest only: what it does not name is not there. Local pat
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         UserError: the scheme is unknown or its package is not installed.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
+        # no listings cache: other processes write what this one reads
+        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise UserError(f"{uri}: {error}") from None
     return fs, path
@@ -42,7 +46,7 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def arrow_filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
     """The same file system for pyarrow and Ray."""
     fs, path = filesystem(uri)
-    if isinstance(fs, LocalFileSystem):
+    if is_local(uri):
         return pa.fs.LocalFileSystem(), path
     return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(fs)), path
 
@@ -50,6 +54,10 @@ def arrow_filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
 def absolute(uri: str) -> str:
     """`uri` in a form that means the same in every process: a local path made absolute, another URI as it is."""
     return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
+def is_local(uri: str) -> bool:
+    return isinstance(filesystem(uri)[0], LocalFileSystem)
 
 
 def join(uri: str, *parts: str) -> str:
@@ -82,19 +90,19 @@ def expand(uri: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
 def write(uri: str, fill: Callable[[Any], None]) -> None:
     """Write one file that is whole or absent: `fill` gets a binary file open for writing."""
     fs, path = filesystem(uri)
-    if not isinstance(fs, LocalFileSystem):  # object stores show an object only once it is closed
-        with fs.open(path, "wb") as file:
-            fill(file)
-        return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
+    local = isinstance(fs, LocalFileSystem)
+    if local:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}" if local else tempfile.mkstemp(prefix="hbt_ray-")[1])
     try:
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             fill(file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        if local:
+            temporary.replace(path)
+        else:
+            fs.put_file(str(temporary), path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -111,6 +119,19 @@ def size(uri: str) -> int:
     """Length of the file [bytes]."""
     fs, path = filesystem(uri)
     return int(fs.size(path))
+
+
+def version_of(uri: str) -> list[Any]:
+    """What changes when the file does: its name, length and time or tag."""
+    fs, path = filesystem(uri)
+    about = fs.info(path)
+    stamp = next((str(about[key]) for key in ("ETag", "etag", "mtime", "LastModified") if about.get(key)), "")
+    return [uri, about["size"], stamp]
+
+
+def model_name(name: str) -> str:
+    """A model's or tokenizer's name for every process: a local folder made absolute, a hub id or URI as it is."""
+    return absolute(name) if os.path.isdir(name) else name
 
 
 def write_json(uri: str, value: Any) -> None:
@@ -136,12 +157,31 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
         UserError: the file is missing, truncated or no parquet.
     """
     fs, path = arrow_filesystem(uri)
-    try:
+    with parquet_errors(uri):
         return pq.read_table(path, filesystem=fs, columns=columns)
+
+
+@contextlib.contextmanager
+def parquet_errors(uri: str) -> Iterator[None]:
+    """Turns what pyarrow raises on a missing or damaged parquet file into a UserError that names it.
+
+    A fault of the storage (no access, a broken connection) stays what it is.
+    """
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
+
+
+def clear(uri: str) -> None:
+    """Delete the folder `uri` if it is there."""
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
 
 
 def remove(uri: str) -> None:
@@ -164,6 +204,7 @@ def local_copy(uri: str) -> str:
     if isinstance(fs, LocalFileSystem):
         return path
     folder = tempfile.mkdtemp(prefix="hbt_ray-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     fs.get(path.rstrip("/") + "/", folder + "/", recursive=True)
     return folder
 
@@ -183,8 +224,7 @@ def claim(out: str, job: str, settings: Mapping[str, Any]) -> None:
     uri = join(out, "run.json")
     if not exists(uri):
         write_json(uri, settings)
-        return
-    there = read_json(uri)
+    there = read_json(uri)  # also what was just written: of two jobs that start together, one finds the other's
     for key in sorted({*settings, *there}):
         if settings.get(key) != there.get(key):
             raise UserError(

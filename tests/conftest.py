@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -18,11 +19,30 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     DS_ACCELERATOR="cpu",
 )
-import ray  # after the settings, which it reads when it is imported
+# after the settings, which Ray reads when it is imported
+import fsspec.config
+import ray
+from moto.server import ThreadedMotoServer
+
+from hbt_ray import storage
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
+def s3() -> Iterator[str]:
+    """A folder in a bucket of a real S3 server on loopback, which Ray's workers find too if Ray starts after it."""
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    found = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    fsspec.config.conf["s3"] = found
+    os.environ["FSSPEC_S3"] = json.dumps(found)  # how fsspec in a worker process is told
+    storage.filesystem("s3://bucket")[0].mkdir("bucket")
+    yield "s3://bucket/folder"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3: str) -> Iterator[None]:
     """Ray on this machine with 4 logical CPUs."""
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=200 * 2**20)
     yield

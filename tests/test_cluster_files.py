@@ -12,7 +12,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from hbt_ray.config import TrainConfig, parse
+from hbt_ray.command import parse
+from hbt_ray.config import TrainConfig
 
 FOLDER = Path(__file__).parents[1] / "cluster"
 LAUNCHER = ("aws.yaml", "gcp.yaml")
@@ -50,7 +51,7 @@ def test_the_head_does_no_work_and_workers_scale_from_zero(name: str) -> None:
     for kind in ("cpu", "gpu"):
         assert types[kind]["min_workers"] == 0 < types[kind]["max_workers"]
         (setup,) = types[kind]["worker_setup_commands"]
-        assert f"pip install -c constraints.txt '.[{kind}]'" in setup
+        assert f"pip install -c constraints.txt --no-build-isolation '.[{kind}]'" in setup
 
 
 def test_gpu_workers_are_spot_machines() -> None:

@@ -19,6 +19,7 @@ from hbt_ray.config import PlanConfig, UserError
 from hbt_ray.data import languages
 from hbt_ray.data.streams import Stream, StreamStore
 
+VERSION = 1  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
 CYCLE = 1024  # steps over which every stratum gets its share; their order within is random
 WEIGHT_UNITS = 2**30  # resolution of the strata's shares
 Kind = Literal["monolingual", "cross-lingual"]
@@ -84,7 +85,7 @@ class Plan:
         """
         self.config = config
         self.row_group_rows = store.row_group_rows
-        self.identity = {"store": store.manifest["checksum"], **config.model_dump(mode="json")}
+        self.identity = {"plan": VERSION, "store": store.manifest["checksum"], **config.model_dump(mode="json")}
         self.hash = storage.fingerprint(self.identity)
         self.languages = _chosen_languages(store.streams, config)
         monolingual, cross = _strata(store.streams, self.languages, config)

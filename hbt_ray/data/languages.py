@@ -12,7 +12,7 @@ def normalize(tag: str) -> str | None:
     """The tag as this project writes it, or None when it names no language.
 
     Old and three-letter codes become the current short one (`eng` is `en`, `cmn` is `zh`), a region is dropped
-    (`pt-BR` is `pt`), a script is kept unless the language is always written in it (`en-Latn` is `en`).
+    (`pt-BR` is `pt`), a script is kept unless it is the language's usual one (`zh-TW` is `zh-Hant`, `zh-Hans` is `zh`).
     """
     try:
         language = langcodes.Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
@@ -20,5 +20,6 @@ def normalize(tag: str) -> str | None:
         return None
     if not language.language or language.language == "und" or not language.is_valid():
         return None
-    kept = langcodes.Language.make(language=language.language, script=language.script).simplify_script()
-    return str(kept.to_tag())
+    script = language.maximize().script  # also what the region tells: Traditional characters in zh-TW
+    usual = langcodes.Language.make(language=language.language).maximize().script
+    return language.language if script in (None, usual) else f"{language.language}-{script}"

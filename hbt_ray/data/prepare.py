@@ -43,10 +43,15 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     config = config.model_copy(
         update={"input": tuple(map(storage.absolute, config.input)), "out": storage.absolute(config.out)}
     )
+    config = config.model_copy(update={"tokenizer": storage.model_name(config.tokenizer)})
     files = _input_files(config)
-    storage.claim(config.out, "prepare", config.model_dump(exclude={"out", "on_error"}))
+    learned = _pieces(config.tokenizer)
+    named = tokenizer.load(config.tokenizer) if learned is None else None
+    versions = storage.fingerprint([storage.version_of(file) for file in files if config.source in SUFFIXES])
+    storage.claim(config.out, "prepare", {**config.model_dump(exclude={"out", "on_error"}), "input files": versions})
     if not storage.committed(config.out):
-        _write_store(config, files)
+        storage.clear(storage.join(config.out, "quarantine"))  # of an attempt that was broken off
+        _write_store(config, files, named or _learn_tokenizer(config, files, learned or 0))
     store = StreamStore(config.out)
     counts = store.manifest["counts"]
     for reason, count in counts["quarantined"].items():
@@ -67,8 +72,7 @@ def _input_files(config: PrepareConfig) -> list[str]:
     return sorted({file for uri in config.input for file in storage.expand(uri, SUFFIXES[config.source])})
 
 
-def _write_store(config: PrepareConfig, files: list[str]) -> None:
-    chosen = _tokenizer(config, files)
+def _write_store(config: PrepareConfig, files: list[str], chosen: PreTrainedTokenizerBase) -> None:
     with tempfile.TemporaryDirectory() as folder:
         chosen.save_pretrained(folder)
         storage.upload(folder, storage.join(config.out, "tokenizer"))
@@ -131,14 +135,18 @@ def _merge(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [streams[name] for name in sorted(streams)]
 
 
-def _tokenizer(config: PrepareConfig, files: list[str]) -> PreTrainedTokenizerBase:
-    name = config.tokenizer
+def _pieces(name: str) -> int | None:
+    """N of `train:N`, or None for the name of a tokenizer."""
     if not name.startswith("train:"):
-        return tokenizer.load(name)
+        return None
     pieces = name.partition(":")[2]
     if not pieces.isdigit() or int(pieces) < 100:
         raise UserError(f"--tokenizer {name}: train:N needs N of at least 100 pieces")
-    log.info("learning a vocabulary of %s pieces", pieces)
+    return int(pieces)
+
+
+def _learn_tokenizer(config: PrepareConfig, files: list[str], pieces: int) -> PreTrainedTokenizerBase:
+    log.info("learning a vocabulary of %d pieces", pieces)
     sample = _collect(
         ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files)).map_batches(
             partial(_sample_texts, config=config, most=max(LEARN_TEXTS // len(files), 1000)),
@@ -151,9 +159,9 @@ def _tokenizer(config: PrepareConfig, files: list[str]) -> PreTrainedTokenizerBa
     if not sample:
         raise UserError(f"no usable row in {', '.join(config.input) or config.source}")
     try:
-        return tokenizer.learn(sorted(row["text"] for row in sample), int(pieces))
+        return tokenizer.learn(sorted(row["text"] for row in sample), pieces)
     except RuntimeError as error:  # sentencepiece: fewer pieces asked for than there are characters
-        raise UserError(f"--tokenizer {name}: {' '.join(str(error).split())}") from None
+        raise UserError(f"--tokenizer {config.tokenizer}: {' '.join(str(error).split())}") from None
 
 
 def _collect(dataset: Dataset, out: str, files: list[str]) -> list[dict[str, Any]]:

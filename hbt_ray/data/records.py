@@ -13,7 +13,7 @@ passage; it counts in cross-lingual batches only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +33,10 @@ RECORDS = pa.schema(
         ("passage", pa.string()),  # of bitext: the sentence again
         ("negatives", pa.list_(pa.string())),
         ("bitext", pa.bool_()),
+        ("problem", pa.string()),  # what the reader already found wrong with the row, else null
     ]
 )
+_TEXTS = ("source", "group", "query_lang", "passage_lang", "query", "passage")
 PAIRS = ("query", "query_lang", "passage", "passage_lang")
 PARALLEL = ("group", "lang", "query", "passage")
 QUARANTINE = pa.schema(
@@ -56,9 +58,30 @@ class Checked(NamedTuple):
     unknown_language: str | None  # one line that names the first unknown tag
 
 
-def table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    """Records from dictionaries; missing `negatives` and `bitext` mean none and no."""
-    return pa.Table.from_pylist([{"negatives": [], "bitext": False, **row} for row in rows], schema=RECORDS)
+def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Records from dictionaries; missing `negatives` and `bitext` mean none and no.
+
+    A value that is no text, or holds half a surrogate pair, becomes the row's problem.
+    """
+    return pa.Table.from_pylist([_sound({"negatives": [], "bitext": False, **row}) for row in rows], schema=RECORDS)
+
+
+def _sound(row: dict[str, Any]) -> dict[str, Any]:
+    for name in _TEXTS:
+        value = row.get(name)
+        if isinstance(value, int) and name == "group":
+            row[name] = str(value)
+        elif value is not None and not (isinstance(value, str) and _is_encodable(value)):
+            row[name], row["problem"] = None, f"{name} is no text"
+    return row
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def from_columns(
@@ -69,7 +92,9 @@ def from_columns(
     Raises:
         UserError: a needed column is missing, or one has the wrong type.
     """
-    missing = [name for name in required if name not in columns.column_names]
+    given = [name for name in columns.column_names if not pa.types.is_null(columns.schema.field(name).type)]
+    columns = columns.select(given)  # a column of type null, as pandas writes one without values, says nothing
+    missing = [name for name in required if name not in given]
     if missing:
         raise UserError(f"{file} has no column {', '.join(missing)} (needed: {', '.join(required)})")
     size = columns.num_rows
@@ -81,19 +106,19 @@ def from_columns(
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if name == "group" and pa.types.is_integer(kind):
             return column.cast(pa.string())
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)):
+        if not _is_text(kind):
             raise UserError(f"{file}: column {name} is {column.type}, not string")
         return column.cast(pa.binary()).view(pa.string())  # not validated here: a bad row is no bad file
 
     if "negatives" in columns.column_names:
         negatives = columns.column("negatives").combine_chunks()
-        try:
-            negatives = pc.if_else(pc.is_valid(negatives), negatives, pa.scalar([], negatives.type))
-            negatives = negatives.cast(pa.list_(pa.string()))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            raise UserError(
-                f"{file}: column negatives is {columns.schema.field('negatives').type}, not list<string>"
-            ) from None
+        inner = getattr(negatives.type, "value_type", None)
+        if inner is None or not (_is_text(inner) or pa.types.is_null(inner)):
+            raise UserError(f"{file}: column negatives is {negatives.type}, not list<string>")
+        negatives = pc.if_else(pc.is_valid(negatives), negatives, pa.scalar([], negatives.type))
+        negatives = negatives.cast(pa.list_(pa.binary()))
+        unchecked = negatives.values.view(pa.string())  # not validated here: a bad row is no bad file
+        negatives = pa.ListArray.from_arrays(negatives.offsets, unchecked)
     else:
         negatives = pa.array([[]] * size, pa.list_(pa.string()))
     side = "lang" if "lang" in required else None
@@ -109,6 +134,7 @@ def from_columns(
             "passage": text("passage"),
             "negatives": negatives,
             "bitext": pa.array(np.zeros(size, dtype=bool)),
+            "problem": pa.nulls(size, pa.string()),
         },
         schema=RECORDS,
     )
@@ -121,6 +147,7 @@ def check(records: pa.Table, file: str) -> Checked:
     def mark(where: np.ndarray, reason: str) -> None:
         reasons[where & (reasons == None)] = reason  # noqa: E711 (elementwise)
 
+    reasons[:] = records["problem"].to_pylist()
     columns = {}
     for name in ("query", "passage", "group", "source"):
         columns[name], invalid = _decoded(records.column(name))
@@ -171,6 +198,11 @@ def _decoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray]:
     invalid = np.array([value is not None and not _is_utf8(value) for value in raw])
     kept = [None if value is None else "" if bad else value.decode() for value, bad in zip(raw, invalid, strict=True)]
     return pa.array(kept, pa.string()), invalid
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in (*tests, pa.types.is_binary, pa.types.is_large_binary))
 
 
 def _is_utf8(value: bytes) -> bool:

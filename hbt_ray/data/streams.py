@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
 
@@ -119,12 +118,8 @@ def _stream(entry: dict[str, Any]) -> Stream:
 
 
 def _read_row_group(uri: str, row_group: int, columns: list[str]) -> pa.Table:
-    try:
+    with storage.parquet_errors(uri):
         return _open(uri).read_row_group(row_group, columns=columns)
-    except FileNotFoundError:
-        raise UserError(f"stream file {uri} is missing") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"stream file {uri} is damaged: {' '.join(str(error).split())}") from None
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -24,8 +23,8 @@ def load(name: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: there is none, or it has no fast (Rust) form.
     """
-    path = storage.local_copy(name) if "://" in name or os.path.isdir(name) else name
     try:
+        path = storage.local_copy(name) if "://" in name else name
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"no tokenizer at {name}: {str(error).splitlines()[0]}") from None

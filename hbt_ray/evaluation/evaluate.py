@@ -39,12 +39,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     out = storage.absolute(config.out)
+    encoder = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
+    config = config.model_copy(update={"encoder": encoder})
+    task = tasks.load(config.task, storage.absolute(config.data), config.text)
     identity = identify(config.encoder)
     storage.claim(out, "evaluate", _claim(config, identity))
     if storage.committed(out):
         results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
         return results
-    task = tasks.load(config.task, storage.absolute(config.data), config.text)
     with ThreadPoolExecutor(2) as both:  # starting an encoder takes longer than many a task's queries
         queries = both.submit(_encode, config, identity, task.queries, "query", storage.join(out, "queries"))
         documents = both.submit(_encode, config, identity, task.documents, "passage", storage.join(out, "documents"))

@@ -168,7 +168,5 @@ def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
 
 
 def _checked(file: str, read: Callable[[], T]) -> T:
-    try:
+    with storage.parquet_errors(file):
         return read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file} is not a whole parquet file: {' '.join(str(error).split())}") from None

@@ -64,6 +64,8 @@ def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, 
         UserError: the corpus or the model is unusable, or `out` holds another run.
     """
     out = storage.absolute(config.out)
+    encoder = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
+    config = config.model_copy(update={"encoder": encoder})
     identity = identity or identify(config.encoder)
     corpus = corpora.scan(storage.absolute(config.corpus), config.encoding.part_rows)
     storage.claim(out, "encode", _settings(config, identity, corpus))

@@ -1,1 +1,1 @@
-"""Several runs side by side: the grid and the report."""
+"""Several runs side by side: the demo, the report and the benchmark."""

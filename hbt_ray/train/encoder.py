@@ -10,10 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.normalize import Normalize
 from sentence_transformers.base.modules.transformer import Transformer
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+from sentence_transformers.util import is_sentence_transformer_model
 from torch import nn
 from transformers import PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaModel
 from transformers.utils.logging import disable_progress_bar
@@ -166,16 +168,18 @@ def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str | Non
 
 def _pretrained(config: EncoderConfig) -> tuple[SentenceTransformer, dict[str, str] | None]:
     """The model, and its own prompts when it comes in sentence-transformers' layout (else None)."""
-    path = storage.local_copy(config.model) if "://" in config.model else config.model
-    if os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.json")):
-        raise UserError(f"--model {config.model} is not a model: it has no config.json")
     try:
+        path = storage.local_copy(config.model) if "://" in config.model else config.model
+        if os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.json")):
+            raise UserError(f"--model {config.model} is not a model: it has no config.json")
+        own = is_sentence_transformer_model(path)
         model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
-    except (OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"--model {config.model} is not a model: {' '.join(str(error).split())[:300]}") from None
     if model.tokenizer.pad_token_id is None:
         raise UserError(f"--model {config.model}: its tokenizer has no padding token")
-    own = any(isinstance(module, Pooling) for module in model) and os.path.exists(os.path.join(path, "modules.json"))
     if config.pooling is not None:
         model = _assemble(model[0], config.pooling)
     elif not any(isinstance(module, Normalize) for module in model):

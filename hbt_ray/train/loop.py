@@ -83,9 +83,9 @@ def loop(settings: dict[str, Any]) -> None:
         done = part.step + 1
         if done % config.checkpoint_every == 0 or done == config.steps:
             about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": config.batches.seed}
-            checkpoint.save(engine, folder, done, about, config.keep_checkpoints)
             if runlog:
-                runlog.flush()
+                runlog.flush()  # first: lines of steps that are trained again are dropped, missing ones would stay away
+            checkpoint.save(engine, folder, done, about, config.keep_checkpoints)
             ray.train.report({"step": done, "loss": mean.item() / ranks})
         waited = time.monotonic()
     if runlog:

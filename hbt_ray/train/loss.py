@@ -41,8 +41,9 @@ def info_nce(
     all_passages, all_keys, all_groups = _gather(passages), _gather(keys), _gather(groups)
     own = torch.arange(rows, device=queries.device)
     positive = rank * slots + own  # column of each query's positive
-    logits = queries @ all_passages.T
-    logits = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
+    if queries.dtype != torch.float64:
+        queries, all_passages = queries.float(), all_passages.float()
+    logits = queries @ all_passages.T / temperature
     group_of_column = torch.full_like(all_keys, NO_PASSAGE).view(-1, slots)
     group_of_column[:, :rows] = all_groups.view(-1, rows)  # a hard negative is no translation: it has no group
     false_negative = group_of_column.view(-1)[None, :] == groups[:, None]

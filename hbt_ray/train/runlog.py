@@ -1,7 +1,7 @@
 """The run's own record: `metrics.jsonl`, TensorBoard, and progress lines. Rank 0 keeps it.
 
-Lines reach storage at every flush; a restart drops the lines of steps that will be trained again, so the log has every
-step once.
+Both are written to a local folder, which is the output itself when that is local, and copied to storage at every flush.
+A restart drops the lines of steps that will be trained again, so the log has every step once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -23,51 +25,61 @@ class RunLog:
     """One line a step."""
 
     def __init__(self, out: str, start: int, steps: int, report_every: int) -> None:
-        self._uri = storage.join(out, "metrics.jsonl")
-        self._tensorboard_uri = storage.join(out, "tensorboard")
-        self._folder = tempfile.TemporaryDirectory(prefix="hbt_ray-")
-        self._tensorboard = SummaryWriter(self._folder.name, purge_step=start)
+        """Go on with the log of the run in `out` from step `start`, of `steps` in all."""
+        self._out = out
         self._steps = steps
         self._report_every = report_every
-        self._kept = [line for line in read(out) if line["step"] < start]
+        kept = [json.dumps(line, ensure_ascii=False) for line in read(out) if line["step"] < start]
+        storage.write_bytes(storage.join(out, "metrics.jsonl"), "".join(f"{line}\n" for line in kept).encode())
+        self._remote = not storage.is_local(out)
+        self._folder = Path(tempfile.mkdtemp(prefix="hbt_ray-") if self._remote else out)
+        if self._remote:
+            (self._folder / "metrics.jsonl").write_bytes(storage.read_bytes(storage.join(out, "metrics.jsonl")))
+        self._lines = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=start)
         self._clock = time.monotonic()
-        self._reported = start
+        self._recent: list[dict[str, Any]] = []
 
     def add(self, line: dict[str, Any]) -> None:
         """Note a step: `step`, `stratum`, `kind`, `loss`, `learning_rate`, `grad_norm`, languages, `groups` digest."""
-        self._kept.append(line)
+        self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._recent.append(line)
         done = line["step"] + 1
         if done % self._report_every and done != self._steps:
             return
         seconds = time.monotonic() - self._clock
-        recent = self._kept[-(done - self._reported) :]
-        pairs = sum(sum(step["query_languages"].values()) for step in recent)
-        rate = pairs / max(seconds, 1e-9)
-        left = (self._steps - done) * seconds / max(done - self._reported, 1)
-        loss = sum(step["loss"] for step in recent) / len(recent)
+        rate = _mean(sum(step["query_languages"].values()) for step in self._recent) * len(self._recent) / seconds
+        left = (self._steps - done) * seconds / len(self._recent)
+        loss = _mean(step["loss"] for step in self._recent)
         for name, value in (("loss", loss), ("learning_rate", line["learning_rate"]), ("pairs_per_s", rate)):
             self._tensorboard.add_scalar(name, value, done)
         self._tensorboard.add_scalar("grad_norm", line["grad_norm"], done)
         log.info("step %d/%d  loss %.4f  %.0f pairs/s  %.0f s left", done, self._steps, loss, rate, left)
-        self._clock, self._reported = time.monotonic(), done
-        self.flush()
+        self._lines.flush()
+        self._clock, self._recent = time.monotonic(), []
 
     def flush(self) -> None:
         """Bring storage up to date."""
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._kept)
-        storage.write_bytes(self._uri, text.encode())
+        self._lines.flush()
         self._tensorboard.flush()
-        storage.upload(self._folder.name, self._tensorboard_uri)
+        if self._remote:
+            storage.upload(self._folder, self._out)
 
     def close(self) -> None:
         self.flush()
+        self._lines.close()
         self._tensorboard.close()
-        self._folder.cleanup()
 
 
 def read(out: str) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, none when it has not begun."""
+    """The lines of a run's `metrics.jsonl`, none when it has not begun; a line that was broken off is left out."""
     uri = storage.join(out, "metrics.jsonl")
     if not storage.exists(uri):
         return []
-    return [json.loads(line) for line in storage.read_bytes(uri).decode().splitlines()]
+    lines = storage.read_bytes(uri).decode().split("\n")[:-1]  # what follows the last newline is unfinished
+    return [json.loads(line) for line in lines]
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers)

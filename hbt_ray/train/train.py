@@ -36,7 +36,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: the store, the model or the batch size does not fit, or `out` holds another run.
     """
-    config = config.model_copy(update={"data": storage.absolute(config.data), "out": storage.absolute(config.out)})
+    encoder_config = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
+    config = config.model_copy(
+        update={"data": storage.absolute(config.data), "out": storage.absolute(config.out), "encoder": encoder_config}
+    )
     shuffler.check_world_size(config.batches.batch_size, config.workers)
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
@@ -49,7 +52,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         checkpoint.check(point, plan.identity, plan.hash)
     storage.claim(config.out, "train", {**config.model_dump(exclude=FREE), "plan_hash": plan.hash})
     if not storage.committed(config.out):
-        if config.steps > 0:
+        if config.steps > (point.step if point else 0):
             log.info("training from step %d of %d, plan %s", point.step if point else 0, config.steps, plan.hash)
             _fit(config)
         _export(config, encoder, plan)

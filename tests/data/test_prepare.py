@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,20 @@ def test_mistakes_leave_no_store(tmp_path: Path) -> None:
         prepare(PrepareConfig.model_validate({**settings, "source": "pears", "out": str(tmp_path / "d")}))
     with pytest.raises(UserError, match="no tokenizer at .*nowhere"):
         prepare(PrepareConfig.model_validate({**settings, "tokenizer": "./nowhere", "out": str(tmp_path / "e")}))
+    assert not (tmp_path / "e").exists()  # so the corrected command finds a free folder
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_every_question_of_a_passage_is_kept(tmp_path: Path) -> None:
+    questions = [{"id": "same", "q_lang": "de", "question": f"Frage {number}"} for number in range(5)]
+    passages = [
+        {"source": "s", "p_lang": "de", "passage": f"Absatz {n} von vielen", "qas": questions} for n in range(30)
+    ]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, passages)))
+    result = prepare(
+        PrepareConfig(source="jsonl", input=(str(tmp_path),), tokenizer="train:100", out=str(tmp_path / "store"))
+    )
+    assert (result["rows"], result["quarantined"]) == (150, 0)
 
 
 def test_a_learned_vocabulary_depends_on_the_texts_alone() -> None:

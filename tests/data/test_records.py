@@ -16,6 +16,7 @@ from hbt_ray.data.sources import READERS
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
+        ("zh-TW", "zh-Hant"), ("zh-Hans", "zh"), ("sr-Latn", "sr-Latn"),
         ("de", "de"), ("eng", "en"), ("pt-BR", "pt"), ("zh-Hant", "zh-Hant"), ("en-Latn", "en"), ("cmn", "zh"),
         (" fr ", "fr"), ("iw", "he"), ("zz", None), ("english", None), ("", None), ("und", None),
     ],
@@ -75,3 +76,23 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         list(READERS["pairs"](str(cut), None))
     with pytest.raises(UserError, match=r"no file .*absent\.parquet"):
         list(READERS["pairs"](str(tmp_path / "absent.parquet"), None))
+
+
+def test_what_other_writers_write(tmp_path: Path) -> None:
+    uri = write(
+        tmp_path / "a.parquet",
+        query=pa.array(["q"], pa.large_string()),
+        query_lang=pa.array(["de"]).dictionary_encode(),
+        passage=pa.array([b"p"], pa.binary()),
+        passage_lang=["de"],
+        group=pa.nulls(1),
+        negatives=pa.array([[]], pa.list_(pa.null())),
+    )
+    (table,) = READERS["pairs"](uri, None)
+    (good,) = records.check(table, uri).good.to_pylist()
+    assert (good["query"], good["passage"], good["group"], good["negatives"]) == ("q", "p", None, [])
+    uri = write(
+        tmp_path / "b.parquet", query=["q"], query_lang=["de"], passage=["p"], passage_lang=["de"], negatives=[[1]]
+    )
+    with pytest.raises(UserError, match="column negatives is list<.*int64>, not list<string>"):
+        list(READERS["pairs"](uri, None))

@@ -87,10 +87,24 @@ def test_broken_text_files_are_named(tmp_path: Path) -> None:
     cut.write_bytes(lzma.compress(b'{"id": "1", "t": {}}\n' * 100)[:-40])
     with pytest.raises(UserError, match=r"cut\.jsonl\.xz is truncated"):
         list(READERS["jsonl"](str(cut), None))
-    odd = tmp_path / "odd.jsonl"
-    odd.write_text('{"id": "1", "t": {"de": "a"}}\n{"something": "else"}\n')
-    with pytest.raises(UserError, match=r"odd\.jsonl line 2 is neither"):
-        list(READERS["jsonl"](str(odd), None))
     (tmp_path / "de.json").write_text('{"data": [{}]}')
     with pytest.raises(UserError, match=r"de\.json is not SQuAD JSON"):
         list(READERS["squad"](str(tmp_path / "de.json"), None))
+
+
+def test_a_bad_line_is_a_bad_row_and_the_rest_is_kept(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.jsonl"
+    lines = ['{"id": 1, "t": {"de": "a", "en": "b"}}', "not json", '{"something": "else"}']
+    lines += ['{"id": 2, "t": {"de": 5, "en": "\\ud800"}}', '{"id": 3, "t": {"de": "c", "en": "d"}}']
+    odd.write_text("\n".join(lines))
+    checked = records.check(*[next(READERS["jsonl"](str(odd), None)), str(odd)])
+    assert checked.good["query"].to_pylist() == ["a", "b", "c", "d"]
+    assert checked.good["group"].to_pylist() == ["1", "1", "3", "3"]
+    neither = "the line is neither a passage with questions nor translations"
+    assert list(zip(checked.bad["row"].to_pylist(), checked.bad["reason"].to_pylist(), strict=True)) == [
+        (1, neither),
+        (2, neither),
+        (3, "passage is no text"),
+        (3, "passage is no text"),
+    ]
+    assert checked.unknown_language is None

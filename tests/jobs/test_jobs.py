@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,14 +46,16 @@ def test_help_says_default_and_unit(job: str) -> None:
     assert "[URI]" in done.stdout and "default:" in done.stdout
 
 
-def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path) -> None:
-    from hbt_ray.config import TrainConfig, UserError, parse
+def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hbt_ray.command import parse
+    from hbt_ray.config import TrainConfig, UserError
 
     yaml = tmp_path / "run.yaml"
     yaml.write_text("data: a\nout: b\nencoder: {model: tiny}\nbatches: {alpha: 0.3, batch_size: 64}\n")
     config = parse(TrainConfig, ["--config", str(yaml), "--alpha", "0.7", "--languages", "de", "en"])
     assert (config.batches.alpha, config.batches.batch_size, config.batches.languages) == (0.7, 64, ("de", "en"))
-    os.environ["ALPHA"] = os.environ["DATA"] = "0.1"
+    monkeypatch.setenv("ALPHA", "0.1")
+    monkeypatch.setenv("DATA", "elsewhere")
     assert parse(TrainConfig, ["--config", str(yaml)]) == config.model_copy(
         update={"batches": config.batches.model_copy(update={"alpha": 0.3, "languages": ()})}
     )
@@ -79,19 +80,21 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def submit() -> Iterator[list[str]]:
+def submit() -> Iterator[tuple[list[str], dict[str, str]]]:
     spec = importlib.util.spec_from_file_location("local", ROOT / "cluster" / "local.py")
     assert spec is not None and spec.loader is not None
     local = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(local)
-    with local.head(cpus=4) as command:
-        yield command
+    with local.head(cpus=4) as beginning:
+        yield beginning
 
 
-def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, submit: list[str]) -> None:
+def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, submit: tuple[list[str], dict[str, str]]) -> None:
     def run(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*submit, "--working-dir=.", "--", "python", f"jobs/{job}.py", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        command = [*submit[0], "--working-dir=.", "--", "python", f"jobs/{job}.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=submit[1], capture_output=True, text=True, timeout=300, check=False
+        )
 
     store, out = str(tmp_path / "store"), str(tmp_path / "run")
     prepared = run(

@@ -96,4 +96,6 @@ def test_logits_are_fp32_for_half_precision_vectors() -> None:
     queries = functional.normalize(whole["queries"], dim=-1).bfloat16()
     passages = functional.normalize(whole["passages"][0], dim=-1).bfloat16()
     loss, _ = info_nce(queries, passages, whole["groups"], whole["keys"].view(-1), 0.02)
+    exact, _ = info_nce(queries.double(), passages.double(), whole["groups"], whole["keys"].view(-1), 0.02)
     assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), abs=1e-5)

@@ -112,7 +112,10 @@ def test_a_killed_worker_is_made_good(store: str, finished: Path, tmp_path: Path
     killed: list[int] = []
 
     def kill() -> None:
+        deadline = time.monotonic() + 240
         while not (tmp_path / "checkpoints" / "run" / "step-000000010" / "manifest.json").exists():
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.05)
         for process in psutil.process_iter(["pid", "cmdline"]):
             if any("RayTrainWorker" in part for part in process.info["cmdline"] or []):
@@ -131,16 +134,19 @@ def test_a_killed_worker_is_made_good(store: str, finished: Path, tmp_path: Path
     np.testing.assert_allclose(losses(tmp_path), losses(finished), atol=1e-4)
 
 
-def test_resume_at_another_world_size_and_stage(store: str, finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [((2, 2), (1, 3)), ((1, 3), (2, 1)), ((2, 1), (2, 0))])
+def test_resume_at_another_world_size_and_stage(
+    store: str, finished: Path, tmp_path: Path, before: tuple[int, int], after: tuple[int, int]
+) -> None:
     """A run broken off after its checkpoint at step 30, as a lost driver leaves it, goes on with other workers."""
-    config = settings(store, tmp_path, workers=2)
+    config = settings(store, tmp_path, workers=before[0], zero_stage=before[1])
     train(config)
     for name in ("manifest.json", "model", "checkpoints/run/step-000000040"):
         path = tmp_path / name
         storage.remove(str(path)) if path.name.startswith("step") else _delete(path)
     (tmp_path / "checkpoints" / "run" / "step-000000040").mkdir()  # and a checkpoint that was being written
     (tmp_path / "checkpoints" / "run" / "step-000000040" / "state-00000-of-00002.safetensors").write_bytes(b"half")
-    train(config.model_copy(update={"workers": 1, "zero_stage": 3}))
+    train(config.model_copy(update={"workers": after[0], "zero_stage": after[1]}))
     np.testing.assert_allclose(losses(tmp_path), losses(finished), atol=1e-4)
     last = {}
     for out in (finished, tmp_path):
@@ -150,6 +156,17 @@ def test_resume_at_another_world_size_and_stage(store: str, finished: Path, tmp_
     assert last[finished].keys() == last[tmp_path].keys()
     for key, tensor in last[finished].items():
         torch.testing.assert_close(last[tmp_path][key], tensor, atol=1e-4, rtol=0)
+
+
+def test_an_export_that_was_broken_off_is_made_good_without_training(store: str, tmp_path: Path) -> None:
+    config = settings(store, tmp_path, steps=10)
+    train(config)
+    for name in ("manifest.json", "model"):
+        _delete(tmp_path / name)
+    log = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
+    train(config)
+    assert SentenceTransformer(str(tmp_path / "model"), device="cpu").prompts["passage"] == "passage: "
+    assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == log
 
 
 def _delete(path: Path) -> None:

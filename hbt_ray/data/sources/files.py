@@ -25,20 +25,18 @@ def read_json(uri: str) -> Any:
         raise UserError(f"{uri} is not a JSON file: {error}") from None
 
 
-def read_lines(uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number (from 0) and value of each line of a JSON-lines file.
+def read_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object.
 
     Raises:
-        UserError: the file is missing or truncated, or a line is not a JSON object.
+        UserError: the file is missing or truncated.
     """
     for number, line in enumerate(io.BytesIO(_read(uri))):
         try:
             value = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{uri} line {number + 1} is not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise UserError(f"{uri} line {number + 1} is not a JSON object")
-        yield number, value
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            value = None
+        yield number, value if isinstance(value, dict) else None
 
 
 def stem(uri: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.sources.files import read_lines, stem
 
@@ -19,17 +18,18 @@ BATCH_ROWS = 8192
 
 
 def read(uri: str, language: str | None) -> Iterator[pa.Table]:
-    """Records of a file in either form.
+    """Records of a file in either form; a line that has neither is a record with a problem.
 
     Raises:
-        UserError: the file is missing or truncated, or a line has neither form.
+        UserError: the file is missing or truncated.
     """
     rows: list[dict[str, Any]] = []
     for number, line in read_lines(uri):
         try:
-            rows.extend(_translations(line, number, stem(uri)) if "t" in line else _questions(line, number))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{uri} line {number + 1} is neither a passage nor translations: {error!r}") from None
+            assert line is not None
+            rows.extend(_translations(line, number, stem(uri)) if "t" in line else _questions(line, number, uri))
+        except (AssertionError, KeyError, TypeError, AttributeError):
+            rows.append({"row": number, "problem": "the line is neither a passage with questions nor translations"})
         if len(rows) >= BATCH_ROWS:
             yield records.table(rows)
             rows = []
@@ -53,16 +53,16 @@ def _translations(line: dict[str, Any], number: int, source: str) -> list[dict[s
     ]
 
 
-def _questions(line: dict[str, Any], number: int) -> list[dict[str, Any]]:
+def _questions(line: dict[str, Any], number: int, uri: str) -> list[dict[str, Any]]:
     return [
         {
             "row": number,
             "source": line["source"],
-            "group": None,  # the ids of these files tell questions apart, not translations
+            "group": f"{uri}:{number}:{position}",  # alone in its group: these ids are not shared by translations
             "query_lang": question["q_lang"],
             "passage_lang": line["p_lang"],
             "query": question["question"],
             "passage": line["passage"],
         }
-        for question in line["qas"]
+        for position, question in enumerate(line["qas"])
     ]

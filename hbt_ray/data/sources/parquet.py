@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.sources.files import folder
 
@@ -36,13 +35,8 @@ def read_parallel(uri: str, language: str | None) -> Iterator[pa.Table]:
 def _read(uri: str, required: Sequence[str]) -> Iterator[pa.Table]:
     fs, path = storage.arrow_filesystem(uri)
     row = 0
-    try:
-        with pq.ParquetFile(path, filesystem=fs) as file:
-            wanted = [name for name in (*required, "negatives", "group", "source") if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
-                yield records.from_columns(pa.Table.from_batches([batch]), required, row, folder(uri), uri)
-                row += batch.num_rows
-    except FileNotFoundError:
-        raise UserError(f"no file {uri}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
+    with storage.parquet_errors(uri), pq.ParquetFile(path, filesystem=fs) as file:
+        wanted = [name for name in (*required, "negatives", "group", "source") if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+            yield records.from_columns(pa.Table.from_batches([batch]), required, row, folder(uri), uri)
+            row += batch.num_rows
