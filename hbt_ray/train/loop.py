@@ -33,7 +33,7 @@ def loop(settings: dict[str, Any]) -> None:
     """Train from the newest checkpoint to the last step; `settings` is a dumped TrainConfig."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
-    warnings.filterwarnings("ignore", message=".*all_gather.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
     config = TrainConfig.model_validate(settings)
     rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
-import torch.distributed._functional_collectives as collectives
 from torch.nn import functional
 
 NO_PASSAGE = -1  # key of a place that holds no passage: a row with fewer hard negatives than asked for
@@ -38,7 +39,9 @@ def info_nce(
     """
     rows, slots = len(queries), len(passages)
     rank = dist.get_rank() if dist.is_initialized() else 0
-    all_passages, all_keys, all_groups = _gather(passages), _gather(keys), _gather(groups)
+    all_passages = _gather(passages)
+    ids = _gather(torch.cat([groups, keys])).view(-1, rows + slots)
+    all_groups, all_keys = ids[:, :rows].reshape(-1), ids[:, rows:].reshape(-1)
     own = torch.arange(rows, device=queries.device)
     positive = rank * slots + own  # column of each query's positive
     if queries.dtype != torch.float64:
@@ -58,8 +61,25 @@ def _gather(local: torch.Tensor) -> torch.Tensor:
     """The rows of all ranks in rank order; the gradient of a rank's rows is the sum over all ranks' losses."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return local
-    group = dist.group.WORLD
-    assert group is not None
-    if local.requires_grad:
-        return collectives.all_gather_tensor_autograd(local.contiguous(), 0, group)
-    return collectives.all_gather_tensor(local.contiguous(), 0, group)
+    gathered: torch.Tensor = _GatherRows.apply(local)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    """All-gather whose backward is reduce-scatter.
+
+    Each waits for its end: torch's own gathers with autograd let several run at once, which now and then hung on gloo.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, local: torch.Tensor) -> torch.Tensor:
+        gathered = local.new_empty((dist.get_world_size() * len(local), *local.shape[1:]))
+        dist.all_gather_into_tensor(gathered, local.contiguous())
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        (gradient,) = gradients
+        own = gradient.new_empty((len(gradient) // dist.get_world_size(), *gradient.shape[1:]))
+        dist.reduce_scatter_tensor(own, gradient.contiguous())
+        return own
