@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from hbt_ray import storage
 from hbt_ray.config import (
@@ -24,7 +24,8 @@ from hbt_ray.study.runs import Run
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 
-STRATEGIES = ("x-x", "x-y", "hybrid")
+Strategy = Literal["x-x", "x-y", "hybrid"]
+STRATEGIES: tuple[Strategy, ...] = ("x-x", "x-y", "hybrid")
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +37,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     prepare(PrepareConfig(source="world-facts", tokenizer="train:6000", out=store, partitions=2, seed=config.seed))
     world_facts.write_task(task)
     runs = []
-    for number, name in enumerate(("untrained", *STRATEGIES), start=2):
+    for number, name in enumerate(STRATEGIES, start=2):
         log.info("%d. %s: train, encode, index, evaluate", number, name)
         folder = storage.join(out, name)
         model = train(_train_config(config, store, folder, name))["model"]
@@ -54,20 +55,19 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     return {"report": storage.join(out, "report", "index.html"), "runs": runs}
 
 
-def _train_config(config: DemoConfig, store: str, out: str, name: str) -> TrainConfig:
-    untrained = name == "untrained"
+def _train_config(config: DemoConfig, store: str, out: str, name: Strategy) -> TrainConfig:
     return TrainConfig(
         data=store,
         out=out,
         name=name,
-        steps=0 if untrained else config.steps,
+        steps=config.steps,
         workers=config.workers,
         zero_stage=config.zero_stage,
-        encoder=EncoderConfig(model="tiny", max_query_tokens=48, max_passage_tokens=48, dropout=0.0),
+        encoder=EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=32, dropout=0.0),
         batches=PlanConfig(
-            strategy="hybrid" if untrained else name,  # type: ignore[arg-type]  # one of STRATEGIES
+            strategy=name,
             batch_size=config.batch_size,
             seed=config.seed,
         ),
-        optimizer=OptimizerConfig(learning_rate=2e-3, temperature=0.05),
+        optimizer=OptimizerConfig(learning_rate=3e-3, temperature=0.05),
     )
