@@ -136,7 +136,7 @@ class DemoConfig(Section):
     """Settings of `demo`: the three strategies side by side on the built-in world facts."""
 
     out: str = Field(description="folder for store, runs, evaluations and report [URI]")
-    steps: int = Field(320, ge=1, description="length of each run [global batches]")
+    steps: int = Field(260, ge=1, description="length of each run [global batches]")
     batch_size: int = Field(64, ge=2, description="global batch [pairs]")
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
     zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import ray
 import ray.data
 import torch
 
@@ -43,13 +42,32 @@ class Identity(NamedTuple):
 
 
 def identify(config: EncoderConfig) -> Identity:
-    """Load the model once, in a Ray task, to know what it is.
+    """Load the model once to know what it is.
 
     Raises:
         UserError: it is not a model.
     """
-    identity: Identity = ray.get(ray.remote(_identify).remote(config))
-    return identity
+    encoder = encoders.build(config)
+    weights = hashlib.sha256()
+    for name, tensor in sorted(encoder.model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.numpy())
+    common = {
+        "weights": weights.hexdigest(),
+        "tokenizer": tokenizers.fingerprint(encoder.tokenizer),
+        "modules": [[type(module).__name__, getattr(module, "pooling_mode", None)] for module in encoder.model],
+        "precision": config.precision,
+    }
+    roles: tuple[Role, ...] = ("query", "passage")
+    return Identity(
+        encoder.width,
+        {
+            role: storage.fingerprint(
+                {**common, "role": role, "prefix": encoder.prefixes[role], "limit": encoder.limits[role]}
+            )
+            for role in roles
+        },
+    )
 
 
 def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
@@ -132,30 +150,6 @@ class PartEncoder:
             raise UserError(f"--model {self.config.encoder.model} gives {ids[broken[0]]} a vector that is not finite")
         uri = embeddings.part_uri(self.out, part.name)
         return {"rows": part.rows, "sha256": embeddings.write_part(uri, ids, vectors, self.config.encoding.dtype)}
-
-
-def _identify(config: EncoderConfig) -> Identity:
-    encoder = encoders.build(config)
-    weights = hashlib.sha256()
-    for name, tensor in sorted(encoder.model.state_dict().items()):
-        weights.update(name.encode())
-        weights.update(tensor.detach().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.numpy())
-    common = {
-        "weights": weights.hexdigest(),
-        "tokenizer": tokenizers.fingerprint(encoder.tokenizer),
-        "modules": [[type(module).__name__, getattr(module, "pooling_mode", None)] for module in encoder.model],
-        "precision": config.precision,
-    }
-    roles: tuple[Role, ...] = ("query", "passage")
-    return Identity(
-        encoder.width,
-        {
-            role: storage.fingerprint(
-                {**common, "role": role, "prefix": encoder.prefixes[role], "limit": encoder.limits[role]}
-            )
-            for role in roles
-        },
-    )
 
 
 def _run(config: EncodeConfig, out: str, parts: list[Part], already: int, total: int) -> None:

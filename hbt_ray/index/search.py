@@ -17,6 +17,8 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.index.shard import ShardActor
 
+ACTOR_ROWS = 50_000  # documents worth starting a process for
+
 
 class Hits(NamedTuple):
     """Ranked lists of equal length, best first.
@@ -60,7 +62,8 @@ class Searcher:
         """Start the actors and load the shards.
 
         Args:
-            actors: processes that share the shards; one a CPU of the cluster, and not more than shards, when None.
+            actors: processes that share the shards; when None, one a CPU of the cluster, but not more than shards
+                and none for fewer than ACTOR_ROWS documents.
 
         Raises:
             UserError: the index is unfinished, or a shard is missing or corrupt.
@@ -71,7 +74,8 @@ class Searcher:
         self.languages = tuple(sorted(shards, key=_order, reverse=True))
         self.rows = {language: int(shards[language]["rows"]) for language in self.languages}
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        groups = _share(self.rows, min(actors or cpus, len(shards)))
+        needed = -(-sum(self.rows.values()) // ACTOR_ROWS)
+        groups = _share(self.rows, min(actors or min(cpus, needed), len(shards)))
         threads = max(1, cpus // len(groups))
         # Half a CPU is reserved for each thread, so that the smallest cluster has room for other work meanwhile.
         actor = ray.remote(ShardActor).options(
