@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 from ray.data import Dataset
-from ray.exceptions import RayError
 from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import storage
@@ -85,7 +84,6 @@ def _write_store(config: PrepareConfig, files: list[str], chosen: PreTrainedToke
             partial(partition.write, out=config.out, row_group_rows=config.row_group_rows), batch_format="pyarrow"
         ),
         config.out,
-        files,
     )
     parts = [json.loads(row["entry"]) for row in written if row["entry"]]
     if not parts:
@@ -154,7 +152,6 @@ def _learn_tokenizer(config: PrepareConfig, files: list[str], pieces: int) -> Pr
             batch_format="pyarrow",
         ),
         config.out,
-        files,
     )
     if not sample:
         raise UserError(f"no usable row in {', '.join(config.input) or config.source}")
@@ -164,29 +161,27 @@ def _learn_tokenizer(config: PrepareConfig, files: list[str], pieces: int) -> Pr
         raise UserError(f"--tokenizer {config.tokenizer}: {' '.join(str(error).split())}") from None
 
 
-def _collect(dataset: Dataset, out: str, files: list[str]) -> list[dict[str, Any]]:
+def _collect(dataset: Dataset, out: str) -> list[dict[str, Any]]:
     """All rows of `dataset`.
 
     Raises:
-        UserError: a task met a bad file. Ray Data hands on no exception of ours, so the task has left it in the report.
+        UserError: a task met a bad file. It leaves the line on storage and the others stop early, since an exception in
+            a task reaches the user as Ray Data's, with its traceback.
     """
-    try:
-        rows: list[dict[str, Any]] = dataset.take_all()
-        return rows
-    except RayError:
-        for file in files:
-            report = storage.read_json(_report_uri(out, file)) if storage.exists(_report_uri(out, file)) else {}
-            if "error" in report:
-                raise UserError(report["error"]) from None
-        raise
+    rows: list[dict[str, Any]] = dataset.take_all()
+    if storage.exists(_error_uri(out)):
+        raise UserError(storage.read_json(_error_uri(out))["error"])
+    return rows
 
 
 def _checked(file: str, config: PrepareConfig) -> Iterator[records.Checked]:
     """The file's batches, checked.
 
-    Raises:
-        UserError: as `prepare`; with `on_error` `skip` a bad file ends in one quarantined row instead.
+    What `prepare` raises as UserError ends the batches and is left on storage for it; with `on_error` `skip` a bad file
+    ends in one quarantined row instead.
     """
+    if storage.exists(_error_uri(config.out)):
+        return
     try:
         for table in READERS[config.source](file, config.language):
             checked = records.check(table, file)
@@ -195,8 +190,8 @@ def _checked(file: str, config: PrepareConfig) -> Iterator[records.Checked]:
             yield checked
     except UserError as error:
         if config.on_error == "fail":
-            storage.write_json(_report_uri(config.out, file), {"file": file, "error": str(error)})
-            raise
+            storage.write_json(_error_uri(config.out), {"error": str(error)})
+            return
         row = {"file": file, "row": None, "reason": str(error), "query": None, "passage": None}
         bad = pa.Table.from_pylist([row], schema=records.QUARANTINE)
         yield records.Checked(records.RECORDS.empty_table(), bad, None)
@@ -216,6 +211,7 @@ def _sample_texts(batch: pa.Table, config: PrepareConfig, most: int) -> Iterator
         most -= len(texts)
         if most <= 0:
             return
+    yield pa.table({"text": pa.array([], pa.string())})  # so that a file without a good row has a schema too
 
 
 def _read_file(batch: pa.Table, config: PrepareConfig) -> Iterator[pa.Table]:
@@ -265,6 +261,10 @@ def _unless(skipped: np.ndarray, texts: list[str]) -> list[str]:
 @lru_cache(maxsize=2)
 def _load_tokenizer(uri: str) -> PreTrainedTokenizerBase:
     return tokenizer.load(uri)
+
+
+def _error_uri(out: str) -> str:
+    return storage.join(out, "quarantine", "error.json")
 
 
 def _report_uri(out: str, file: str, suffix: str = ".json") -> str:
