@@ -77,7 +77,9 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     line = mistake(start("prepare", "--input", str(cut), *arguments))
     assert "cut.parquet is not a whole parquet file" in line
     assert not storage.committed(str(out))
-    assert "--alpha" in mistake(start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7"))
+    assert "--batches.alpha: input should be less than" in mistake(
+        start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7")
+    )
 
 
 @pytest.fixture(scope="module")
