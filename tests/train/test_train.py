@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +66,22 @@ def losses(out: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def finished(store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted run with one worker."""
-    out = tmp_path_factory.mktemp("finished")
-    assert train(settings(store, out))["model"] == f"{out}/model"
-    return out
+def trained(store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
+    """The folder of an uninterrupted run, by number of workers and ZeRO stage; each is trained once."""
+
+    @cache
+    def run(workers: int, stage: int) -> Path:
+        out = tmp_path_factory.mktemp(f"workers{workers}-stage{stage}")
+        assert train(settings(store, out, workers=workers, zero_stage=stage))["model"] == f"{out}/model"
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(trained: Callable[[int, int], Path]) -> Path:
+    """With one worker."""
+    return trained(1, 2)
 
 
 def test_the_run_leaves_what_it_should(finished: Path) -> None:
@@ -95,15 +109,13 @@ def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
             assert cosines.min() > 0.99999
 
 
-@pytest.mark.parametrize(("workers", "stage"), [(2, 2), (2, 3), (4, 1), (1, 0)])
+@pytest.mark.parametrize(("workers", "stage"), [(2, 2), (2, 3), (4, 1)])
 def test_workers_and_zero_stage_do_not_change_what_is_learned(
-    store: str, finished: Path, tmp_path: Path, workers: int, stage: int
+    finished: Path, trained: Callable[[int, int], Path], workers: int, stage: int
 ) -> None:
-    train(settings(store, tmp_path, workers=workers, zero_stage=stage))
-    assert [line["groups"] for line in runlog.read(str(tmp_path))] == [
-        line["groups"] for line in runlog.read(str(finished))
-    ]
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), atol=1e-4)
+    out = trained(workers, stage)
+    assert [line["groups"] for line in runlog.read(str(out))] == [line["groups"] for line in runlog.read(str(finished))]
+    np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
 
 
 def test_a_killed_worker_is_made_good(store: str, finished: Path, tmp_path: Path) -> None:
@@ -133,37 +145,48 @@ def test_a_killed_worker_is_made_good(store: str, finished: Path, tmp_path: Path
     np.testing.assert_allclose(losses(tmp_path), losses(finished), atol=1e-4)
 
 
-@pytest.mark.parametrize(("before", "after"), [((2, 2), (1, 3))])
+@pytest.mark.parametrize(("before", "after"), [((4, 1), (1, 3)), ((2, 3), (2, 0))])
 def test_resume_at_another_world_size_and_stage(
-    store: str, finished: Path, tmp_path: Path, before: tuple[int, int], after: tuple[int, int]
+    store: str,
+    finished: Path,
+    trained: Callable[[int, int], Path],
+    tmp_path: Path,
+    before: tuple[int, int],
+    after: tuple[int, int],
 ) -> None:
     """A run broken off after its checkpoint at step 8, as a lost driver leaves it, goes on with other workers."""
-    config = settings(store, tmp_path, workers=before[0], zero_stage=before[1])
-    train(config)
-    for name in ("manifest.json", "model", "checkpoints/run/step-000000012"):
-        path = tmp_path / name
-        storage.remove(str(path)) if path.name.startswith("step") else _delete(path)
-    (tmp_path / "checkpoints" / "run" / "step-000000012").mkdir()  # and a checkpoint that was being written
-    (tmp_path / "checkpoints" / "run" / "step-000000012" / "state-00000-of-00002.safetensors").write_bytes(b"half")
-    train(config.model_copy(update={"workers": after[0], "zero_stage": after[1]}))
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), atol=1e-4)
+    out = tmp_path / "run"
+    shutil.copytree(trained(*before), out)
+    (out / "manifest.json").unlink()
+    shutil.rmtree(out / "model")
+    last_point = out / "checkpoints" / "run" / "step-000000012"
+    (last_point / "manifest.json").unlink()  # as one that was being written
+    train(settings(store, out, workers=after[0], zero_stage=after[1]))
+    np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
     last = {}
-    for out in (finished, tmp_path):
-        point = checkpoint.latest(str(out / "checkpoints" / "run"))
+    for folder in (finished, out):
+        point = checkpoint.latest(str(folder / "checkpoints" / "run"))
         assert point is not None and point.step == 12
-        last[out] = {(part, name): tensor for part, name, tensor in point.tensors()}
-    assert last[finished].keys() == last[tmp_path].keys()
+        last[folder] = {(part, name): tensor for part, name, tensor in point.tensors()}
+    assert last[finished].keys() == last[out].keys()
     for key, tensor in last[finished].items():
-        torch.testing.assert_close(last[tmp_path][key], tensor, atol=1e-4, rtol=0)
+        difference = (last[out][key] - tensor).abs()
+        # a gradient near zero moves its weight by the sign of a rounding error, since Adam divides by its size
+        assert (difference > 1e-4).float().mean() < 1e-4
+        assert difference.max() < 1e-3  # one step of the learning rate
 
 
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        for child in path.iterdir():
-            _delete(child)
-        path.rmdir()
-    else:
-        path.unlink()
+def test_an_export_that_was_broken_off_is_made_good_without_training(
+    store: str, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "manifest.json").unlink()
+    shutil.rmtree(out / "model")
+    log = (out / "metrics.jsonl").stat().st_mtime_ns
+    train(settings(store, out))
+    assert SentenceTransformer(str(out / "model"), device="cpu").prompts["passage"] == "passage: "
+    assert (out / "metrics.jsonl").stat().st_mtime_ns == log
 
 
 def test_mistakes_are_told_before_anything_starts(store: str, finished: Path, tmp_path: Path) -> None:
