@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := $(CURDIR)/runs/demo
+BENCHMARKS ?= encode shuffler plan prepare
 
 .PHONY: install demo test bench lock
 
@@ -29,7 +30,8 @@ test: install
 
 bench: install
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,bench]'
-	$(BIN)/python jobs/benchmark.py
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps mosaicml-streaming
+	for name in $(BENCHMARKS); do $(BIN)/python jobs/benchmark.py --name $$name --out runs/bench/$$name.json || exit 1; done
 
 # New pins from what is installed now: change a version in .venv, run the tests, then this.
 lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class UserError(ValueError):
@@ -26,7 +26,9 @@ class PrepareConfig(Section):
     out: str = Field(description="folder of the new stream store [URI]")
     language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
     max_tokens: int = Field(512, ge=8, description="longest text kept, the rest is cut [tokens]")
-    partitions: int = Field(8, ge=1, description="parts of the distributed shuffle [files per stream]")
+    partitions: int | None = Field(
+        None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input, at most 4096"
+    )
     row_group_rows: int = Field(1024, ge=1, description="unit of reading and of reshuffling between passes [rows]")
     seed: int = Field(0, ge=0, description="seed of the shuffle")
     on_error: Literal["fail", "skip"] = Field(
@@ -45,6 +47,9 @@ class PlanConfig(Section):
         "mixed", description="cross-lingual batch: languages mixed by row, or one ordered pair a batch"
     )
     languages: tuple[str, ...] = Field((), description="only these languages; none named: all [BCP-47]")
+    pairs: tuple[str, ...] = Field(
+        (), description="only these cross-lingual pairs, as de:en for German queries and English passages; none: all"
+    )
     seed: int = Field(0, ge=0, description="seed of the order, and of random initial weights")
 
 
@@ -78,8 +83,17 @@ class TrainConfig(Section):
     data: str = Field(description="stream store written by prepare [URI]")
     out: str = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")
-    steps: int = Field(1000, ge=0, description="length of the run; 0 exports the untrained model [global batches]")
+    steps: int | None = Field(
+        None, ge=0, description="length of the run; 0 exports the untrained model [global batches]"
+    )
+    epochs: float | None = Field(
+        None, gt=0, description="length instead of --steps: as many pairs as this many passes over all strata have"
+    )
+    dry_run: bool = Field(False, description="print what the run would draw, with warnings, and end")
     workers: int = Field(1, ge=1, description="training processes [Ray Train workers]")
+    max_workers: int | None = Field(
+        None, ge=1, description="elastic: between --workers and this many, as the cluster has room; unset: --workers"
+    )
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker; 0 trains on CPU")
     cpus_per_worker: float = Field(1, gt=0, description="CPUs reserved by each worker")
     zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
@@ -90,6 +104,20 @@ class TrainConfig(Section):
     encoder: EncoderConfig
     batches: PlanConfig = PlanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("say either --steps or --epochs")
+        if self.max_workers is not None and self.max_workers < self.workers:
+            raise ValueError(f"--max-workers {self.max_workers} is less than --workers {self.workers}")
+        return self
+
+    @property
+    def length(self) -> int:
+        """Steps of the run, once `train` has turned epochs into steps."""
+        assert self.steps is not None
+        return self.steps
 
 
 class EncodingConfig(Section):
@@ -143,13 +171,56 @@ class DemoConfig(Section):
     seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")
 
 
-class BenchmarkConfig(Section):
-    """Settings of `benchmark`: our figure, a peer's and their ratio, measured in turn in one process."""
+class EncodeBenchmark(Section):
+    """Encoding of texts against SentenceTransformer.encode, in turn in one process."""
 
-    name: Literal["encode"] = Field("encode", description="encode: against SentenceTransformer.encode")
-    out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
     model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
     texts: int = Field(3000, ge=100, description="passages of the built-in world facts and joins of them [texts]")
     batch_tokens: int = Field(4096, ge=64, description="ours: texts encoded at once [tokens, padding included]")
     batch_size: int = Field(32, ge=1, description="the peer's batch; 32 is its default [texts]")
     repeats: int = Field(3, ge=1, description="measurements of each side, alternating; the median counts")
+
+
+class ShufflerBenchmark(Section):
+    """Stored pairs to torch tensors: the shuffler against mosaicml-streaming and sentence-transformers."""
+
+    pairs: int = Field(200_000, ge=100, description="synthetic pairs in the store [pairs]")
+    query_tokens: int = Field(32, ge=1, le=400, description="length of each query [tokens]")
+    passage_tokens: int = Field(128, ge=1, le=400, description="length of each passage [tokens]")
+    batch_size: int = Field(256, ge=2, description="global batch, also the peers' [pairs]")
+    consumers: int = Field(2, ge=1, description="processes that take the batches, also the peers'")
+    steps: int = Field(8000, ge=1, description="length of the measured run [global batches]")
+    starts: int = Field(3, ge=0, description="measurements of each time to the first batch; the median counts")
+    late_step: int = Field(1_000_000, ge=1, description="a start here is compared with one at 0, and a length [steps]")
+    peer_pairs: int = Field(50_000, ge=0, description="pairs each peer is measured on, at most --pairs; 0: no peer")
+    memory: bool = Field(False, description="report peak memory; watching it takes some speed")
+    growth_steps: int = Field(0, ge=0, description="length of a run whose memory is compared at 1/12 and at the end")
+
+
+class PlanBenchmark(Section):
+    """The plan of a store that is a manifest alone, against torch's random batch sampler."""
+
+    rows: int = Field(10**9, ge=1000, description="rows of all streams together [rows]")
+    streams: int = Field(200, ge=4, description="streams, a quarter of them parallel in four languages")
+    batch_sizes: tuple[int, ...] = Field((128, 256, 1024), min_length=1, description="global batches [pairs]")
+    late_step: int = Field(1_000_000, ge=1, description="a plan here is compared with one at 0 [steps]")
+    repeats: int = Field(30, ge=1, description="measurements of each figure; the median counts")
+    peer_rows: int = Field(2_000_000, ge=2000, description="rows the peer draws from: it holds them all [rows]")
+
+
+class PrepareBenchmark(Section):
+    """`prepare` against one process that tokenises, shuffles in memory and writes parquet."""
+
+    pairs: int = Field(200_000, ge=100, description="synthetic pairs of random words [pairs]")
+    pieces: int = Field(2000, ge=100, description="vocabulary that is learned [pieces]")
+
+
+class BenchmarkConfig(Section):
+    """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
+
+    name: Literal["encode", "shuffler", "plan", "prepare"] = Field("encode", description="what is measured")
+    out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
+    encode: EncodeBenchmark = EncodeBenchmark()
+    shuffler: ShufflerBenchmark = ShufflerBenchmark()
+    plan: PlanBenchmark = PlanBenchmark()
+    prepare: PrepareBenchmark = PrepareBenchmark()

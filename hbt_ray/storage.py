@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +87,33 @@ def expand(uri: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
     return sorted(name if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(name) for name in found)
 
 
-def write(uri: str, fill: Callable[[Any], None]) -> None:
-    """Write one file that is whole or absent: `fill` gets a binary file open for writing."""
+@contextlib.contextmanager
+def create(uri: str) -> Iterator[Any]:
+    """A new binary file that is whole or absent: it gets its name when the block ends without an exception."""
     fs, path = filesystem(uri)
     local = isinstance(fs, LocalFileSystem)
     if local:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}" if local else tempfile.mkstemp(prefix="hbt_ray-")[1])
+        temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}")
+    else:
+        descriptor, name = tempfile.mkstemp(prefix="hbt_ray-")
+        os.close(descriptor)
+        temporary = Path(name)
     try:
         with temporary.open("wb") as file:
-            fill(file)
+            yield file
         if local:
             temporary.replace(path)
         else:
             fs.put_file(str(temporary), path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(uri: str, fill: Callable[[Any], None]) -> None:
+    """Write one file that is whole or absent: `fill` gets a binary file open for writing."""
+    with create(uri) as file:
+        fill(file)
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -115,6 +126,29 @@ def read_bytes(uri: str) -> bytes:
     return data
 
 
+def read_ranges(ranges: Sequence[tuple[str, int, int | None]]) -> list[bytes]:
+    """Bytes start … stop (None: the end) of each (file, start, stop), all on one file system.
+
+    Object stores are asked for all of them together.
+    """
+    if not ranges:
+        return []
+    fs = filesystem(ranges[0][0])[0]
+    paths, starts, stops = (list(column) for column in zip(*ranges, strict=True))
+    found: list[bytes] = fs.cat_ranges([fs._strip_protocol(path) for path in paths], starts, stops, on_error="raise")
+    return found
+
+
+def sizes(uri: str) -> dict[str, int]:
+    """Name and length [bytes] of each file directly in the folder `uri`, by one listing; none when it is not there."""
+    fs, path = filesystem(uri)
+    try:
+        found = fs.ls(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"]) for entry in found if entry["type"] == "file"}
+
+
 def size(uri: str) -> int:
     """Length of the file [bytes]."""
     fs, path = filesystem(uri)
@@ -125,7 +159,9 @@ def version_of(uri: str) -> list[Any]:
     """What changes when the file does: its name, length and time or tag."""
     fs, path = filesystem(uri)
     about = fs.info(path)
-    stamp = next((str(about[key]) for key in ("ETag", "etag", "mtime", "LastModified") if about.get(key)), "")
+    stamp = next(
+        (str(about[key]) for key in ("ETag", "etag", "blob_id", "mtime", "LastModified") if about.get(key)), ""
+    )
     return [uri, about["size"], stamp]
 
 

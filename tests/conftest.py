@@ -22,27 +22,35 @@ os.environ.update(
 # after the settings, which Ray reads when it is imported
 import fsspec.config
 import ray
+from flaky import FlakyServer
 from moto.server import ThreadedMotoServer
 
 from hbt_ray import storage
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """A folder in a bucket of a real S3 server on loopback, which Ray's workers find too if Ray starts after it."""
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    found = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+def s3_server() -> Iterator[FlakyServer]:
+    """A real S3 server on loopback that fails one request in twenty; Ray's workers find it if Ray starts later."""
+    moto = ThreadedMotoServer(port=0)
+    moto.start()
+    server = FlakyServer(*moto.get_host_and_port(), share=0.05)
+    found = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": server.url}}
     fsspec.config.conf["s3"] = found
     os.environ["FSSPEC_S3"] = json.dumps(found)  # how fsspec in a worker process is told
-    storage.filesystem("s3://bucket")[0].mkdir("bucket")
-    yield "s3://bucket/folder"
-    server.stop()
+    yield server
+    server.shutdown()
+    moto.stop()
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(s3: str) -> Iterator[None]:
+def s3(s3_server: FlakyServer) -> str:
+    """A folder in a bucket of that server."""
+    storage.filesystem("s3://bucket")[0].mkdir("bucket")
+    return "s3://bucket/folder"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3_server: FlakyServer) -> Iterator[None]:
     """Ray on this machine with 4 logical CPUs."""
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=200 * 2**20)
     yield

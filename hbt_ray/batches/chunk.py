@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from hbt_ray.batches.plan import Batch, Plan
+from hbt_ray.batches.plan import Batches, Plan
 from hbt_ray.data.streams import StreamStore
 
 CHUNK_PAIRS = 8192  # pairs read at once; a chunk has at least one step
@@ -20,12 +20,16 @@ class Slice(NamedTuple):
     """One rank's part of a global batch.
 
     Attributes:
-        pairs: one row a pair: `group` (int64), `query_lang`, `passage_lang` (string), `query`, `passage`
+        stratum: its name in the plan.
+        query_languages, passage_languages: pairs of the whole global batch by language.
+        pairs: one row a pair of this rank: `group` (int64), `query_lang`, `passage_lang` (string), `query`, `passage`
             (list<int32>, no special tokens), `negatives` (list<list<int32>>).
     """
 
     step: int
     stratum: str
+    query_languages: dict[str, int]
+    passage_languages: dict[str, int]
     pairs: pa.Table
 
 
@@ -35,23 +39,28 @@ def steps_per_chunk(batch_size: int) -> int:
 
 def read(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[bytes]:
     """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`."""
-    batches = [plan.batch(step) for step in range(start, stop)]
-    pairs = _gather(store, plan, batches)
-    rows = plan.config.batch_size // world_size
+    batches = plan.batches(start, stop)
+    columns = _gather(store, plan, batches)
+    steps = [
+        {
+            "stratum": plan.strata[stratum].name,
+            "query_languages": _counts(plan, batches.query_languages[number]),
+            "passage_languages": _counts(plan, batches.passage_languages[number]),
+        }
+        for number, stratum in enumerate(batches.strata)
+    ]
+    positions = np.arange(batches.rows.size).reshape(len(steps), world_size, -1)
     values = []
     for rank in range(world_size):
-        offsets = np.arange(len(batches))[:, None] * plan.config.batch_size + rank * rows
-        mine = pairs.take(pa.array((offsets + np.arange(rows)).reshape(-1)))
-        about = {
-            "rank": rank,
-            "world_size": world_size,
-            "start": start,
-            "strata": [batch.stratum for batch in batches],
-        }
-        mine = mine.replace_schema_metadata({"slices": json.dumps(about)}).combine_chunks()
+        mine = positions[:, rank].reshape(-1)
+        about = {"rank": rank, "world_size": world_size, "start": start, "steps": steps}
+        pairs = pa.table(
+            {name: source.take(pa.array(index[mine])) for name, (source, index) in columns.items()},
+            metadata={"slices": json.dumps(about)},
+        )
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, mine.schema) as writer:
-            writer.write_table(mine)
+        with pa.ipc.new_stream(sink, pairs.schema) as writer:
+            writer.write_table(pairs)
         values.append(sink.getvalue().to_pybytes())
     return values
 
@@ -62,57 +71,62 @@ def slices(value: bytes | pa.Buffer, rank: int, world_size: int) -> Iterator[Sli
     Raises:
         RuntimeError: it is another rank's: the shuffler broke its promise.
     """
-    table = pa.ipc.open_stream(value).read_all()
-    about = json.loads(table.schema.metadata[b"slices"])
+    pairs = pa.ipc.open_stream(value).read_all()
+    about = json.loads(pairs.schema.metadata[b"slices"])
     if (about["rank"], about["world_size"]) != (rank, world_size):
         raise RuntimeError(
             f"rank {rank} of {world_size} was handed the slices of rank {about['rank']} of {about['world_size']} "
             f"for steps from {about['start']}"
         )
-    rows = table.num_rows // len(about["strata"])
-    for number, stratum in enumerate(about["strata"]):
-        yield Slice(about["start"] + number, stratum, table.slice(number * rows, rows))
+    rows = pairs.num_rows // len(about["steps"])
+    for number, step in enumerate(about["steps"]):
+        yield Slice(about["start"] + number, **step, pairs=pairs.slice(number * rows, rows))
 
 
-def _gather(store: StreamStore, plan: Plan, batches: list[Batch]) -> pa.Table:
-    """The pairs of all batches in order; each stream is read once, only in the languages drawn."""
-    streams = np.concatenate([batch.streams for batch in batches])
-    rows = np.concatenate([batch.rows for batch in batches])
-    languages = {
-        "query": np.concatenate([batch.query_languages for batch in batches]),
-        "passage": np.concatenate([batch.passage_languages for batch in batches]),
-    }
+def _gather(store: StreamStore, plan: Plan, batches: Batches) -> dict[str, tuple[pa.Array, np.ndarray]]:
+    """Of every column of `Slice.pairs`: its values in the order they were read, and for each row of the batches, one
+    after the other, the place of its value among them, int64 [steps * batch_size].
+
+    Each stream is read once, only in the languages drawn.
+    """
+    streams, rows = batches.streams.ravel(), batches.rows.ravel()
+    languages = {"query": batches.query_languages.ravel(), "passage": batches.passage_languages.ravel()}
     pieces: dict[str, list[pa.Array]] = {"group": [], "query": [], "passage": [], "negatives": []}
-    where: dict[str, list[np.ndarray]] = {name: [] for name in pieces}
-    for stream in np.unique(streams):
-        positions = np.flatnonzero(streams == stream)
-        entry = store.streams[stream]
-        drawn: list[tuple[str, str | None, np.ndarray]] = [("group", "group", positions)]
-        roles: tuple[Literal["query", "passage", "negatives"], ...] = ("query", "passage", "negatives")
-        for role in roles:
-            of_role = languages["query" if role == "query" else "passage"][positions]
-            for language in np.unique(of_role):
-                drawn.append((role, entry.column(role, plan.languages[language]), positions[of_role == language]))
-        columns = sorted({column for _, column, _ in drawn if column is not None})
-        wanted, inverse = np.unique(rows[positions], return_inverse=True)
-        table = store.read(int(stream), wanted, columns)
-        place = np.empty(len(rows), dtype=np.int64)
-        place[positions] = inverse
+    index = {name: np.empty(len(rows), dtype=np.int64) for name in pieces}
+    sizes = dict.fromkeys(pieces, 0)
+    order = np.argsort(streams, kind="stable")
+    found, first = np.unique(streams[order], return_index=True)
+    for stream, positions in zip(found, np.split(order, first[1:]), strict=True):
+        drawn = _drawn(store, plan, int(stream), positions, languages)
+        wanted, place = np.unique(rows[positions], return_inverse=True)
+        table = store.read(int(stream), wanted, sorted({column for _, column, _ in drawn if column is not None}))
         for name, column, at in drawn:
             values = table.column(column).combine_chunks() if column is not None else _NO_NEGATIVES
-            pieces[name].append(values.take(pa.array(place[at] if column is not None else np.zeros_like(at))))
-            where[name].append(at)
-    names = np.array(plan.languages, dtype=object)
-    gathered = {
-        name: pa.concat_arrays(pieces[name]).take(pa.array(np.argsort(np.concatenate(where[name])))) for name in pieces
-    }
-    return pa.table(
-        {
-            "group": gathered["group"],
-            "query_lang": pa.array(names[languages["query"]], pa.string()),
-            "passage_lang": pa.array(names[languages["passage"]], pa.string()),
-            "query": gathered["query"],
-            "passage": gathered["passage"],
-            "negatives": gathered["negatives"],
-        }
-    )
+            pieces[name].append(values)
+            index[name][positions[at]] = sizes[name] + (place[at] if column is not None else 0)
+            sizes[name] += len(values)
+    gathered: dict[str, Any] = {name: (pa.concat_arrays(pieces[name]), index[name]) for name in pieces}
+    names = pa.array(plan.languages, pa.string())
+    sides = {f"{side}_lang": (names, drawn_languages) for side, drawn_languages in languages.items()}
+    return {"group": gathered.pop("group"), **sides, **gathered}
+
+
+def _drawn(
+    store: StreamStore, plan: Plan, stream: int, positions: np.ndarray, languages: dict[str, np.ndarray]
+) -> list[tuple[str, str | None, np.ndarray]]:
+    """What to read of a stream: column of the slice, column of the stream (None: it has none), and for which of the
+    positions."""
+    everywhere = np.arange(len(positions))
+    drawn: list[tuple[str, str | None, np.ndarray]] = [("group", "group", everywhere)]
+    roles: tuple[Literal["query", "passage", "negatives"], ...] = ("query", "passage", "negatives")
+    for role in roles:
+        of_role = languages["query" if role == "query" else "passage"][positions]
+        for language in np.unique(of_role):
+            column = store.streams[stream].column(role, plan.languages[language])
+            drawn.append((role, column, np.flatnonzero(of_role == language)))
+    return drawn
+
+
+def _counts(plan: Plan, languages: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(languages, minlength=len(plan.languages))
+    return {plan.languages[language]: int(counts[language]) for language in np.flatnonzero(counts)}

@@ -5,64 +5,109 @@ Everything here is a function of its arguments, NumPy in and NumPy out, and cost
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
-# primes above 2^30: coprime to every smaller length, so each makes an affine permutation of it
-_PRIMES = np.array([3, 7, 9, 15, 19, 33, 67, 85, 115, 129, 145, 147, 163, 169, 213, 229], dtype=np.int64) + (1 << 30)
-LONGEST = 2**30  # longest sequence `permute` takes
+LONGEST = 2**31 - 1  # longest sequence `permute` and `Shares` take
+_HALF = np.uint64(32)
 
 
 def mix(seed: int, *keys: int | np.ndarray) -> np.ndarray:
     """Random numbers, uint64, each a function of the seed and its keys (splitmix64); keys broadcast."""
-    state = np.asarray(seed, dtype=np.uint64)
+    state = np.array(seed, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for key in keys:
-            state = state + np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
+            state = np.asarray(np.asarray(key).astype(np.uint64) + (state + np.uint64(0x9E3779B97F4A7C15)))
+            for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+                state ^= state >> np.uint64(shift)
+                state *= np.uint64(factor)
+            state ^= state >> np.uint64(31)
     return state
 
 
-def permute(position: np.ndarray, length: int | np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Where `position` (int64, < length <= LONGEST) goes in the permutation of `length` that `key` (uint64) chooses.
+def permute(position: np.ndarray, length: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Where each `position` (< length <= LONGEST) goes in the permutation of `length` that `key` (uint64) chooses.
 
-    Affine maps alone keep equal distances equal; so the two parts of the sequence are permuted apart in between.
+    Arrays of one shape; int64 out. A generalised Feistel network over a rectangle of at least `length` places, walked
+    until it falls inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002), which is nearly always at
+    once, since the rectangle has fewer than a row too many.
     """
-    place = _affine(position, length, key)
-    first = np.maximum((mix(5, key) >> np.uint64(34)).astype(np.int64) % length, 1)
-    in_first = place < first
-    start = np.where(in_first, 0, first)
-    place = start + _affine(place - start, np.where(in_first, first, length - first), mix(6, key, in_first))
-    return _affine(place, length, mix(7, key))
+    place, size, flat = position.astype(np.uint32).ravel(), length.astype(np.uint32).ravel(), key.ravel()
+    height = np.ceil(np.sqrt(size)).astype(np.uint32)
+    shape = (
+        height,
+        (size + height - np.uint32(1)) // height,
+        flat.astype(np.uint32),
+        (flat >> _HALF).astype(np.uint32),
+    )
+    place = _cross(place, *shape)
+    outside = np.flatnonzero(place >= size)
+    while len(outside):
+        place[outside] = _cross(place[outside], *(part[outside] for part in shape))
+        outside = outside[place[outside] >= size[outside]]
+    return place.astype(np.int64).reshape(position.shape)
 
 
-def _affine(position: np.ndarray, length: int | np.ndarray, key: np.ndarray) -> np.ndarray:
-    factor = _PRIMES[(key & np.uint64(15)).astype(np.int64)] % length
-    offset = (key >> np.uint64(24)).astype(np.int64) % length
-    return (factor * position + offset) % length
+def _cross(place: np.ndarray, height: np.ndarray, width: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """A bijection of 0 … height * width, all uint32: row and column in turn are moved by a hash of the other."""
+    row, column = np.divmod(place, width)
+    for key in (low, high, low ^ high):
+        row += _hash(column, key)
+        row %= height
+        column += _hash(row, key ^ np.uint32(0x27D4EB2F))
+        column %= width
+    row *= width
+    row += column
+    return row
+
+
+def _hash(value: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """31 random bits of uint32 `value` and `key` (after the finaliser of MurmurHash3)."""
+    state = value + key
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        state ^= state >> np.uint32(shift)
+        state *= np.uint32(factor)
+    state >>= np.uint32(1)
+    return state
 
 
 class Shares:
-    """Who gets which of a sequence of draws, in proportion to whole-number weights.
+    """Who gets which of endless sequences of draws, each in proportion to the whole-number weights of its members.
 
-    After any number of draws each has its share to within the depth of a binary tree over them (in practice one or
-    two), and after as many draws as the weights sum to, exactly its weight: every row once per pass.
+    After any number of draws each member has its share to within the depth of a binary tree over them (in practice one
+    or two), and after as many draws as the weights sum to, exactly its weight: every row once per pass.
+
+    Attributes:
+        depth: of each sequence's tree, int64 [sequences]: it has room for 2^depth members.
     """
 
-    def __init__(self, weights: np.ndarray) -> None:
-        """`weights`: int64 >= 0, not all zero, sum below 2^31."""
-        self._size = len(weights)
-        leaves = np.zeros(1 << max(self._size - 1, 0).bit_length(), dtype=np.int64)
-        leaves[: self._size] = weights
-        self._levels = [leaves]
-        while len(self._levels[0]) > 1:
-            self._levels.insert(0, self._levels[0].reshape(-1, 2).sum(axis=1))
+    def __init__(self, weights: Sequence[np.ndarray]) -> None:
+        """`weights`: of each sequence's members, int64 >= 0, not all zero, sum at most LONGEST."""
+        self.depth = np.array([(len(members) - 1).bit_length() for members in weights], dtype=np.int64)
+        self._tree = np.zeros(len(weights), dtype=np.int64)  # place of each sequence among those of its depth
+        self._levels: dict[int, list[np.ndarray]] = {}  # per depth, from the root: sums, int64 [trees, 2^level]
+        for depth in np.unique(self.depth).tolist():
+            at = np.flatnonzero(self.depth == depth)
+            self._tree[at] = np.arange(len(at))
+            leaves = np.zeros((len(at), 1 << depth), dtype=np.int64)
+            for tree, sequence in enumerate(at.tolist()):
+                leaves[tree, : len(weights[sequence])] = weights[sequence]
+            levels = [leaves]
+            while levels[0].shape[1] > 1:
+                levels.insert(0, levels[0].reshape(len(at), -1, 2).sum(axis=2))
+            self._levels[depth] = levels
 
-    def counts(self, draws: int) -> np.ndarray:
-        """How many of the first `draws` (< 2^32) each got, int64 [weights]; never falls as `draws` grows."""
-        given = np.array([draws], dtype=np.int64)
-        for parents, children in zip(self._levels, self._levels[1:], strict=False):
-            left = given * children[0::2] // np.maximum(parents, 1)
-            given = np.stack([left, given - left], axis=1).reshape(-1)
-        return given[: self._size]
+    def counts(self, depth: int, sequences: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """How many of the first `draws` (int64 [n]) of `sequences` (int64 [n], all of `depth`) each member got.
+
+        int64 [n, 2^depth]; never falls as `draws` grows.
+        """
+        tree = self._tree[sequences]
+        levels = [level[tree] for level in self._levels[depth]]
+        passes, given = np.divmod(draws[:, None], levels[0])
+        for parents, children in pairwise(levels):
+            left = given * children[:, 0::2] // np.maximum(parents, 1)
+            given = np.stack([left, given - left], axis=2).reshape(len(draws), -1)
+        return given + passes * levels[-1]

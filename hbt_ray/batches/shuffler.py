@@ -7,6 +7,7 @@ each rank checks that all the same. A restart names the chunks from the checkpoi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any
@@ -26,22 +27,36 @@ DATASET = "train"  # what the dataset is called inside Ray Train
 READ_TASKS = 2  # chunks read at once for each rank that a node has; enough to stay ahead of training
 
 
-def check_world_size(batch_size: int, world_size: int) -> None:
+def check_workers(batch_size: int, workers: int, max_workers: int | None = None) -> None:
     """Raises:
-    UserError: the workers do not divide the batch; the line says which numbers would.
+    UserError: some number of workers that is allowed does not divide the batch; the line says what would do.
     """
-    if batch_size % world_size:
-        fitting = ", ".join(str(count) for count in range(1, batch_size + 1) if batch_size % count == 0)
+    if max_workers is None:
+        if batch_size % workers:
+            fitting = ", ".join(str(count) for count in range(1, batch_size + 1) if batch_size % count == 0)
+            raise UserError(
+                f"--batch-size {batch_size} cannot be divided among --workers {workers}; "
+                f"these counts would do: {fitting}"
+            )
+        return
+    allowed = range(workers, max_workers + 1)
+    failing = [count for count in allowed if batch_size % count]
+    if failing:
+        unit = math.lcm(*allowed)
+        near = ", ".join(str(size) for size in (batch_size // unit * unit, (batch_size // unit + 1) * unit) if size)
         raise UserError(
-            f"--batch-size {batch_size} cannot be divided among --workers {world_size}; "
-            f"these counts would do: {fitting}"
+            f"--batch-size {batch_size} cannot be divided among {failing[0]} workers, which --workers {workers} "
+            f"--max-workers {max_workers} allow; these batch sizes would do: {near} (multiples of {unit})"
         )
 
 
 def dataset(
     store_uri: str, config: PlanConfig, start: int, stop: int, world_size: int, context: DataContext | None = None
 ) -> Dataset:
-    """Steps start … stop of the plan as a lazy dataset of one row a (chunk, rank), column `value`, in plan order."""
+    """Steps start … stop of the plan as a lazy dataset in plan order.
+
+    One row a (chunk, rank): `value`, made for `chunk.slices`, or what is wrong with the store in `problem`.
+    """
     context = (context or DataContext.get_current()).copy()
     context.target_max_block_size = 1  # a row is a block: Ray neither joins nor splits what belongs to one rank
     context.target_min_block_size = 0
@@ -89,13 +104,16 @@ def rank_slices(
     """This rank's slices of steps start … stop, each checked against the plan.
 
     Raises:
+        UserError: a stream file is damaged; every rank is told at the same step.
         RuntimeError: a slice came to the wrong rank, at the wrong step, of the wrong stratum, or not at all.
     """
     expected = start
     for block in iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
-        for value in block.column("value"):
+        for value, problem in zip(block.column("value"), block.column("problem"), strict=True):
+            if problem.is_valid:
+                raise UserError(problem.as_py())
             for part in chunk.slices(value.as_buffer(), rank, world_size):
-                stratum = plan.strata[plan.draw(expected)[0]].name
+                stratum = plan.stratum(expected).name
                 if (part.step, part.stratum) != (expected, stratum):
                     raise RuntimeError(
                         f"rank {rank} was handed step {part.step} ({part.stratum}) where the plan has "
@@ -113,10 +131,15 @@ def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
 
 
 def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int) -> Iterator[pa.Table]:
-    store, plan = _opened(store_uri, config)
+    """One row a rank: its slices, or what is wrong with the store (an exception would reach the ranks as Ray's own)."""
     start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
-    for value in chunk.read(store, plan, start, stop, world_size):
-        yield pa.table({"value": pa.array([value], pa.large_binary())})
+    values, problem = [b""] * world_size, None
+    try:
+        values = chunk.read(*_opened(store_uri, config), start, stop, world_size)
+    except UserError as error:
+        problem = f"step {start}: {error}"
+    for value in values:
+        yield pa.table({"value": pa.array([value], pa.large_binary()), "problem": pa.array([problem], pa.string())})
 
 
 @lru_cache(maxsize=2)

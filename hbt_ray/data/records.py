@@ -12,7 +12,8 @@ passage; it counts in cross-lingual batches only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ import pyarrow.compute as pc
 
 from hbt_ray.config import UserError
 from hbt_ray.data import languages
+
+BATCH_ROWS = 8192  # of what a reader yields
 
 RECORDS = pa.schema(
     [
@@ -58,12 +61,14 @@ class Checked(NamedTuple):
     unknown_language: str | None  # one line that names the first unknown tag
 
 
-def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Records from dictionaries; missing `negatives` and `bitext` mean none and no.
+def tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
+    """Records from dictionaries, BATCH_ROWS at a time; missing `negatives` and `bitext` mean none and no.
 
     A value that is no text, or holds half a surrogate pair, becomes the row's problem.
     """
-    return pa.Table.from_pylist([_sound({"negatives": [], "bitext": False, **row}) for row in rows], schema=RECORDS)
+    rows = iter(rows)
+    while batch := [_sound({"negatives": [], "bitext": False, **row}) for row in islice(rows, BATCH_ROWS)]:
+        yield pa.Table.from_pylist(batch, schema=RECORDS)
 
 
 def _sound(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,16 +7,21 @@ special tokens) and `negatives.<lang>` (list<list<int32>>); bitext has `text.<la
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import permutations
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.data import rowgroups
+
+REQUESTS = 32  # at once
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
 
@@ -31,6 +36,8 @@ class Stream:
         rows: groups in the stream.
         files: path below the store and rows of each file, in stream order.
         tokens: per language, all tokens of (queries, passages).
+        lengths: per language, histograms of the lengths of (queries, passages), see `data/lengths.py`; empty when the
+            manifest has none.
     """
 
     name: str
@@ -40,6 +47,7 @@ class Stream:
     rows: int
     files: tuple[tuple[str, int], ...]
     tokens: dict[str, tuple[int, int]]
+    lengths: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def monolingual(self) -> tuple[str, ...]:
@@ -73,7 +81,7 @@ class StreamStore:
 
     @cached_property
     def row_group_rows(self) -> int:
-        """Rows of every row group but a file's last."""
+        """Rows of every row group but a stream's last."""
         return int(self.manifest["row_group_rows"])
 
     @property
@@ -84,25 +92,65 @@ class StreamStore:
     def tokenizer_fingerprint(self) -> str:
         return str(self.manifest["tokenizer"]["fingerprint"])
 
+    def check_files(self) -> None:
+        """Find out early what reading would find out late, by one listing a stream.
+
+        Raises:
+            UserError: a file of a stream is missing, or of another length than the manifest says.
+        """
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            for problem in pool.map(self._problem, self.manifest["streams"]):
+                if problem:
+                    raise UserError(problem)
+
+    def _problem(self, entry: dict[str, Any]) -> str | None:
+        found = storage.sizes(storage.join(self.uri, "streams", entry["name"])) if entry["files"] else {}
+        for file in entry["files"]:
+            uri, size = storage.join(self.uri, file["path"]), found.get(file["path"].rsplit("/", 1)[-1])
+            if size is None:
+                return f"no file {uri}"
+            if size != file["bytes"]:
+                return f"{uri} is not as it was written: it has {size} bytes and had {file['bytes']}"
+        return None
+
     def read(self, stream: int, rows: np.ndarray, columns: list[str]) -> pa.Table:
         """The rows numbered `rows` (int64) of a stream, in that order.
 
         Raises:
             UserError: a file of the stream is missing or truncated.
         """
-        entry = self.streams[stream]
-        starts = np.cumsum([0, *(count for _, count in entry.files)])
+        ascending = len(rows) < 2 or bool((rows[1:] >= rows[:-1]).all())
+        order = None if ascending else np.argsort(rows, kind="stable")
+        table = pa.concat_tables(self._ascending(stream, rows if order is None else rows[order], columns))
+        return table if order is None else table.take(pa.array(np.argsort(order)))
+
+    def _ascending(self, stream: int, rows: np.ndarray, columns: list[str]) -> Iterator[pa.Table]:
+        """The rows, which ascend, row group by row group."""
+        starts = self._first_rows[stream]
         files = np.searchsorted(starts, rows, side="right") - 1
-        in_file = rows - starts[files]
-        row_groups = in_file // self.row_group_rows
-        wanted, where = np.unique(np.stack([files, row_groups], axis=1), axis=0, return_inverse=True)
-        tables, offsets, offset = [], np.zeros(len(wanted), dtype=np.int64), 0
-        for number, (file, row_group) in enumerate(wanted):
-            table = _read_row_group(storage.join(self.uri, entry.files[file][0]), int(row_group), columns)
-            tables.append(table)
-            offsets[number] = offset - row_group * self.row_group_rows
-            offset += table.num_rows
-        return pa.concat_tables(tables).take(pa.array(offsets[where.reshape(-1)] + in_file))
+        row_groups = (rows - starts[files]) // self.row_group_rows
+        for of_file in _runs(files):
+            number = files[of_file.start]
+            uri = storage.join(self.uri, self.streams[stream].files[number][0])
+            file = rowgroups.File(uri, self.row_group_rows, str(self.manifest["checksum"]))
+            here = rows[of_file] - starts[number]
+            runs = _runs(row_groups[of_file])
+            wanted = [int(here[run.start]) // self.row_group_rows for run in runs]
+            for run, group, table in zip(runs, wanted, rowgroups.read(file, wanted, columns), strict=True):
+                inside = here[run] - group * self.row_group_rows
+                together = bool((np.diff(inside) == 1).all())
+                yield table.slice(inside[0], len(inside)) if together else table.take(pa.array(inside))
+
+    @cached_property
+    def _first_rows(self) -> list[np.ndarray]:
+        """The first row of each file of each stream, int64 [files]."""
+        return [np.cumsum([0, *(count for _, count in stream.files)])[:-1] for stream in self.streams]
+
+
+def _runs(values: np.ndarray) -> list[slice]:
+    """Where equal values stand side by side."""
+    ends = [*(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _stream(entry: dict[str, Any]) -> Stream:
@@ -114,16 +162,8 @@ def _stream(entry: dict[str, Any]) -> Stream:
         rows=entry["rows"],
         files=tuple((file["path"], file["rows"]) for file in entry["files"]),
         tokens={language: (counts[0], counts[1]) for language, counts in entry["tokens"].items()},
+        lengths={
+            language: (tuple(sides["query"]), tuple(sides["passage"]))
+            for language, sides in entry.get("lengths", {}).items()
+        },
     )
-
-
-def _read_row_group(uri: str, row_group: int, columns: list[str]) -> pa.Table:
-    with storage.parquet_errors(uri):
-        return _open(uri).read_row_group(row_group, columns=columns)
-
-
-@lru_cache(maxsize=256)
-def _open(uri: str) -> pq.ParquetFile:
-    """An open file with its footer read; kept, since a chunk of the plan touches the same files again and again."""
-    fs, path = storage.arrow_filesystem(uri)
-    return pq.ParquetFile(path, filesystem=fs)

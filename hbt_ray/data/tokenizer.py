@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
+import pyarrow as pa
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
 
+TOGETHER = 512  # texts given to the tokenizer, which takes some hundred bytes a token while it works
 SPECIALS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
@@ -23,6 +26,8 @@ def load(name: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: there is none, or it has no fast (Rust) form.
     """
+    from transformers import AutoTokenizer  # here, since it loads torch, which most processes do without
+
     try:
         path = storage.local_copy(name) if "://" in name else name
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -74,14 +79,27 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return storage.fingerprint({key: value for key, value in rules.items() if key not in ("padding", "truncation")})
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_tokens: int) -> list[np.ndarray]:
-    """Token ids of each text without special tokens, int32, at most `max_tokens` each."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        texts, add_special_tokens=False, truncation=True, max_length=max_tokens, return_attention_mask=False
-    )
-    return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+def cutter(folder: str, max_tokens: int) -> Tokenizer:
+    """What `tokenize` takes: the rules of the tokenizer in a store's folder, cutting texts at `max_tokens`."""
+    folder = storage.local_copy(folder)
+    rules = Tokenizer.from_file(storage.join(folder, "tokenizer.json"))
+    settings = storage.read_json(storage.join(folder, "tokenizer_config.json"))
+    rules.enable_truncation(max_tokens, direction=settings.get("truncation_side", "right"))
+    rules.no_padding()
+    return rules
+
+
+def tokenize(rules: Tokenizer, texts: pa.StringArray) -> pa.ListArray:
+    """Token ids of each text without special tokens, list<int32>."""
+    unique = texts.dictionary_encode()  # the passage of several queries is tokenised once
+    flat, ends = array("i"), array("i", [0])
+    for start in range(0, len(unique.dictionary), TOGETHER):
+        batch = unique.dictionary.slice(start, TOGETHER).to_pylist()
+        for encoding in rules.encode_batch_fast(batch, add_special_tokens=False):
+            flat.extend(encoding.ids)
+            ends.append(len(flat))
+    tokens = (pa.array(np.array(numbers, dtype=np.int32)) for numbers in (ends, flat))
+    return pa.ListArray.from_arrays(*tokens).take(unique.indices)
 
 
 class Frame:

@@ -1,77 +1,70 @@
-"""Speed as a ratio: ours and a peer's on the same texts, weights, precision and threads, in turn in one process."""
+"""Speed as a ratio: ours and a peer's in one run, with the machine and the versions it was measured with."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 import platform
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from hbt_ray import storage
-from hbt_ray.config import BenchmarkConfig, EncoderConfig
-from hbt_ray.data import tokenizer
-from hbt_ray.data.sources import world_facts
-from hbt_ray.index.encode import encode_texts
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.config import BenchmarkConfig, UserError
 
+PACKAGES = (
+    "numpy",
+    "pyarrow",
+    "ray",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "datasets",
+    "mosaicml-streaming",
+)
 log = logging.getLogger(__name__)
 
 
 def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
-    """Measure; returns ours, the peer's (texts/s), the ratio, and what it was measured with."""
-    texts = _texts(config.texts)
-    encoder = _encoder(config.model, texts)
-    peer = encoder.model
-    ours_s, peer_s = [], []
-    for repeat in range(config.repeats):
-        ours_s.append(_seconds(lambda: encode_texts(encoder, texts, "passage", config.batch_tokens)))
-        peer_s.append(_seconds(lambda: peer.encode(texts, batch_size=config.batch_size, prompt_name="passage")))
-        log.info("%d/%d: ours %.2f s, peer %.2f s", repeat + 1, config.repeats, ours_s[-1], peer_s[-1])
-    difference = np.abs(
-        encode_texts(encoder, texts[:50], "passage", config.batch_tokens)
-        - peer.encode(texts[:50], prompt_name="passage")
-    ).max()
-    ours, theirs = len(texts) / statistics.median(ours_s), len(texts) / statistics.median(peer_s)
+    """Measure what `--name` says; returns ours, the peer's, their ratio, and what it was measured with.
+
+    Raises:
+        UserError: a package of the `bench` extra is missing.
+    """
+    try:
+        module = importlib.import_module(f"hbt_ray.study.benchmarks.{config.name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"--name {config.name} needs {error.name}: install hbt-ray[bench]") from None
+    settings = getattr(config, config.name)
+    log.info("%s: %s", config.name, settings)
     result = {
         "benchmark": config.name,
-        "ours_texts_per_s": round(ours, 1),
-        "peer": "SentenceTransformer.encode",
-        "peer_texts_per_s": round(theirs, 1),
-        "ratio": round(ours / theirs, 3),
-        "largest_difference": float(difference),
-        "settings": config.model_dump(exclude={"out"}),
-        "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
-        "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
+        **module.measure(settings),
+        "settings": settings.model_dump(mode="json"),
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), **_versions()},
     }
     if config.out is not None:
         storage.write_json(storage.absolute(config.out), result)
     return result
 
 
-def _texts(count: int) -> list[str]:
-    """Passages of mixed length in twelve languages: the n-th joins 1 to 12 facts."""
-    facts = world_facts.rows("train")["passage"].to_pylist()
-    chance = np.random.default_rng(0)
-    return [" ".join(chance.choice(facts, size=length)) for length in chance.integers(1, 13, size=count)]
+def _cpu() -> str:
+    """The processor as the system names it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
-def _encoder(size: str, texts: list[str]) -> Encoder:
-    learned = tokenizer.learn(texts[:1000], 6000)
-    with tempfile.TemporaryDirectory() as folder:
-        learned.save_pretrained(folder)
-        encoder = build(EncoderConfig(model=size, precision="fp32"), folder).eval()
-    encoder.model.prompts = dict(encoder.prefixes)
-    return encoder
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -6,9 +6,7 @@ import hashlib
 import logging
 import os
 import sys
-import time
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +15,25 @@ import ray.train
 import torch
 import torch.distributed as dist
 
+from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import mix
-from hbt_ray.batches.plan import Batch, Plan
+from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
-from hbt_ray.config import OptimizerConfig, TrainConfig
+from hbt_ray.config import OptimizerConfig, TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.train import checkpoint
 from hbt_ray.train.batch import Collator
 from hbt_ray.train.contrastive import Contrastive
 from hbt_ray.train.encoder import build
+from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.runlog import RunLog
 
 
-def loop(settings: dict[str, Any]) -> None:
-    """Train from the newest checkpoint to the last step; `settings` is a dumped TrainConfig."""
+def loop(settings: dict[str, Any]) -> str | None:
+    """Train from the newest checkpoint to the last step; `settings` is a dumped TrainConfig.
+
+    Returns what is wrong with the store, when all ranks ended early because of it, else None.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
     warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
@@ -49,47 +52,50 @@ def loop(settings: dict[str, Any]) -> None:
         point.load_weights(model)
     engine = _engine(model, config, ranks)
     collate = Collator(encoder, config.optimizer.hard_negatives, engine.device)
-    slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.steps, rank, ranks)
-    runlog = RunLog(config.out, start, config.steps, config.report_every) if rank == 0 else None
+    slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.length, rank, ranks)
+    runlog = RunLog(config.out, start, config.length, config.report_every) if rank == 0 else None
+    gauges = Gauges(config.name, rank, ranks, engine.device)
 
-    waited = time.monotonic()
-    for part in slices:
-        stall = time.monotonic() - waited
-        begun = time.monotonic()
+    while True:
+        gauges.wait()
+        try:
+            part = next(slices, None)
+        except UserError as error:
+            return str(error)
+        gauges.begin()
+        if part is None:
+            break
         inputs = collate(part)
         if point and part.step == start:
             _make_moments(engine, inputs)
             point.load_moments(engine)
         # random numbers of a step depend on nothing before it, so a resumed run draws the same
         torch.manual_seed(int(mix(config.batches.seed, 4, part.step, rank) >> np.uint64(1)))
-        rate = learning_rate(part.step, config.steps, config.optimizer)
+        rate = learning_rate(part.step, config.length, config.optimizer)
         _set_learning_rate(engine, rate)
         loss, groups = engine(inputs)
         engine.backward(loss)
         engine.step()
-        mean = loss.detach().clone()
-        dist.all_reduce(mean)
+        measured = gauges.end(loss, inputs)
         if runlog:
             runlog.add(
                 {
-                    **describe(plan, plan.batch(part.step), groups),
-                    "loss": mean.item() / ranks,
+                    **describe(plan, part, groups),
                     "learning_rate": rate,
                     "grad_norm": float(engine.get_global_grad_norm() or 0.0),
-                    "stall_s": stall,
-                    "pairs_per_s": config.batches.batch_size / (time.monotonic() - begun + stall),
+                    **measured,
                 }
             )
         done = part.step + 1
-        if done % config.checkpoint_every == 0 or done == config.steps:
+        if done % config.checkpoint_every == 0 or done == config.length:
             about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": config.batches.seed}
             if runlog:
                 runlog.flush()  # first: lines of steps that are trained again are dropped, missing ones would stay away
             checkpoint.save(engine, folder, done, about, config.keep_checkpoints)
-            ray.train.report({"step": done, "loss": mean.item() / ranks})
-        waited = time.monotonic()
+            ray.train.report({"step": done, "loss": measured["loss"]})
     if runlog:
         runlog.close()
+    return None
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -100,18 +106,14 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return config.learning_rate * (steps - step) / max(steps - warmup, 1)
 
 
-def describe(plan: Plan, batch: Batch, groups: torch.Tensor) -> dict[str, Any]:
+def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
     """The log line of a step: what was planned, and a digest of the groups all ranks were in fact trained on."""
-
-    def count(languages: np.ndarray) -> dict[str, int]:
-        return {plan.languages[language]: number for language, number in sorted(Counter(languages.tolist()).items())}
-
     return {
-        "step": batch.step,
-        "stratum": batch.stratum,
-        "kind": batch.kind,
-        "query_languages": count(batch.query_languages),
-        "passage_languages": count(batch.passage_languages),
+        "step": part.step,
+        "stratum": part.stratum,
+        "kind": plan.stratum(part.step).kind,
+        "query_languages": part.query_languages,
+        "passage_languages": part.passage_languages,
         "groups": hashlib.sha256(groups.cpu().numpy().tobytes()).hexdigest()[:16],
     }
 

@@ -41,7 +41,7 @@ class RunLog:
         self._recent: list[dict[str, Any]] = []
 
     def add(self, line: dict[str, Any]) -> None:
-        """Note a step: `step`, `stratum`, `kind`, `loss`, `learning_rate`, `grad_norm`, languages, `groups` digest."""
+        """Note a step: what `loop.describe` and `Gauges.end` say of it, `learning_rate` and `grad_norm`."""
         self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._recent.append(line)
         done = line["step"] + 1
@@ -51,10 +51,17 @@ class RunLog:
         rate = _mean(sum(step["query_languages"].values()) for step in self._recent) * len(self._recent) / seconds
         left = (self._steps - done) * seconds / len(self._recent)
         loss = _mean(step["loss"] for step in self._recent)
-        for name, value in (("loss", loss), ("learning_rate", line["learning_rate"]), ("pairs_per_s", rate)):
-            self._tensorboard.add_scalar(name, value, done)
-        self._tensorboard.add_scalar("grad_norm", line["grad_norm"], done)
-        log.info("step %d/%d  loss %.4f  %.0f pairs/s  %.0f s left", done, self._steps, loss, rate, left)
+        stall = sum(step["stall_s"] for step in self._recent)
+        self._tensorboard.add_scalar("loss", loss, done)
+        self._tensorboard.add_scalar("stall_share", stall / seconds, done)
+        for name in ("rank_pairs_per_s", "rank_tokens_per_s", "padding"):
+            self._tensorboard.add_scalar(name, _mean(step[name] for step in self._recent), done)
+        for name in ("learning_rate", "grad_norm"):
+            self._tensorboard.add_scalar(name, line[name], done)
+        log.info(
+            "step %d/%d  loss %.4f  %.0f pairs/s  %.0f %% waited for data  %.0f s left",
+            *(done, self._steps, loss, rate, 100 * stall / seconds, left),
+        )
         self._lines.flush()
         self._clock, self._recent = time.monotonic(), []
 

@@ -11,7 +11,7 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from hbt_ray import storage
-from hbt_ray.batches import shuffler
+from hbt_ray.batches import forecast, shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data import tokenizer
@@ -22,7 +22,8 @@ from hbt_ray.train.encoder import Encoder, build
 from hbt_ray.train.worker import work
 
 # settings a run may change when it resumes: none of them decides what is learned
-FREE = {"out", "workers", "gpus_per_worker", "cpus_per_worker", "zero_stage", "max_failures"} | {
+FREE = {"out", "dry_run", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker", "zero_stage"} | {
+    "max_failures",
     "checkpoint_every",
     "keep_checkpoints",
     "report_every",
@@ -33,16 +34,23 @@ log = logging.getLogger(__name__)
 def train(config: TrainConfig) -> dict[str, Any]:
     """Train, or go on with the run of this name; returns `{"model", "steps", "plan_hash"}`. A finished run is left.
 
+    With `dry_run`, print what it would draw and return `{"dry_run", "steps", "plan_hash", "warnings"}`.
+
     Raises:
-        UserError: the store, the model or the batch size does not fit, or `out` holds another run.
+        UserError: store, model or batch size do not fit, a stream file is damaged, or `out` holds another run.
     """
     encoder_config = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
     config = config.model_copy(
         update={"data": storage.absolute(config.data), "out": storage.absolute(config.out), "encoder": encoder_config}
     )
-    shuffler.check_world_size(config.batches.batch_size, config.workers)
+    shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
+    if config.epochs is not None:
+        config = config.model_copy(update={"steps": plan.steps(config.epochs), "epochs": None})
+    if config.dry_run:
+        return _dry_run(config, store, plan)
+    store.check_files()
     encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
     _check_tokenizer(encoder, store)
     encoder.frame("query"), encoder.frame("passage")
@@ -52,11 +60,18 @@ def train(config: TrainConfig) -> dict[str, Any]:
         checkpoint.check(point, plan.identity, plan.hash)
     storage.claim(config.out, "train", {**config.model_dump(exclude=FREE), "plan_hash": plan.hash})
     if not storage.committed(config.out):
-        if config.steps > (point.step if point else 0):
-            log.info("training from step %d of %d, plan %s", point.step if point else 0, config.steps, plan.hash)
+        if config.length > (point.step if point else 0):
+            log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
             _fit(config)
         _export(config, encoder, plan)
-    return {"model": storage.join(config.out, "model"), "steps": config.steps, "plan_hash": plan.hash}
+    return {"model": storage.join(config.out, "model"), "steps": config.length, "plan_hash": plan.hash}
+
+
+def _dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
+    limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
+    expected = forecast.forecast(store, plan, config.length, config.workers, limits)
+    forecast.show(expected)
+    return {"dry_run": True, "steps": config.length, "plan_hash": plan.hash, "warnings": expected.warnings}
 
 
 def _fit(config: TrainConfig) -> None:
@@ -66,7 +81,7 @@ def _fit(config: TrainConfig) -> None:
         work,
         train_loop_config=config.model_dump(),
         scaling_config=ScalingConfig(
-            num_workers=config.workers,
+            num_workers=config.workers if config.max_workers is None else (config.workers, config.max_workers),
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker={"CPU": config.cpus_per_worker, **gpus},
         ),
@@ -79,22 +94,24 @@ def _fit(config: TrainConfig) -> None:
         ),
         datasets={shuffler.DATASET: shuffler.placeholder},
         dataset_config=shuffler.HybridBatches(
-            config.data, config.batches, config.steps, partial(checkpoint.next_step, checkpoint.folder_of(config))
+            config.data, config.batches, config.length, partial(checkpoint.next_step, checkpoint.folder_of(config))
         ),
     )
-    trainer.fit()
+    problem = trainer.fit().return_value
+    if problem is not None:
+        raise UserError(problem)
 
 
 def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
     """Write the model from the last checkpoint (or untrained, for no steps), then the run's manifest."""
-    if config.steps > 0:
+    if config.length > 0:
         point = checkpoint.latest(checkpoint.folder_of(config))
-        assert point is not None and point.step == config.steps
+        assert point is not None and point.step == config.length
         point.load_weights(Contrastive(encoder, config.optimizer.temperature))
     with tempfile.TemporaryDirectory() as folder:
         encoder.export(folder)
         storage.upload(folder, storage.join(config.out, "model"))
-    storage.commit(config.out, "model", {"steps": config.steps, "plan_hash": plan.hash, "plan": plan.identity})
+    storage.commit(config.out, "model", {"steps": config.length, "plan_hash": plan.hash, "plan": plan.identity})
 
 
 def _check_tokenizer(encoder: Encoder, store: StreamStore) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def work(settings: dict[str, Any]) -> None:
+def work(settings: dict[str, Any]) -> str | None:
     """Run `loop` in this worker."""
     from hbt_ray.train.loop import loop
 
-    loop(settings)
+    return loop(settings)

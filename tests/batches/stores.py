@@ -10,17 +10,20 @@ from hbt_ray.data.streams import StreamStore
 Layout = list[tuple[str, list[str], int]]  # kind, languages, rows of each stream
 
 
-def manifest_only(folder: Path, layout: Layout, row_group_rows: int = 8) -> StreamStore:
-    """A store without data: all that a plan needs."""
+def manifest_only(
+    folder: Path, layout: Layout, row_group_rows: int = 8, lengths: tuple[list[int], list[int]] = ([], [])
+) -> StreamStore:
+    """A store without data: all that a plan needs. All texts have the same histograms of lengths."""
     streams = [
         {
             "name": f"s{number}",
-            "source": "made",
+            "source": "made" if kind == "pairs" else "other",
             "kind": kind,
             "languages": languages,
             "rows": rows,
             "files": [],
             "tokens": {},
+            "lengths": {language: {"query": lengths[0], "passage": lengths[1]} for language in languages},
         }
         for number, (kind, languages, rows) in enumerate(layout)
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import Layout, manifest_only
 
-from hbt_ray.batches.plan import CYCLE, Batch, Plan
+from hbt_ray.batches.plan import CYCLE, Plan
 from hbt_ray.config import PlanConfig, UserError
 
 LAYOUT: Layout = [
@@ -38,121 +39,176 @@ layouts = st.lists(
 )
 
 
-def languages_of(plan: Plan, batch: Batch) -> tuple[set[str], set[str]]:
+class Batch(NamedTuple):
+    """One step of `Plan.batches`, in words."""
+
+    stratum: str
+    kind: str
+    rows: list[tuple[int, int]]  # stream, row
+    pairs: list[tuple[str, str]]  # query language, passage language
+
+
+def batches(plan: Plan, start: int, stop: int) -> list[Batch]:
+    drawn = plan.batches(start, stop)
     names = np.array(plan.languages)
-    return set(names[batch.query_languages]), set(names[batch.passage_languages])
+    return [
+        Batch(
+            plan.strata[stratum].name,
+            plan.strata[stratum].kind,
+            list(zip(drawn.streams[step].tolist(), drawn.rows[step].tolist(), strict=True)),
+            list(
+                zip(
+                    names[drawn.query_languages[step]].tolist(),
+                    names[drawn.passage_languages[step]].tolist(),
+                    strict=True,
+                )
+            ),
+        )
+        for step, stratum in enumerate(drawn.strata)
+    ]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     layout=layouts,
     strategy=st.sampled_from(["x-x", "x-y", "hybrid"]),
+    alpha=st.floats(0, 1),
     batch_size=st.integers(2, 40),
     seed=st.integers(0, 5),
     exponent=st.sampled_from([0.0, 0.5, 1.0]),
     cross_batches=st.sampled_from(["mixed", "pair"]),
+    start=st.sampled_from([0, 1000, 999_990]),
 )
 def test_batches_of_any_store(
     tmp_path_factory: pytest.TempPathFactory,
     layout: Layout,
     strategy: str,
+    alpha: float,
     batch_size: int,
     seed: int,
     exponent: float,
     cross_batches: str,
+    start: int,
 ) -> None:
     store = manifest_only(tmp_path_factory.mktemp("store"), layout)
-    settings_ = {"strategy": strategy, "batch_size": batch_size, "seed": seed, "language_exponent": exponent}
-    config = PlanConfig.model_validate({**settings_, "cross_batches": cross_batches})
+    settings_ = {"strategy": strategy, "alpha": alpha, "batch_size": batch_size, "seed": seed}
+    others = {"language_exponent": exponent, "cross_batches": cross_batches}
     try:
-        plan = Plan(store, config)
+        plan = Plan(store, PlanConfig.model_validate({**settings_, **others}))
     except UserError as error:
         assert "monolingual" in str(error) or "translations" in str(error)
         return
-    taken: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
-    for step in range(60):
-        batch = plan.batch(step)
+    drawn = batches(plan, start, start + 60)
+    for step, batch in enumerate(drawn):
+        assert batch == batches(plan, start + step, start + step + 1)[0]
+        assert batch.stratum == plan.stratum(start + step).name
         assert len(batch.rows) == batch_size
-        for stream, row in zip(batch.streams, batch.rows, strict=True):
+        for stream, row in batch.rows:
             assert 0 <= row < store.streams[stream].rows
-        query, passage = languages_of(plan, batch)
-        pairs = set(zip(batch.query_languages.tolist(), batch.passage_languages.tolist(), strict=True))
         if batch.kind == "monolingual":
             assert strategy != "x-y"
-            assert query == passage and len(query) == 1
-            assert batch.stratum == f"mono:{query.pop()}"
+            assert {f"mono:{query}" for query, _ in batch.pairs} == {batch.stratum}
+            assert all(query == passage for query, passage in batch.pairs)
         else:
             assert strategy != "x-x"
-            assert all(one != other for one, other in pairs)
-            assert len(pairs) == 1 or cross_batches == "mixed"
-        taken[batch.stratum].update(zip(batch.streams.tolist(), batch.rows.tolist(), strict=True))
-    for stratum in plan.strata:  # within a pass no row comes twice before every row has come once
-        counts = taken[stratum.name]
-        if counts:
-            passes = sum(counts.values()) / stratum.rows
-            assert max(counts.values()) <= int(np.ceil(passes))
-            assert len(counts) == stratum.rows or passes < 1
-            assert min(counts.values()) >= int(passes) or len(counts) < stratum.rows
+            assert all(query != passage for query, passage in batch.pairs)
+            assert len(set(batch.pairs)) == 1 or cross_batches == "mixed"
+        for (stream, _), (query, passage) in zip(batch.rows, batch.pairs, strict=True):
+            assert {query, passage} <= set(store.streams[stream].languages)
 
 
-def test_every_row_once_per_pass(tmp_path: Path) -> None:
-    plan = Plan(manifest_only(tmp_path, LAYOUT), PlanConfig(batch_size=16))
-    english = next(stratum for stratum in plan.strata if stratum.name == "mono:en")
-    batches = [plan.batch(step) for step in range(4000)]
-    drawn = [batch for batch in batches if batch.stratum == "mono:en"][: english.rows]  # 16 passes of 157 rows
-    counts = Counter((int(s), int(r)) for batch in drawn for s, r in zip(batch.streams, batch.rows, strict=True))
-    assert set(counts.values()) == {16}
-    assert len(counts) == 157
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(layout=layouts, batch_size=st.integers(2, 40), seed=st.integers(0, 5), alpha=st.sampled_from([0.2, 0.5, 0.8]))
+def test_every_row_once_in_every_pass(
+    tmp_path_factory: pytest.TempPathFactory, layout: Layout, batch_size: int, seed: int, alpha: float
+) -> None:
+    store = manifest_only(tmp_path_factory.mktemp("store"), layout)
+    config = PlanConfig(batch_size=batch_size, seed=seed, strategy="x-x" if alpha == 0.8 else "hybrid", alpha=alpha)
+    try:
+        plan = Plan(store, config)
+    except UserError:
+        return
+    drawn = batches(plan, 0, 600)
+    for stratum in plan.strata:
+        rows = [row for batch in drawn if batch.stratum == stratum.name for row in batch.rows]
+        counts = Counter(rows)
+        passes, rest = divmod(len(rows), stratum.rows)
+        assert len(counts) == (stratum.rows if passes else rest)
+        assert set(counts.values()) <= {passes, passes + 1}
+        assert sum(count == passes + 1 for count in counts.values()) == rest
+        number = plan.strata.index(stratum)
+        by_stream = Counter(stream for stream, _ in rows)
+        assert plan.taken(number, len(rows)).tolist() == [by_stream[stream] for stream in stratum.streams]
+        assert plan.drawn(600)[number] == sum(batch.stratum == stratum.name for batch in drawn)
 
 
 def test_order_differs_from_pass_to_pass(tmp_path: Path) -> None:
     plan = Plan(manifest_only(tmp_path, [("pairs", ["en"], 64)], 8), PlanConfig(strategy="x-x", batch_size=16))
-    passes = [[frozenset(plan.batch(step).rows.tolist()) for step in range(start, start + 4)] for start in (0, 4, 8)]
-    assert all(len(frozenset().union(*batches)) == 64 for batches in passes)
-    assert len({frozenset(batches) for batches in passes}) == 3
+    drawn = batches(plan, 0, 12)
+    passes = [[frozenset(batch.rows) for batch in drawn[start : start + 4]] for start in (0, 4, 8)]
+    assert all(len(frozenset().union(*rows)) == 64 for rows in passes)
+    assert len({frozenset(rows) for rows in passes}) == 3
 
 
-@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.8, 1.0])
 def test_share_of_monolingual_batches_is_alpha(tmp_path: Path, alpha: float) -> None:
     plan = Plan(manifest_only(tmp_path, LAYOUT), PlanConfig(batch_size=4, alpha=alpha, seed=3))
     for start in (0, 512, 100_000):
-        kinds = [plan.batch(step).kind for step in range(start, start + 1000)]
+        kinds = [batch.kind for batch in batches(plan, start, start + 1000)]
         share = kinds.count("monolingual") / 1000
-        assert abs(share - alpha) < 4 * np.sqrt(alpha * (1 - alpha) / 1000)
+        assert abs(share - alpha) <= 4 * np.sqrt(alpha * (1 - alpha) / 1000)
+
+
+def test_shares_of_any_thousand_steps_are_within_sampling_error(tmp_path: Path) -> None:
+    layout: Layout = [("pairs", [tag], 10 * number + 1) for number, tag in enumerate(["ar", "de", "en", "fr", "ja"])]
+    layout += [("pairs", ["de", "en"], 70), ("bitext", ["en", "ru", "zh"], 300)]
+    plan = Plan(manifest_only(tmp_path, layout), PlanConfig(batch_size=4, alpha=0.4, language_exponent=0.3))
+    assert plan.weights.sum() == pytest.approx(1)
+    for start in (0, 1, 500, 1023, 123_456, 10**9):
+        strata, _ = plan.draws(start, start + 1000)
+        error = np.bincount(strata, minlength=len(plan.strata)) - 1000 * plan.weights
+        assert (np.abs(error) <= 4 * np.sqrt(1000 * plan.weights * (1 - plan.weights))).all()
+        assert np.array_equal(strata, plan.draws(start, start + 1000)[0])
 
 
 def test_languages_are_drawn_uniformly_or_by_size(tmp_path: Path) -> None:
     store = manifest_only(tmp_path, [("pairs", ["en"], 900), ("pairs", ["de"], 100)])
     for exponent, share in ((0.0, 0.5), (1.0, 0.9), (0.5, 0.75)):
         plan = Plan(store, PlanConfig(strategy="x-x", batch_size=4, language_exponent=exponent))
-        drawn = Counter(plan.batch(step).stratum for step in range(CYCLE))
+        drawn = Counter(batch.stratum for batch in batches(plan, 0, CYCLE))
         assert abs(drawn["mono:en"] / CYCLE - share) < 0.01
+
+
+def test_sources_of_a_language_are_drawn_by_size_in_every_batch(tmp_path: Path) -> None:
+    store = manifest_only(tmp_path, [("pairs", ["en"], 3000), ("pairs", ["en"], 1000)])
+    plan = Plan(store, PlanConfig(strategy="x-x", batch_size=40))
+    for batch in batches(plan, 0, 100):
+        assert 29 <= sum(stream == 0 for stream, _ in batch.rows) <= 31
 
 
 def test_a_language_of_one_row_repeats_and_does_not_vanish(tmp_path: Path) -> None:
     store = manifest_only(tmp_path, [("pairs", ["en"], 1000), ("pairs", ["cy"], 1)])
     plan = Plan(store, PlanConfig(strategy="x-x", batch_size=8))
-    welsh = [batch for batch in map(plan.batch, range(100)) if batch.stratum == "mono:cy"]
+    welsh = [batch for batch in batches(plan, 0, 100) if batch.stratum == "mono:cy"]
     assert len(welsh) > 30
-    assert all((batch.rows == 0).all() and len(batch.rows) == 8 for batch in welsh)
+    assert all(len(batch.rows) == 8 and {row for _, row in batch.rows} == {0} for batch in welsh)
 
 
 def test_a_step_is_the_same_in_any_order_and_process(tmp_path: Path) -> None:
     store = manifest_only(tmp_path, LAYOUT)
     plan = Plan(store, PlanConfig(batch_size=16))
     steps = [5_000_000, 3, 1_000_000, 0, 2047, 3]
-    asked = {step: plan.batch(step) for step in steps}
+    asked = {step: batches(plan, step, step + 1) for step in steps}
     again = Plan(store, PlanConfig(batch_size=16))
-    for step in sorted(asked):
-        assert all(np.array_equal(a, b) for a, b in zip(asked[step], again.batch(step), strict=True))
+    assert all(asked[step] == batches(again, step, step + 1) for step in sorted(asked))
     code = (
         "import sys; from hbt_ray.batches.plan import Plan; from hbt_ray.config import PlanConfig;"
         "from hbt_ray.data.streams import StreamStore;"
         "plan = Plan(StreamStore(sys.argv[1]), PlanConfig(batch_size=16));"
-        "print(plan.hash, plan.batch(1_000_000).rows.tolist())"
+        "print(plan.hash, plan.batches(999_999, 1_000_001).rows[1].tolist())"
     )
     other = subprocess.run([sys.executable, "-c", code, store.uri], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == f"{plan.hash} {asked[1_000_000].rows.tolist()}"
+    assert other.stdout.strip() == f"{plan.hash} {[row for _, row in asked[1_000_000][0].rows]}"
 
 
 def test_hash_tells_plans_apart(tmp_path: Path) -> None:
@@ -167,9 +223,17 @@ def test_hash_tells_plans_apart(tmp_path: Path) -> None:
 def test_only_the_languages_asked_for(tmp_path: Path) -> None:
     store = manifest_only(tmp_path, LAYOUT)
     plan = Plan(store, PlanConfig(batch_size=16, languages=("de", "en")))
-    for step in range(50):
-        query, passage = languages_of(plan, plan.batch(step))
-        assert query | passage <= {"de", "en"}
+    assert {language for batch in batches(plan, 0, 50) for pair in batch.pairs for language in pair} == {"de", "en"}
+
+
+@pytest.mark.parametrize("cross_batches", ["mixed", "pair"])
+def test_only_the_pairs_asked_for(tmp_path: Path, cross_batches: Literal["mixed", "pair"]) -> None:
+    config = PlanConfig(batch_size=16, strategy="x-y", pairs=("ru:de", "de:en"), cross_batches=cross_batches)
+    plan = Plan(manifest_only(tmp_path, LAYOUT), config)
+    drawn = batches(plan, 0, 50)
+    assert {pair for batch in drawn for pair in batch.pairs} == {("ru", "de"), ("de", "en")}
+    names = {"cross"} if cross_batches == "mixed" else {"cross:ru-de", "cross:de-en"}
+    assert {batch.stratum for batch in drawn} == names
 
 
 @pytest.mark.parametrize(
@@ -177,8 +241,11 @@ def test_only_the_languages_asked_for(tmp_path: Path) -> None:
     [
         ([("pairs", ["en"], 5)], {"strategy": "x-y"}, "no translations"),
         ([("bitext", ["de", "en"], 5)], {"strategy": "x-x"}, "no monolingual pair"),
-        (LAYOUT, {"languages": ("de", "klingon")}, "klingon is no known language tag"),
+        (LAYOUT, {"languages": ("de", "klingon")}, "'klingon' is no known language tag"),
         (LAYOUT, {"languages": ("de", "ja")}, "the store has no ja"),
+        (LAYOUT, {"pairs": ("de:ja",)}, "--pairs de:ja: the store has no ja"),
+        (LAYOUT, {"pairs": ("de-en",)}, "--pairs de-en: 'de-en' is no known language tag"),
+        (LAYOUT, {"pairs": ("fr:ru",)}, "no query in fr with a passage in ru"),
     ],
 )
 def test_what_the_store_cannot_give_is_refused(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
+import shutil
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,13 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from flaky import FlakyServer
 
+from hbt_ray import storage
 from hbt_ray.batches import chunk, shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import PlanConfig, PrepareConfig, UserError
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.streams import StreamStore
 
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 CONFIG = PlanConfig(batch_size=16)
 Log = list[tuple[int, str, list[dict[str, Any]]]]  # step, stratum, pairs in order
 
@@ -85,13 +92,13 @@ def test_global_batches_do_not_depend_on_the_workers_or_the_first_step(store: St
 def test_what_arrives_is_what_was_planned_and_stored(store: StreamStore) -> None:
     plan = Plan(store, CONFIG)
     for step, _, pairs in run(store, 0, 20, 2):
-        batch = plan.batch(step)
+        batch = plan.batches(step, step + 1)
         for number, pair in enumerate(pairs):
             language, other = (
-                plan.languages[batch.query_languages[number]],
-                plan.languages[batch.passage_languages[number]],
+                plan.languages[batch.query_languages[0, number]],
+                plan.languages[batch.passage_languages[0, number]],
             )
-            stream, row = int(batch.streams[number]), batch.rows[number : number + 1]
+            stream, row = int(batch.streams[0, number]), batch.rows[0, number : number + 1]
             columns = ["group", f"query.{language}", f"passage.{other}", f"negatives.{other}"]
             (stored,) = store.read(stream, row, columns).to_pylist()
             assert list(stored.values()) == [pair[name] for name in ("group", "query", "passage", "negatives")]
@@ -104,6 +111,14 @@ class Trouble(threading.Thread):
     def __init__(self, kills: int) -> None:
         super().__init__()
         self.left, self.over = kills, threading.Event()
+
+    def __enter__(self) -> Trouble:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join()
 
     def run(self) -> None:
         chance = random.Random(0)
@@ -127,19 +142,77 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def test_slow_and_killed_read_tasks_change_nothing(store: StreamStore) -> None:
-    large = PlanConfig(batch_size=2048)  # four steps a read task
-    trouble = Trouble(kills=5)
-    trouble.start()
-    troubled = run(store, 0, 200, 4, large)
-    trouble.over.set()
-    trouble.join()
+def digest(part: chunk.Slice) -> str:
+    """Of the tokens, groups and languages of a slice, in order."""
+    content = pa.BufferOutputStream()
+    with pa.ipc.new_stream(content, part.pairs.schema.remove_metadata()) as writer:
+        writer.write_table(part.pairs.replace_schema_metadata(None).take(pa.array(range(part.pairs.num_rows))))
+    return hashlib.sha256(content.getvalue()).hexdigest()
+
+
+@ray.remote(num_cpus=0)
+def follow(
+    iterator: ray.data.DataIterator, uri: str, config: PlanConfig, stop: int, rank: int, ranks: int
+) -> list[tuple[int, str, str]]:
+    """Step, stratum and content of every slice a rank is handed."""
+    slices = shuffler.rank_slices(iterator, Plan(StreamStore(uri), config), 0, stop, rank, ranks)
+    return [(part.step, part.stratum, digest(part)) for part in slices]
+
+
+def test_two_thousand_steps_with_slow_and_killed_read_tasks(store: StreamStore) -> None:
+    config, steps, ranks = PlanConfig(batch_size=2048), 2000, 4  # four steps a read task
+    with Trouble(kills=steps // 4 // 20) as trouble:
+        splits = shuffler.dataset(store.uri, config, 0, steps, ranks).streaming_split(ranks, equal=True)
+        logs = ray.get([follow.remote(splits[rank], store.uri, config, steps, rank, ranks) for rank in range(ranks)])
     assert trouble.left == 0
-    plan = Plan(store, large)
-    assert [(step, stratum) for step, stratum, _ in troubled] == [
-        (step, plan.strata[plan.draw(step)[0]].name) for step in range(200)
-    ]
-    assert troubled == run(store, 0, 200, 1, large)
+    plan = Plan(store, config)
+    for start in range(0, steps, 4):
+        values = chunk.read(store, plan, start, start + 4, ranks)
+        for rank, value in enumerate(values):
+            expected = [(part.step, part.stratum, digest(part)) for part in chunk.slices(value, rank, ranks)]
+            assert logs[rank][start : start + 4] == expected
+
+
+def test_global_batches_are_the_same_for_any_number_of_ranks(store: StreamStore) -> None:
+    plan = Plan(store, CONFIG)
+    batches = []
+    for ranks in (1, 2, 4, 8, 16):
+        slices = [
+            list(chunk.slices(value, rank, ranks)) for rank, value in enumerate(chunk.read(store, plan, 3, 40, ranks))
+        ]
+        assert all(len({(part.step, part.stratum) for part in parts}) == 1 for parts in zip(*slices, strict=True))
+        batches.append(
+            [pa.concat_tables([part.pairs for part in parts]).to_pylist() for parts in zip(*slices, strict=True)]
+        )
+    assert all(found == batches[0] for found in batches)
+
+
+def test_failing_storage_changes_nothing(store: StreamStore, s3: str, s3_server: FlakyServer) -> None:
+    plan = Plan(store, CONFIG)
+    expected = [chunk.read(store, plan, start, start + 20, 2) for start in range(0, 400, 20)]
+    failed, s3_server.share = sum(s3_server.failed.values()), 0.1
+    for copy in range(4):  # each is read anew: what a process has read it keeps
+        uri = storage.join(s3, f"shuffler-store-{copy}")
+        storage.upload(store.uri, uri)
+        remote = StreamStore(uri)
+        assert [chunk.read(remote, plan, start, start + 20, 2) for start in range(0, 400, 20)] == expected
+    assert run(remote, 0, 60, 2) == run(store, 0, 60, 2)
+    s3_server.share = 0.05
+    assert sum(s3_server.failed.values()) > failed
+
+
+def test_a_damaged_file_is_named_on_every_rank(store: StreamStore, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store.uri, copy)
+    victim = sorted(copy.rglob("part-*.parquet"))[0]
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
+    victim.write_bytes(content)
+    splits = shuffler.dataset(str(copy), CONFIG, 0, 60, 2).streaming_split(2, equal=True)
+    ended = [consume.remote(split, str(copy), CONFIG, 0, 60, rank, 2) for rank, split in enumerate(splits)]
+    for rank in ended:
+        with pytest.raises(ray.exceptions.RayTaskError, match=f"step 0: .*{victim.name}"):
+            ray.get(rank)
 
 
 def test_a_rank_notices_what_is_not_its_own(store: StreamStore) -> None:
@@ -156,7 +229,16 @@ def test_a_rank_notices_what_is_not_its_own(store: StreamStore) -> None:
         list(shuffler.rank_slices(short, plan, 0, 9, 0, 1))
 
 
-def test_workers_must_divide_the_batch() -> None:
-    shuffler.check_world_size(12, 4)
-    with pytest.raises(UserError, match="--batch-size 12 .* --workers 5; these counts would do: 1, 2, 3, 4, 6, 12"):
-        shuffler.check_world_size(12, 5)
+@pytest.mark.parametrize(
+    ("size", "workers", "most", "says"),
+    [
+        (12, 5, None, "--batch-size 12 .* --workers 5; these counts would do: 1, 2, 3, 4, 6, 12"),
+        (64, 2, 4, "divided among 3 workers, .* would do: 60, 72 .multiples of 12."),
+        (6, 2, 4, "divided among 4 workers, .* would do: 12 .multiples of 12."),
+    ],
+)
+def test_workers_must_divide_the_batch(size: int, workers: int, most: int | None, says: str) -> None:
+    shuffler.check_workers(12, 4)
+    shuffler.check_workers(24, 1, 4)
+    with pytest.raises(UserError, match=says):
+        shuffler.check_workers(size, workers, most)

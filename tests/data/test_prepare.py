@@ -91,7 +91,9 @@ def test_pairs_quarantine_and_random_access(tmp_path: Path) -> None:
     assert prepare(config) == {"out": out, "streams": 2, "rows": 59, "quarantined": 1}
     store = StreamStore(out)
     assert store.manifest["counts"]["quarantined"] == {"query is empty": 1}
-    bad = pq.read_table(next((tmp_path / "store" / "quarantine").glob("*.parquet"))).to_pylist()
+    (kept_apart,) = (tmp_path / "store" / "quarantine").iterdir()
+    assert kept_apart.name == "part-00000.parquet"
+    bad = pq.read_table(kept_apart).to_pylist()
     assert [(row["file"], row["row"], row["reason"]) for row in bad] == [(file, 3, "query is empty")]
     cross = next(n for n, stream in enumerate(store.streams) if stream.kind == "cross-lingual")
     assert store.streams[cross].cross_lingual == (("sw", "en"),)
@@ -115,6 +117,8 @@ def test_mistakes_leave_no_store(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"odd\.parquet row 1: unknown language tag 'qq-x' in query_lang"):
         prepare(PrepareConfig.model_validate({**settings, "out": str(tmp_path / "a")}))
     assert not (tmp_path / "a" / "manifest.json").exists()
+    repaired = prepare(PrepareConfig.model_validate({**settings, "on_error": "skip", "out": str(tmp_path / "a")}))
+    assert repaired["quarantined"] == 2
     skipped = prepare(PrepareConfig.model_validate({**settings, "on_error": "skip", "out": str(tmp_path / "b")}))
     assert skipped["rows"] == 50
     assert skipped["quarantined"] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from hbt_ray.config import UserError
 from hbt_ray.data import records
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.parts import Piece
+from hbt_ray.data.sources import READERS, files
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data sets are not at {DATA}")
@@ -21,7 +23,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data sets a
 def languages(source: str, path: Path) -> Counter[tuple[str, str]]:
     """(query language, passage language) of every record that passes the check."""
     found: Counter[tuple[str, str]] = Counter()
-    for table in READERS[source](str(path), None):
+    for table in READERS[source](Piece(str(path)), None):
         checked = records.check(table, str(path))
         assert checked.bad.num_rows == 0
         good = checked.good
@@ -59,7 +61,7 @@ def test_passages_with_questions() -> None:
 @needs_data
 def test_translations_are_bitext() -> None:
     path = DATA / "parallel" / "mintaka_dev_questions.jsonl.xz"
-    tables = list(READERS["jsonl"](str(path), None))
+    tables = list(READERS["jsonl"](Piece(str(path)), None))
     assert all(all(table["bitext"].to_pylist()) for table in tables)
     assert len({group for table in tables for group in table["group"].to_pylist()}) == 2000
     assert len(languages("jsonl", path)) == 9
@@ -77,8 +79,8 @@ def test_squad_language_from_name_setting_or_id(tmp_path: Path) -> None:
     assert languages("squad", unnamed) == {("te", "te"): 1}
     unnamed.write_text(json.dumps(SQUAD).replace("telugu-1", "57a1"))
     with pytest.raises(UserError, match="give --language"):
-        list(READERS["squad"](str(unnamed), None))
-    (table,) = READERS["squad"](str(unnamed), "fi")
+        list(READERS["squad"](Piece(str(unnamed)), None))
+    (table,) = READERS["squad"](Piece(str(unnamed)), "fi")
     assert table["query_lang"].to_pylist() == ["fi"]
 
 
@@ -86,10 +88,37 @@ def test_broken_text_files_are_named(tmp_path: Path) -> None:
     cut = tmp_path / "cut.jsonl.xz"
     cut.write_bytes(lzma.compress(b'{"id": "1", "t": {}}\n' * 100)[:-40])
     with pytest.raises(UserError, match=r"cut\.jsonl\.xz is truncated"):
-        list(READERS["jsonl"](str(cut), None))
+        list(READERS["jsonl"](Piece(str(cut)), None))
     (tmp_path / "de.json").write_text('{"data": [{}]}')
     with pytest.raises(UserError, match=r"de\.json is not SQuAD JSON"):
-        list(READERS["squad"](str(tmp_path / "de.json"), None))
+        list(READERS["squad"](Piece(str(tmp_path / "de.json")), None))
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+def test_lines_are_read_as_they_are_asked_for(ending: str, tmp_path: Path) -> None:
+    line = json.dumps({"id": 1, "t": {"de": "a " * 2**18, "en": "b"}}).encode() + b"\n"
+    open_as = {"": open, ".gz": gzip.open, ".xz": lzma.open}[ending]
+    with open_as(tmp_path / f"a.jsonl{ending}", "wb") as file:
+        for _ in range(100):
+            file.write(line)
+    tracemalloc.start()
+    count = sum(1 for _ in files.read_lines(str(tmp_path / f"a.jsonl{ending}")))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 100
+    assert peak < 30 * len(line)  # of 100; unpacking .xz takes 8 MiB
+
+
+def test_batches_are_bounded(tmp_path: Path) -> None:
+    rows = records.BATCH_ROWS + 1
+    questions = [{"id": n, "question": "q", "answers": []} for n in range(rows)]
+    squad = {"data": [{"paragraphs": [{"context": "c", "qas": questions}]}]}
+    (tmp_path / "de.json").write_text(json.dumps(squad))
+    (tmp_path / "de.jsonl").write_text('{"id": 1, "t": {"de": "a"}}\n' * rows)
+    for source, name in (("squad", "de.json"), ("jsonl", "de.jsonl")):
+        tables = list(READERS[source](Piece(str(tmp_path / name)), None))
+        assert [table.num_rows for table in tables] == [records.BATCH_ROWS, 1]
+        assert [row for table in tables for row in table["row"].to_pylist()] == list(range(rows))
 
 
 def test_a_bad_line_is_a_bad_row_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -97,7 +126,7 @@ def test_a_bad_line_is_a_bad_row_and_the_rest_is_kept(tmp_path: Path) -> None:
     lines = ['{"id": 1, "t": {"de": "a", "en": "b"}}', "not json", '{"something": "else"}']
     lines += ['{"id": 2, "t": {"de": 5, "en": "\\ud800"}}', '{"id": 3, "t": {"de": "c", "en": "d"}}']
     odd.write_text("\n".join(lines))
-    checked = records.check(*[next(READERS["jsonl"](str(odd), None)), str(odd)])
+    checked = records.check(*[next(READERS["jsonl"](Piece(str(odd)), None)), str(odd)])
     assert checked.good["query"].to_pylist() == ["a", "b", "c", "d"]
     assert checked.good["group"].to_pylist() == ["1", "1", "3", "3"]
     neither = "the line is neither a passage with questions nor translations"

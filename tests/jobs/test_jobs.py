@@ -52,7 +52,7 @@ def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path, monkeyp
     from hbt_ray.config import TrainConfig, UserError
 
     yaml = tmp_path / "run.yaml"
-    yaml.write_text("data: a\nout: b\nencoder: {model: tiny}\nbatches: {alpha: 0.3, batch_size: 64}\n")
+    yaml.write_text("data: a\nout: b\nsteps: 5\nencoder: {model: tiny}\nbatches: {alpha: 0.3, batch_size: 64}\n")
     config = parse(TrainConfig, ["--config", str(yaml), "--alpha", "0.7", "--languages", "de", "en"])
     assert (config.batches.alpha, config.batches.batch_size, config.batches.languages) == (0.7, 64, ("de", "en"))
     monkeypatch.setenv("ALPHA", "0.1")
@@ -65,6 +65,8 @@ def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path, monkeyp
         parse(TrainConfig, ["--config", str(yaml)])
     with pytest.raises(UserError, match=r"--data: field required; --out: field required"):
         parse(TrainConfig, ["--model", "tiny"])
+    with pytest.raises(UserError, match="say either --steps or --epochs"):
+        parse(TrainConfig, ["--data", "a", "--out", "b", "--model", "tiny", "--steps", "3", "--epochs", "2"])
 
 
 def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,13 +18,17 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
+import yaml
 from sentence_transformers import SentenceTransformer
 
 from hbt_ray import storage
+from hbt_ray.batches.plan import Plan
 from hbt_ray.config import EncoderConfig, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig, UserError
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
+from hbt_ray.data.streams import StreamStore
 from hbt_ray.train import checkpoint, runlog
 from hbt_ray.train.encoder import build
 from hbt_ray.train.train import train
@@ -95,6 +100,9 @@ def test_the_run_leaves_what_it_should(finished: Path) -> None:
     line = runlog.read(str(finished))[0]
     assert sum(line["query_languages"].values()) == 8
     assert {"stratum", "kind", "learning_rate", "grad_norm", "groups", "pairs_per_s"} <= set(line)
+    assert {"stall_s", "rank_pairs_per_s", "rank_tokens_per_s"} <= set(line)
+    assert 0 <= line["padding"] < 1
+    assert 8 * 2 * 3 < line["tokens"] <= 8 * 2 * 24
 
 
 def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
@@ -113,36 +121,83 @@ def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
 def test_workers_and_zero_stage_do_not_change_what_is_learned(
     finished: Path, trained: Callable[[int, int], Path], workers: int, stage: int
 ) -> None:
-    out = trained(workers, stage)
-    assert [line["groups"] for line in runlog.read(str(out))] == [line["groups"] for line in runlog.read(str(finished))]
-    np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
+    same_run(trained(workers, stage), finished)
+
+
+def train_workers() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any("RayTrainWorker" in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_killed_worker_is_made_good(store: str, finished: Path, tmp_path: Path) -> None:
-    config = settings(store, tmp_path, workers=2)
     killed: list[int] = []
 
     def kill() -> None:
-        deadline = time.monotonic() + 240
-        while not (tmp_path / "checkpoints" / "run" / "step-000000004" / "manifest.json").exists():
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.05)
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            if any("RayTrainWorker" in part for part in process.info["cmdline"] or []):
-                killed.append(process.info["pid"])
-                os.kill(process.info["pid"], signal.SIGKILL)
-                return
+        wait_for((tmp_path / "checkpoints" / "run" / "step-000000004" / "manifest.json").exists)
+        victim = train_workers()[0]
+        killed.append(victim.pid)
+        victim.kill()
 
     killer = threading.Thread(target=kill)
     killer.start()
-    train(config)
+    train(settings(store, tmp_path, workers=2))
     killer.join()
     assert killed
-    assert [line["groups"] for line in runlog.read(str(tmp_path))] == [
-        line["groups"] for line in runlog.read(str(finished))
-    ]
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), atol=1e-4)
+    same_run(tmp_path, finished)
+
+
+def test_a_killed_job_goes_on_with_other_workers(store: str, finished: Path, tmp_path: Path) -> None:
+    """The driver is lost with SIGKILL in mid-training, and the job is submitted again for fewer workers."""
+    config = settings(store, tmp_path, workers=2)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    job = subprocess.Popen(
+        [sys.executable, "jobs/train.py", "--config", str(tmp_path / "run.yaml")],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for((tmp_path / "checkpoints" / "run" / "step-000000004" / "manifest.json").exists)
+    job.kill()
+    job.wait()
+    wait_for(lambda: not train_workers())
+    assert not (tmp_path / "manifest.json").exists()
+    train(config.model_copy(update={"workers": 1}))
+    same_run(tmp_path, finished)
+
+
+def test_a_lost_node_leaves_an_elastic_run_with_fewer_workers(store: str, finished: Path, tmp_path: Path) -> None:
+    config = settings(store, tmp_path, workers=1, max_workers=2)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("lose_a_node.py")), str(tmp_path / "run.yaml")],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "lost").exists()
+    same_run(tmp_path, finished)
+
+
+def same_run(out: Path, finished: Path) -> None:
+    """The step logs have the same batches, every step once, and the same losses."""
+    expected = runlog.read(str(finished))
+    assert [line["groups"] for line in runlog.read(str(out))] == [line["groups"] for line in expected]
+    np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
 
 
 @pytest.mark.parametrize(("before", "after"), [((4, 1), (1, 3)), ((2, 3), (2, 0))])
@@ -189,6 +244,42 @@ def test_an_export_that_was_broken_off_is_made_good_without_training(
     assert (out / "metrics.jsonl").stat().st_mtime_ns == log
 
 
+def test_a_dry_run_says_what_would_be_drawn_and_writes_nothing(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(store, tmp_path / "run", steps=None, epochs=3.0, dry_run=True)
+    result = train(config)
+    assert result["steps"] == Plan(StreamStore(store), config.batches).steps(3)
+    assert any("is seen" in line or "no cross-lingual" in line for line in result["warnings"]) or not result["warnings"]
+    assert "mono:de" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_damaged_store_is_noticed_before_anything_starts(store: str, tmp_path: Path, damage: str) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    victim = sorted((copy / "streams").rglob("*.parquet"))[0]
+    if damage == "missing":
+        victim.unlink()
+    else:
+        os.truncate(victim, victim.stat().st_size - 10)
+    with pytest.raises(UserError, match=victim.name):
+        train(settings(str(copy), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_damaged_later_ends_the_run_with_one_line(store: str, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    for victim in (copy / "streams").rglob("*.parquet"):
+        content = bytearray(victim.read_bytes())
+        content[len(content) // 8 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 8)
+        victim.write_bytes(content)  # of the right size, so only reading tells
+    with pytest.raises(UserError, match=r"step 0: .*\.parquet"):
+        train(settings(str(copy), tmp_path / "run", workers=2))
+
+
 def test_mistakes_are_told_before_anything_starts(store: str, finished: Path, tmp_path: Path) -> None:
     config = settings(store, tmp_path / "run")
     with pytest.raises(UserError, match="--batch-size 8 cannot be divided among --workers 3"):
@@ -201,6 +292,8 @@ def test_mistakes_are_told_before_anything_starts(store: str, finished: Path, tm
     other = config.model_copy(update={"out": str(finished), "batches": PlanConfig(batch_size=8, seed=5)})
     with pytest.raises(UserError, match="seed is 0 there and 5 here"):
         train(other)
+    with pytest.raises(UserError, match="--batch-size 8 cannot be divided among 3 workers.*would do: 12"):
+        train(config.model_copy(update={"workers": 2, "max_workers": 4}))
 
 
 def test_another_tokenizer_is_refused(store: str, tmp_path: Path) -> None:

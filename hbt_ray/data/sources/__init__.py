@@ -1,4 +1,4 @@
-"""Formats that `prepare` reads: each a function from a file to batches of unchecked records."""
+"""Formats that `prepare` reads: each a function from a piece of a file to batches of unchecked records."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 
 from hbt_ray.data import records
+from hbt_ray.data.parts import Piece
 from hbt_ray.data.sources import jsonl, parquet, squad, world_facts
 
-# uri, language of the file or None -> tables of the schema RECORDS
-Read = Callable[[str, str | None], Iterator[pa.Table]]
+# a whole file or, of those in SPLITS, some row groups; language of the file or None -> tables of the schema RECORDS
+Read = Callable[[Piece, str | None], Iterator[pa.Table]]
 
 
-def _world_facts(uri: str, language: str | None) -> Iterator[pa.Table]:
-    yield records.from_columns(world_facts.rows("train"), records.PARALLEL, 0, uri, uri)
+def _world_facts(piece: Piece, language: str | None) -> Iterator[pa.Table]:
+    yield records.from_columns(world_facts.rows("train"), records.PARALLEL, 0, piece.uri, piece.uri)
 
 
 READERS: dict[str, Read] = {
@@ -32,3 +33,5 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "lareqa": (".json", ".json.gz", ".json.xz"),
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.xz"),
 }
+# sources whose files may be cut, with the function that tells where: uri -> size of each row group [bytes]
+SPLITS: dict[str, Callable[[str], tuple[int, ...]]] = {"pairs": parquet.row_groups, "parallel": parquet.row_groups}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import io
 import json
 import lzma
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,8 @@ def read_json(uri: str) -> Any:
         UserError: the file is missing, truncated or not JSON.
     """
     try:
-        return json.loads(_read(uri))
+        with _opened(uri) as file:
+            return json.load(file)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{uri} is not a JSON file: {error}") from None
 
@@ -28,15 +30,18 @@ def read_json(uri: str) -> Any:
 def read_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object.
 
+    The file is read as the lines are asked for.
+
     Raises:
         UserError: the file is missing or truncated.
     """
-    for number, line in enumerate(io.BytesIO(_read(uri))):
-        try:
-            value = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError):
-            value = None
-        yield number, value if isinstance(value, dict) else None
+    with _opened(uri) as file:
+        for number, line in enumerate(file):
+            try:
+                value = json.loads(line)
+            except (UnicodeDecodeError, json.JSONDecodeError):
+                value = None
+            yield number, value if isinstance(value, dict) else None
 
 
 def stem(uri: str) -> str:
@@ -50,13 +55,21 @@ def folder(uri: str) -> str:
     return parts[-2] if len(parts) > 1 and parts[-2] else stem(uri)
 
 
-def _read(uri: str) -> bytes:
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[Any]:
+    """The file as it was before it was compressed; what reading it raises becomes a UserError."""
+    fs, path = storage.filesystem(uri)
     try:
-        data = storage.read_bytes(uri)
-        if uri.endswith(".gz"):
-            return gzip.decompress(data)
-        return lzma.decompress(data) if uri.endswith(".xz") else data
+        with fs.open(path, "rb") as raw:
+            if uri.endswith(".gz"):
+                with gzip.GzipFile(fileobj=raw) as file:
+                    yield file
+            elif uri.endswith(".xz"):
+                with lzma.LZMAFile(raw) as file:
+                    yield file
+            else:
+                yield raw
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{uri} is truncated or not compressed as its name says: {error}") from None

@@ -12,29 +12,26 @@ from typing import Any
 import pyarrow as pa
 
 from hbt_ray.data import records
+from hbt_ray.data.parts import Piece
 from hbt_ray.data.sources.files import read_lines, stem
 
-BATCH_ROWS = 8192
 
-
-def read(uri: str, language: str | None) -> Iterator[pa.Table]:
+def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     """Records of a file in either form; a line that has neither is a record with a problem.
 
     Raises:
         UserError: the file is missing or truncated.
     """
-    rows: list[dict[str, Any]] = []
+    return records.tables(_rows(piece.uri))
+
+
+def _rows(uri: str) -> Iterator[dict[str, Any]]:
     for number, line in read_lines(uri):
         try:
             assert line is not None
-            rows.extend(_translations(line, number, stem(uri)) if "t" in line else _questions(line, number, uri))
+            yield from _translations(line, number, stem(uri)) if "t" in line else _questions(line, number, uri)
         except (AssertionError, KeyError, TypeError, AttributeError):
-            rows.append({"row": number, "problem": "the line is neither a passage with questions nor translations"})
-        if len(rows) >= BATCH_ROWS:
-            yield records.table(rows)
-            rows = []
-    if rows:
-        yield records.table(rows)
+            yield {"row": number, "problem": "the line is neither a passage with questions nor translations"}
 
 
 def _translations(line: dict[str, Any], number: int, source: str) -> list[dict[str, Any]]:

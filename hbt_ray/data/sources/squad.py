@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hbt_ray.config import UserError
 from hbt_ray.data import languages, records
+from hbt_ray.data.parts import Piece
 from hbt_ray.data.sources import lareqa
 from hbt_ray.data.sources.files import folder, read_json, stem
 
@@ -23,12 +24,13 @@ TYDI_LANGUAGES = {
 }  # fmt: skip
 
 
-def read(uri: str, language: str | None) -> Iterator[pa.Table]:
+def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     """One record a question: the passage is the paragraph.
 
     Raises:
         UserError: the file is not SQuAD JSON, or nothing tells its language.
     """
+    uri = piece.uri
     data = read_json(uri)
     query_lang, passage_lang = (language, language) if language else _languages_in_name(uri)
     rows: list[dict[str, Any]] = []
@@ -52,29 +54,27 @@ def read(uri: str, language: str | None) -> Iterator[pa.Table]:
         raise UserError(f"{uri} is not SQuAD JSON: no {error}") from None
     if any(row["query_lang"] is None for row in rows):
         raise UserError(f"{uri}: its name does not tell the language; give --language")
-    yield records.table(rows)
+    yield from records.tables(rows)
 
 
-def read_lareqa(uri: str, language: str | None) -> Iterator[pa.Table]:
+def read_lareqa(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     """One record a question: the passage is the sentence that holds the answer.
 
     Raises:
         UserError: the file is not a LAReQA -R file.
     """
-    file = lareqa.read(uri)
-    yield records.table(
-        [
-            {
-                "row": row,
-                "source": folder(uri),
-                "group": question.id,
-                "query_lang": language or file.language,
-                "passage_lang": language or file.language,
-                "query": question.text,
-                "passage": file.candidates[question.candidate].sentence,
-            }
-            for row, question in enumerate(file.questions)
-        ]
+    file = lareqa.read(piece.uri)
+    return records.tables(
+        {
+            "row": row,
+            "source": folder(piece.uri),
+            "group": question.id,
+            "query_lang": language or file.language,
+            "passage_lang": language or file.language,
+            "query": question.text,
+            "passage": file.candidates[question.candidate].sentence,
+        }
+        for row, question in enumerate(file.questions)
     )
 
 

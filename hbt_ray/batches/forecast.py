@@ -1,0 +1,201 @@
+"""Look before you pay: what a run will draw, from manifest and plan alone. Nothing is read, nothing starts.
+
+Counts of batches and rows are exact. Where a row can give several language pairs the plan draws one at random, so rows
+by language and pair are expectations. Token counts leave out prefixes and special tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from rich.console import Console
+
+from hbt_ray.batches.plan import Plan
+from hbt_ray.batches.strata import Stratum
+from hbt_ray.data import lengths
+from hbt_ray.data.streams import Stream, StreamStore
+from hbt_ray.data.summary import table
+
+REPEATS = 20  # passes from which a row is repeated more often than most users want
+DOMINANT = 0.8  # share of pairs from which one of several sources dominates
+Limits = tuple[int | None, int | None]  # longest query, longest passage [tokens]
+
+
+@dataclass(frozen=True)
+class StratumForecast:
+    """What is drawn of a stratum.
+
+    Attributes:
+        rows: of one pass.
+        passes: how often each row is seen, on average.
+        pairs: (query language, passage language) to expected pairs.
+        tokens: of queries and passages, without padding.
+        padding: expected share of the tokens of a padded slice that are padding.
+    """
+
+    name: str
+    kind: str
+    batches: int
+    rows: int
+    passes: float
+    pairs: dict[tuple[str, str], float]
+    tokens: float
+    padding: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of a whole run.
+
+    Attributes:
+        streams: (name, rows, passes) of each stream, all strata that draw from it together.
+        sources: expected pairs by source.
+        warnings: what a user would regret, a line each.
+    """
+
+    steps: int
+    batch_size: int
+    strata: list[StratumForecast]
+    streams: list[tuple[str, int, float]]
+    sources: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
+
+
+def forecast(store: StreamStore, plan: Plan, steps: int, workers: int, limits: Limits = (None, None)) -> Forecast:
+    """What the first `steps` steps draw on `workers` workers; texts are cut at `limits`."""
+    drawn = plan.drawn(steps)
+    taken = [plan.taken(number, int(count) * plan.config.batch_size) for number, count in enumerate(drawn)]
+    slice_rows = max(plan.config.batch_size // workers, 1)
+    strata = [
+        _stratum(store, plan, stratum, int(count), rows, slice_rows, limits)
+        for stratum, count, rows in zip(plan.strata, drawn, taken, strict=True)
+    ]
+    by_stream: Counter[int] = Counter()
+    for stratum, rows in zip(plan.strata, taken, strict=True):
+        by_stream.update(dict(zip(stratum.streams, rows.tolist(), strict=True)))
+    sources: Counter[str] = Counter()
+    for number, count in by_stream.items():
+        sources[store.streams[number].source] += count
+    streams = [
+        (stream.name, stream.rows, by_stream[number] / stream.rows) for number, stream in enumerate(store.streams)
+    ]
+    result = Forecast(steps, plan.config.batch_size, strata, streams, dict(sources.most_common()))
+    result.warnings.extend(_warnings(plan, result))
+    return result
+
+
+def _stratum(
+    store: StreamStore,
+    plan: Plan,
+    stratum: Stratum,
+    batches: int,
+    taken: np.ndarray,
+    slice_rows: int,
+    limits: Limits,
+) -> StratumForecast:
+    pairs: dict[tuple[str, str], float] = defaultdict(float)
+    texts = np.zeros((2, len(lengths.edges)))  # histograms of queries and passages
+    tokens = 0.0
+    for number, rows, choices in zip(stratum.streams, taken, stratum.pairs, strict=True):
+        stream = store.streams[number]
+        for choice in choices:
+            languages = (plan.languages[choice[0]], plan.languages[choice[1]])
+            expected = rows / len(choices)
+            pairs[languages] += expected
+            for side, language in enumerate(languages):
+                shares = _shares(stream, side, language)
+                texts[side, : len(shares)] += expected * shares
+    needed = padded = 0.0
+    for counts, limit in zip(texts, limits, strict=True):
+        mean, longest = _mean_and_longest(counts, slice_rows, limit)
+        tokens += mean * counts.sum()
+        needed, padded = needed + mean, padded + longest
+    return StratumForecast(
+        name=stratum.name,
+        kind=stratum.kind,
+        batches=batches,
+        rows=stratum.rows,
+        passes=batches * plan.config.batch_size / stratum.rows,
+        pairs=dict(pairs),
+        tokens=tokens,
+        padding=1 - needed / padded if padded else 0.0,
+    )
+
+
+def _shares(stream: Stream, side: int, language: str) -> np.ndarray:
+    """The histogram of the lengths of queries (0) or passages (1) as shares, float64 [bins]."""
+    counts = np.array(stream.lengths.get(language, ((), ()))[side], dtype=float)
+    return counts / counts.sum() if counts.sum() else counts
+
+
+def _mean_and_longest(counts: np.ndarray, texts: int, limit: int | None) -> tuple[float, float]:
+    """Mean length and expected length of the longest of `texts` texts [tokens], of a histogram of lengths."""
+    if not counts.sum():
+        return 0.0, 0.0
+    middles = np.append((lengths.edges[:-1] + lengths.edges[1:] - 1) / 2, lengths.edges[-1])
+    if limit is not None:
+        middles = np.minimum(middles, limit)
+    shares = counts / counts.sum()
+    below = np.cumsum(shares) ** texts  # chance that all are in this bin or a shorter one
+    return float(shares @ middles), float(np.diff(below, prepend=0.0) @ middles)
+
+
+def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
+    found = []
+    for stratum in forecast.strata:
+        if not stratum.batches:
+            found.append(f"{stratum.name} is never drawn in {forecast.steps} steps")
+        elif stratum.passes > REPEATS:
+            found.append(f"{stratum.name}: each of its {stratum.rows:,} rows is seen {stratum.passes:.0f} times")
+        if stratum.rows < forecast.batch_size:
+            found.append(
+                f"{stratum.name} has {stratum.rows:,} rows, fewer than a batch of {forecast.batch_size:,}: "
+                "rows come several times in one batch and are no negatives of each other"
+            )
+        rare = [f"{query}:{passage}" for (query, passage), pairs in stratum.pairs.items() if pairs < 1]
+        if stratum.batches and rare:
+            found.append(f"{stratum.name}: hardly drawn or never: {', '.join(rare[:10])}")
+    for kind in ("monolingual", "cross-lingual"):
+        drawn = {tag for stratum in forecast.strata if stratum.kind == kind for pair in stratum.pairs for tag in pair}
+        absent = [tag for tag in plan.languages if drawn and tag not in drawn]
+        if absent:
+            found.append(f"no {kind} batch has {', '.join(absent)}: the store has no such pairs")
+    total = sum(forecast.sources.values())
+    for source, pairs in forecast.sources.items():
+        if len(forecast.sources) > 1 and pairs > DOMINANT * total:
+            found.append(f"source {source} gives {pairs / total:.0%} of all pairs")
+    unseen = [name for name, _, passes in forecast.streams if passes == 0]
+    if unseen:
+        found.append(f"{len(unseen)} streams are never read: {', '.join(unseen[:5])}")
+    return found
+
+
+def show(forecast: Forecast) -> None:
+    """Print it as tables to stderr: strata, languages and pairs, streams, sources, warnings."""
+    console = Console(stderr=True)
+    total = max(forecast.steps * forecast.batch_size, 1)
+    rows = [
+        [
+            *(s.name, f"{s.batches:,}", f"{s.batches / max(forecast.steps, 1):.1%}"),
+            *(f"{s.rows:,}", f"{s.passes:.2f}", f"{s.tokens:,.0f}", f"{s.padding:.0%}"),
+        ]
+        for s in forecast.strata
+    ]
+    rows.append(["total", f"{forecast.steps:,}", "", "", "", f"{sum(s.tokens for s in forecast.strata):,.0f}", ""])
+    columns = ["stratum", "batches", "share", "rows a pass", "passes", "tokens", "padding"]
+    console.print(table(columns, rows))
+    pairs: Counter[tuple[str, str]] = Counter()
+    for stratum in forecast.strata:
+        pairs.update(stratum.pairs)  # type: ignore[arg-type]  # expectations are no whole numbers
+    found = [
+        [f"{query}:{passage}", f"{count:,.0f}", f"{count / total:.1%}"]
+        for (query, passage), count in pairs.most_common()
+    ]
+    console.print(table(["query:passage language", "pairs", "share"], found))
+    console.print(table(["stream", "rows", "passes"], [[n, f"{r:,}", f"{p:.2f}"] for n, r, p in forecast.streams]))
+    shares = [[name, f"{count:,}", f"{count / total:.1%}"] for name, count in forecast.sources.items()]
+    console.print(table(["source", "pairs", "share"], shares))
+    for line in forecast.warnings:
+        console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)

@@ -1,0 +1,44 @@
+"""The input files of `prepare`: which they are, which version of them, and how they can be cut."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from hbt_ray import storage
+from hbt_ray.config import PrepareConfig, UserError
+from hbt_ray.data.parts import Input
+from hbt_ray.data.sources import SPLITS, SUFFIXES
+
+REQUESTS = 32  # at once
+EXPANDED = 4  # what a byte of compressed text is taken for [bytes]
+
+
+def find(config: PrepareConfig, part_bytes: int) -> tuple[list[Input], str]:
+    """The input files, sorted, and a fingerprint of their versions.
+
+    Raises:
+        UserError: no file is named, or none is there.
+    """
+    if config.source not in SUFFIXES:
+        return [Input(config.source, 0)], storage.fingerprint([])  # built in
+    if not config.input:
+        raise UserError(f"--input: source {config.source} needs files")
+    files = sorted({file for uri in config.input for file in storage.expand(uri, SUFFIXES[config.source])})
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        versions = list(pool.map(storage.version_of, files))
+        inputs = list(pool.map(partial(_weigh, source=config.source, part_bytes=part_bytes), versions))
+    return inputs, storage.fingerprint(versions)
+
+
+def _weigh(version: list[Any], source: str, part_bytes: int) -> Input:
+    uri, size, _ = version
+    if uri.endswith((".gz", ".xz")):
+        return Input(uri, size * EXPANDED)
+    if source not in SPLITS or size <= part_bytes:
+        return Input(uri, size)
+    try:
+        return Input(uri, size, SPLITS[source](uri))
+    except UserError:
+        return Input(uri, size)  # a bad file is met where it is read

@@ -1,0 +1,73 @@
+"""What `prepare` is cut into before it starts: pure functions of what the input files weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+LARGEST_SHUFFLE = 4096  # partitions: every part's file has a segment for each, and each segment is a request
+
+
+class Sizes(NamedTuple):
+    """How large the pieces of work are. They bound memory; the store does not depend on them but for `file_row_groups`.
+
+    Attributes:
+        part_bytes: input of one part, and of one partition [bytes].
+        run_bytes: tokenised data held before it is written [bytes].
+        file_row_groups: length of a stream's files.
+    """
+
+    part_bytes: int = 32 * 2**20
+    run_bytes: int = 32 * 2**20
+    file_row_groups: int = 128
+
+
+class Input(NamedTuple):
+    """One input file: its size [bytes] and, where it may be split, the size of each row group, in order."""
+
+    uri: str
+    size: int
+    row_groups: tuple[int, ...] = ()
+
+
+class Piece(NamedTuple):
+    """What a reader reads in one go: a file (the `number`-th of the input), or its row groups first … stop."""
+
+    uri: str
+    number: int = 0
+    first: int = 0
+    stop: int | None = None  # None: the whole file
+
+
+class Part(NamedTuple):
+    """Consecutive pieces that one task reads, and their size [bytes]."""
+
+    pieces: tuple[Piece, ...]
+    size: int
+
+
+def bundle(files: Iterable[Input], part_bytes: int) -> list[Part]:
+    """Cut files into parts of at most `part_bytes`, or of one file or row group, in order.
+
+    A small file counts as 1/128 of a part: opening it takes as long.
+    """
+    parts: list[Part] = []
+    pieces: list[Piece] = []
+    held = 0
+    for number, file in enumerate(files):
+        units = file.row_groups or (max(file.size, part_bytes // 128),)
+        for row_group, size in enumerate(units):
+            if pieces and held + size > part_bytes:
+                parts.append(Part(tuple(pieces), held))
+                pieces, held = [], 0
+            if pieces and pieces[-1].number == number:
+                pieces[-1] = pieces[-1]._replace(stop=row_group + 1)
+            else:
+                pieces.append(Piece(file.uri, number, row_group, row_group + 1 if file.row_groups else None))
+            held += size
+    return [*parts, Part(tuple(pieces), held)] if pieces else parts
+
+
+def partitions(files: Iterable[Input], part_bytes: int) -> int:
+    """Partitions of the shuffle: one for every `part_bytes` of input, at most `LARGEST_SHUFFLE`."""
+    return min(max(-(-sum(file.size for file in files) // part_bytes), 1), LARGEST_SHUFFLE)

@@ -1,0 +1,176 @@
+"""First stage of the shuffle: the records of a part, checked, tokenised and laid out by partition of the shuffle.
+
+A partition is a range of the keyed hash of the record's group. So the order is random, the same for any number of parts
+and partitions, and the translations of one group meet in one partition.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tokenizers import Tokenizer
+
+from hbt_ray import storage
+from hbt_ray.config import PrepareConfig, UserError
+from hbt_ray.data import exchange, records, stage, tokenizer
+from hbt_ray.data.parts import Piece
+from hbt_ray.data.quarantine import Quarantine
+from hbt_ray.data.sources import READERS
+
+# what is shuffled: checked records after tokenisation
+TOKENISED = pa.schema(
+    [
+        ("group", pa.int64()),
+        ("source", pa.string()),
+        ("query_lang", pa.string()),
+        ("passage_lang", pa.string()),
+        ("bitext", pa.bool_()),
+        ("query", pa.list_(pa.int32())),
+        ("passage", pa.list_(pa.int32())),  # of bitext: null, the query says it
+        ("negatives", pa.list_(pa.list_(pa.int32()))),
+        ("file", pa.int32()),  # number of the input file
+        ("row", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What all parts of this stage have in common; a call does one part.
+
+    Attributes:
+        fingerprint: of the tokenizer, which lies in `<out>/tokenizer`.
+    """
+
+    config: PrepareConfig
+    folder: str
+    partitions: int
+    run_bytes: int
+    fingerprint: str
+
+    def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
+        """Write the part's records, as one segment a partition in each run, and its bad rows.
+
+        Returns: counts, and the byte offsets of the segments, `offsets` [runs][partitions + 1].
+
+        Raises:
+            UserError: see `checked`.
+        """
+        counts = Counter(read=0, kept=0)
+        with Quarantine(stage.part_uri(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
+            runs = _runs(self._tokenised([Piece(*piece) for piece in value], counts, bad), self.run_bytes)
+            segments = (segment for run in runs for segment in self._by_partition(run))
+            offsets = exchange.write(stage.part_uri(self.folder, number, ".arrows"), segments)
+        starts = range(0, len(offsets) - 1, self.partitions)
+        return {
+            **counts,
+            "quarantined": dict(bad.reasons),
+            "offsets": [offsets[start : start + self.partitions + 1] for start in starts],
+        }
+
+    def _tokenised(self, pieces: list[Piece], counts: Counter[str], bad: Quarantine) -> Iterator[pa.Table]:
+        rules = _rules(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
+        for piece in pieces:
+            for found in checked(piece, self.config):
+                counts.update(read=found.good.num_rows + found.bad.num_rows, kept=found.good.num_rows)
+                bad.put(found.bad)
+                if found.good.num_rows:
+                    yield _tokenise(found.good, piece, rules)
+
+    def _by_partition(self, run: pa.Table) -> Iterator[pa.Table]:
+        """The run's rows of each partition, in the order they came in."""
+        place = shuffle_order(run["group"].to_numpy(), self.config.seed) >> np.uint64(32)
+        partition = (place * np.uint64(self.partitions) >> np.uint64(32)).astype(np.int64)
+        run = run.take(pa.array(np.argsort(partition, kind="stable")))
+        start = 0
+        for rows in np.bincount(partition, minlength=self.partitions):
+            yield run.slice(start, rows)
+            start += rows
+
+
+def checked(piece: Piece, config: PrepareConfig) -> Iterator[records.Checked]:
+    """The piece's batches, checked. With `on_error` `skip` a bad file ends in one quarantined row.
+
+    Raises:
+        UserError: the file is missing or not what the source says, or a tag names no language; not with `skip`.
+    """
+    try:
+        for table in READERS[config.source](piece, config.language):
+            found = records.check(table, piece.uri)
+            if found.unknown_language and config.on_error == "fail":
+                raise UserError(found.unknown_language)
+            yield found
+    except UserError as error:
+        if config.on_error == "fail":
+            raise
+        row = {"file": piece.uri, "row": None, "reason": str(error), "query": None, "passage": None}
+        bad = pa.Table.from_pylist([row], schema=records.QUARANTINE)
+        yield records.Checked(records.RECORDS.empty_table(), bad, None)
+
+
+def group_ids(good: pa.Table, file: str) -> np.ndarray:
+    """A 63-bit id, int64, of each record's (source, group); a record without a group is named by its file and row."""
+    columns = [good[name].to_pylist() for name in ("source", "group", "row")]
+    names = [
+        f"{source}\0{group}" if group is not None else f"{source}\0{file}\0{row}"
+        for source, group, row in zip(*columns, strict=True)
+    ]
+    hashed = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
+    return (hashed >> np.uint64(1)).astype(np.int64)
+
+
+def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
+    """A random number, uint64, of each group id, keyed by the seed (splitmix64); no two groups have the same."""
+    mixed = groups.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _tokenise(good: pa.Table, piece: Piece, rules: Tokenizer) -> pa.Table:
+    tokens = partial(tokenizer.tokenize, rules)
+    query, passage, negatives, bitext = (
+        good[name].combine_chunks() for name in ("query", "passage", "negatives", "bitext")
+    )
+    return pa.table(
+        {
+            "group": pa.array(group_ids(good, piece.uri)),
+            **{name: good[name] for name in ("source", "query_lang", "passage_lang", "bitext")},
+            "query": tokens(query),
+            "passage": pc.if_else(bitext, None, tokens(pc.if_else(bitext, "", passage))),
+            "negatives": pa.ListArray.from_arrays(negatives.offsets, tokens(negatives.values)),
+            "file": pa.repeat(pa.scalar(piece.number, pa.int32()), good.num_rows),
+            "row": good["row"],
+        },
+        schema=TOKENISED,
+    )
+
+
+def _runs(tables: Iterable[pa.Table], run_bytes: int) -> Iterator[pa.Table]:
+    """Tables joined until they are of `run_bytes`, so that memory does not grow with a file that cannot be split."""
+    held: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        held.append(table)
+        size += table.nbytes
+        if size >= run_bytes:
+            yield pa.concat_tables(held)
+            held, size = [], 0
+    if held:
+        yield pa.concat_tables(held)
+
+
+@lru_cache(maxsize=2)
+def _rules(uri: str, max_tokens: int, fingerprint: str) -> Tokenizer:
+    """The tokenizer in this process; the fingerprint tells it from one that lay there before."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one CPU
+    return tokenizer.cutter(uri, max_tokens)

@@ -1,0 +1,45 @@
+"""What a store holds, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from hbt_ray.data import lengths
+from hbt_ray.data.streams import StreamStore
+
+
+def show(store: StreamStore) -> None:
+    """Print languages, sources and quarantine of a store to stderr; a length is given as mean and 95th percentile."""
+    counts = store.manifest["counts"]
+    rows = []
+    for language, found in counts["by_language"].items():
+        row = [language]
+        for side, plural in enumerate(("queries", "passages")):
+            tokens = found["query_tokens" if side == 0 else "passage_tokens"]
+            histogram: Sequence[int] = ()
+            for stream in store.streams:
+                if language in stream.lengths:
+                    histogram = lengths.add(histogram, stream.lengths[language][side])
+            mean = tokens / max(found[plural], 1)
+            row += [f"{found[plural]:,}", f"{tokens:,}", f"{mean:.1f} / {lengths.percentile(histogram, 95)}"]
+        rows.append(row)
+    console = Console(stderr=True)
+    sides = [name for side in ("queries", "passages") for name in (side, "tokens", "length")]
+    console.print(table(["language", *sides], rows))
+    console.print(table(["source", "rows"], [[name, f"{count:,}"] for name, count in counts["by_source"].items()]))
+    if counts["quarantined"]:
+        reasons = [[reason, f"{count:,}"] for reason, count in counts["quarantined"].items()]
+        console.print(table(["quarantined because", "rows"], reasons))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Rows of text under their column names; the first column reads, the others count."""
+    shown = Table()
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        shown.add_row(*row)
+    return shown

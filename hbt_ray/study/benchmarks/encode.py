@@ -1,0 +1,66 @@
+"""Encoding: ours and SentenceTransformer.encode on the same texts, weights, precision and threads, in turn."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hbt_ray.config import EncodeBenchmark, EncoderConfig
+from hbt_ray.data import tokenizer
+from hbt_ray.data.sources import world_facts
+from hbt_ray.index.encode import encode_texts
+from hbt_ray.train.encoder import Encoder, build
+
+log = logging.getLogger(__name__)
+
+
+def measure(config: EncodeBenchmark) -> dict[str, Any]:
+    """Texts/s of both, their ratio, and the largest difference between the vectors."""
+    texts = _texts(config.texts)
+    encoder = _encoder(config.model, texts)
+    peer = encoder.model
+    ours_s, peer_s = [], []
+    for repeat in range(config.repeats):
+        ours_s.append(_seconds(lambda: encode_texts(encoder, texts, "passage", config.batch_tokens)))
+        peer_s.append(_seconds(lambda: peer.encode(texts, batch_size=config.batch_size, prompt_name="passage")))
+        log.info("%d/%d: ours %.2f s, peer %.2f s", repeat + 1, config.repeats, ours_s[-1], peer_s[-1])
+    difference = np.abs(
+        encode_texts(encoder, texts[:50], "passage", config.batch_tokens)
+        - peer.encode(texts[:50], prompt_name="passage")
+    ).max()
+    ours, theirs = len(texts) / statistics.median(ours_s), len(texts) / statistics.median(peer_s)
+    return {
+        "ours_texts_per_s": round(ours, 1),
+        "peer": "SentenceTransformer.encode",
+        "peer_texts_per_s": round(theirs, 1),
+        "ratio": round(ours / theirs, 3),
+        "largest_difference": float(difference),
+    }
+
+
+def _texts(count: int) -> list[str]:
+    """Passages of mixed length in twelve languages: the n-th joins 1 to 12 facts."""
+    facts = world_facts.rows("train")["passage"].to_pylist()
+    chance = np.random.default_rng(0)
+    return [" ".join(chance.choice(facts, size=length)) for length in chance.integers(1, 13, size=count)]
+
+
+def _encoder(size: str, texts: list[str]) -> Encoder:
+    learned = tokenizer.learn(texts[:1000], 6000)
+    with tempfile.TemporaryDirectory() as folder:
+        learned.save_pretrained(folder)
+        encoder = build(EncoderConfig(model=size, precision="fp32"), folder).eval()
+    encoder.model.prompts = dict(encoder.prefixes)
+    return encoder
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

@@ -1,0 +1,262 @@
+"""The three stages of `prepare`: what they write is decided by input and settings, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hbt_ray import storage
+from hbt_ray.config import PrepareConfig, UserError
+from hbt_ray.data import lengths, tokenizer
+from hbt_ray.data.parts import Sizes
+from hbt_ray.data.prepare import prepare
+from hbt_ray.data.streams import StreamStore
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+WORDS = ("Haus", "Baum", "Straße", "река", "дом", "国", "家", "house", "tree", "river", "of", "the", "und", "auf")
+SMALL = Sizes(part_bytes=2000, run_bytes=4000, file_row_groups=2)
+# three languages, of which a group has two or three; a row of every seventh group is there twice
+LANGUAGES = ("de", "en", "ru")
+
+
+def text(*key: object) -> str:
+    """Words that `key` decides."""
+    chance = np.random.default_rng([*str(key).encode()])
+    return " ".join(chance.choice(WORDS, chance.integers(1, 40)))
+
+
+def parallel_file(path: Path, groups: range) -> None:
+    rows = [(group, language) for group in groups for language in LANGUAGES[: 2 + group % 2]]
+    rows += [(group, "de") for group in groups if group % 7 == 0]
+    columns = {
+        "group": [f"g{group}" for group, _ in rows],
+        "lang": [language for _, language in rows],
+        "query": [text("q", *row) if row != (5, "de") else " " for row in rows],
+        "passage": [text("p", *row) for row in rows],
+        "source": [f"source {group % 2}" for group, _ in rows],
+    }
+    pq.write_table(pa.table(columns), path, row_group_size=50)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    for number in range(12):
+        parallel_file(folder / f"{number:02d}.parquet", range(number * 50, number * 50 + 50))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    named = str(tmp_path_factory.mktemp("tokenizer"))
+    tokenizer.learn([text("sample", n) for n in range(3000)], 150).save_pretrained(named)
+    return {"source": "parallel", "input": (str(corpus),), "tokenizer": named, "row_group_rows": 8, "max_tokens": 30}
+
+
+@pytest.fixture(scope="module")
+def whole(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> StreamStore:
+    """The store made in one part and one partition."""
+    out = str(tmp_path_factory.mktemp("whole") / "store")
+    config = PrepareConfig.model_validate({**settings, "out": out, "partitions": 1})
+    return StreamStore(prepare(config, Sizes(file_row_groups=2))["out"])
+
+
+def checksum(uri: str) -> str:
+    return str(storage.read_manifest(uri, "stream store")["checksum"])
+
+
+@pytest.mark.parametrize("partitions", [None, 7])
+def test_parts_and_partitions_decide_nothing(
+    partitions: int | None, whole: StreamStore, settings: dict[str, object], tmp_path: Path
+) -> None:
+    config = PrepareConfig.model_validate({**settings, "out": str(tmp_path / "store"), "partitions": partitions})
+    prepare(config, SMALL)
+    assert checksum(config.out) == checksum(whole.uri)
+    for file in (file for stream in whole.streams for file, _ in stream.files):
+        assert (tmp_path / "store" / file).read_bytes() == (Path(whole.uri) / file).read_bytes()
+    assert sorted(path.name for path in Path(config.out).iterdir()) == [
+        "manifest.json", "quarantine", "run.json", "streams", "tokenizer"
+    ]  # fmt: skip
+
+
+def test_row_groups_are_whole_to_the_end_of_a_stream(whole: StreamStore) -> None:
+    for stream in whole.streams:
+        counts = []
+        for number, (path, rows) in enumerate(stream.files):
+            assert path == f"streams/{stream.name}/part-{number:05d}.parquet"
+            footer = pq.read_metadata(Path(whole.uri) / path)
+            assert footer.num_rows == rows == 16 or number == len(stream.files) - 1
+            counts += [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+        assert counts[:-1] == [8] * (len(counts) - 1)
+        assert 0 < counts[-1] <= 8
+        assert sum(counts) == stream.rows
+    assert [len(stream.files) for stream in whole.streams if stream.rows > 1] == [19, 19]
+    whole.check_files()
+
+
+def test_counts_are_those_of_a_plain_recount(corpus: Path, whole: StreamStore) -> None:
+    rows = [
+        {**row, "file": str(file), "row": number}
+        for file in sorted(corpus.iterdir())
+        for number, row in enumerate(pq.read_table(file).to_pylist())
+    ]
+    tokens = tokenizer.load(whole.tokenizer_uri)
+    seen: set[tuple[str, str]] = set()
+    quarantined: Counter[str] = Counter()
+    kept, second = [], []
+    for row in rows:
+        key = row["group"], row["lang"]
+        if not row["query"].strip():
+            quarantined["query is empty"] += 1
+        elif key in seen:
+            quarantined[f"a second row in {row['lang']} in its group"] += 1
+            second.append((row["file"], row["row"]))
+        else:
+            seen.add(key)
+            kept.append(row)
+    found: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"query": [], "passage": []})
+    for row in kept:
+        for side in ("query", "passage"):
+            found[row["lang"]][side].append(min(len(tokens(row[side], add_special_tokens=False)["input_ids"]), 30))
+    assert whole.manifest["counts"] == {
+        "files": 12,
+        "read": len(rows),
+        "kept": len(kept),
+        "quarantined": dict(quarantined),
+        "by_language": {
+            language: {
+                "queries": len(sides["query"]),
+                "passages": len(sides["passage"]),
+                "query_tokens": sum(sides["query"]),
+                "passage_tokens": sum(sides["passage"]),
+            }
+            for language, sides in found.items()
+        },
+        "by_source": dict(Counter(row["source"] for row in kept)),
+    }
+    for language, sides in found.items():
+        for place, side in enumerate(("query", "passage")):
+            total: list[int] = []
+            for stream in whole.streams:
+                if language in stream.lengths:
+                    total = lengths.add(total, stream.lengths[language][place])
+            assert total == lengths.histogram(np.array(sides[side]))
+    left_out = pq.read_table(Path(whole.uri) / "quarantine" / "group-00000.parquet").to_pylist()
+    assert sorted((row["file"], row["row"]) for row in left_out) == second
+
+
+def test_a_store_on_s3_is_the_local_one(
+    whole: StreamStore, settings: dict[str, object], corpus: Path, s3: str, tmp_path: Path
+) -> None:
+    place = s3 + tmp_path.name
+    storage.upload(corpus, place + "/input")
+    config = {**settings, "input": (place + "/input/*.parquet",), "out": place + "/store", "partitions": 3}
+    prepare(PrepareConfig.model_validate(config), Sizes(part_bytes=20_000, file_row_groups=2))
+    assert checksum(place + "/store") == checksum(whole.uri)
+    store = StreamStore(place + "/store")
+    store.check_files()
+    for number, stream in enumerate(whole.streams):
+        rows = np.random.default_rng(0).permutation(stream.rows)
+        columns = ["group", f"query.{stream.languages[-1]}", f"passage.{stream.languages[0]}"]
+        assert store.read(number, rows, columns) == whole.read(number, rows, columns)
+    assert storage.sizes(place + "/store").keys() == {"manifest.json", "run.json"}
+
+
+RUN = """
+import json, sys
+import ray
+from hbt_ray.config import PrepareConfig
+from hbt_ray.data.parts import Sizes
+from hbt_ray.data.prepare import prepare
+
+ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
+prepare(PrepareConfig.model_validate_json(sys.argv[1]), Sizes(*json.loads(sys.argv[2])))
+"""
+
+
+def kill_when(config: PrepareConfig, condition: Callable[[], bool]) -> None:
+    """Start `prepare` in a process of its own and kill it and all that it started as soon as `condition` holds."""
+    arguments = [sys.executable, "-c", RUN, config.model_dump_json(), json.dumps(SMALL)]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not condition():
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for child in started:
+            if child.is_running():
+                child.kill()
+        psutil.wait_procs(started, timeout=20)
+
+
+def times(folder: Path, pattern: str) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern)}
+
+
+def test_a_killed_run_goes_on_where_it_stood(settings: dict[str, object], tmp_path: Path) -> None:
+    learning = {**settings, "tokenizer": "train:150", "partitions": 40}
+    uninterrupted = prepare(PrepareConfig.model_validate({**learning, "out": str(tmp_path / "one")}), SMALL)["out"]
+    out = tmp_path / "two"
+    config = PrepareConfig.model_validate({**learning, "out": str(out)})
+    before: dict[str, int] = {}
+    for stage in ("read", "group", "pack"):
+        folder = out / "work" / stage
+        kill_when(config, lambda folder=folder: len(times(folder, "*.json")) >= 8)
+        now = {**times(out / "work", "*.json"), **times(out / "tokenizer", "*")}
+        assert len(times(folder, "*.json")) < (40 if stage == "group" else 30)  # it was killed in the middle
+        assert not storage.committed(str(out))
+        assert before == {path: now.get(path) for path in before}  # what was committed was not done again
+        before = now
+    packed = [json.loads(path.read_text())["path"] for path in (out / "work" / "pack").glob("*.json")]
+    files = {path: (out / path).stat().st_mtime_ns for path in packed}
+    assert prepare(config, SMALL)["out"] == str(out)
+    assert checksum(str(out)) == checksum(uninterrupted)
+    assert files == {path: (out / path).stat().st_mtime_ns for path in packed}
+    assert not (out / "work").exists()
+    manifest = times(out, "*")
+    prepare(config, SMALL)  # a finished store is left as it is
+    assert times(out, "*") == manifest
+
+
+def test_a_mistake_in_the_last_part_keeps_what_is_done(
+    settings: dict[str, object], corpus: Path, tmp_path: Path
+) -> None:
+    for path in corpus.iterdir():
+        os.link(path, tmp_path / path.name)
+    odd = pq.read_table(corpus / "11.parquet")
+    tags = odd["lang"].to_pylist()
+    odd = odd.set_column(1, "lang", pa.array([*tags[:-1], "qq-x"]))
+    pq.write_table(odd, tmp_path / "99.parquet")
+    out = tmp_path / "store"
+    config = PrepareConfig.model_validate({**settings, "input": (str(tmp_path / "*.parquet"),), "out": str(out)})
+    skipping = config.model_copy(update={"on_error": "skip"})
+    with pytest.raises(UserError, match=rf"99\.parquet row {len(tags) - 1}: unknown language tag 'qq-x' in query_lang"):
+        prepare(config, SMALL)
+    assert not storage.committed(config.out)
+    done = times(out / "work" / "read", "*.json")
+    assert len(done) > 10
+    assert (out / "quarantine" / "error.json").exists()
+    prepare(skipping, SMALL)
+    assert StreamStore(config.out).manifest["counts"]["quarantined"]["unknown language tag 'qq-x' in query_lang"] == 1
+    assert not (out / "quarantine" / "error.json").exists()
+    # parts cut in another way begin anew, and end in the same store
+    other = skipping.model_copy(update={"partitions": 2, "out": str(tmp_path / "other")})
+    with pytest.raises(UserError):
+        prepare(other.model_copy(update={"on_error": "fail"}), SMALL)
+    left = Path(other.out) / "streams" / "left"
+    left.mkdir(parents=True)
+    prepare(other, Sizes(part_bytes=50_000, file_row_groups=2))
+    assert checksum(other.out) == checksum(config.out)
+    assert not left.exists()
