@@ -79,8 +79,8 @@ def _row_groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         if size >= rows:
             whole = pa.concat_tables(held)
             for start in range(0, size - size % rows, rows):
-                yield whole.slice(start, rows).combine_chunks()  # so that bytes do not tell where partitions met
+                yield whole.slice(start, rows)
             size %= rows
             held = [whole.slice(whole.num_rows - size)]
     if size:
-        yield pa.concat_tables(held).combine_chunks()
+        yield pa.concat_tables(held)

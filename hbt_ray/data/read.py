@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Read:
         counts = Counter(read=0, kept=0)
         with Quarantine(stage.part_uri(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
             runs = _runs(self._tokenised([Piece(*piece) for piece in value], counts, bad), self.run_bytes)
-            segments = (segment for run in runs for segment in self._by_partition(run))
+            segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
             offsets = exchange.write(stage.part_uri(self.folder, number, ".arrows"), segments)
         starts = range(0, len(offsets) - 1, self.partitions)
         return {
@@ -90,11 +91,9 @@ class Read:
         """The run's rows of each partition, in the order they came in."""
         place = shuffle_order(run["group"].to_numpy(), self.config.seed) >> np.uint64(32)
         partition = (place * np.uint64(self.partitions) >> np.uint64(32)).astype(np.int64)
-        run = run.take(pa.array(np.argsort(partition, kind="stable")))
-        start = 0
-        for rows in np.bincount(partition, minlength=self.partitions):
-            yield run.slice(start, rows)
-            start += rows
+        order = np.argsort(partition, kind="stable")
+        for rows in np.split(order, np.searchsorted(partition[order], np.arange(1, self.partitions))):
+            yield run.take(pa.array(rows))
 
 
 def checked(piece: Piece, config: PrepareConfig) -> Iterator[records.Checked]:
@@ -158,15 +157,19 @@ def _tokenise(good: pa.Table, piece: Piece, rules: Tokenizer) -> pa.Table:
 def _runs(tables: Iterable[pa.Table], run_bytes: int) -> Iterator[pa.Table]:
     """Tables joined until they are of `run_bytes`, so that memory does not grow with a file that cannot be split."""
     held: list[pa.Table] = []
-    size = 0
     for table in tables:
         held.append(table)
-        size += table.nbytes
-        if size >= run_bytes:
-            yield pa.concat_tables(held)
-            held, size = [], 0
+        if sum(table.nbytes for table in held) >= run_bytes:
+            yield _joined(held)
     if held:
-        yield pa.concat_tables(held)
+        yield _joined(held)
+
+
+def _joined(held: list[pa.Table]) -> pa.Table:
+    """The tables as one, and none held any more."""
+    joined = pa.concat_tables(held).combine_chunks()
+    held.clear()
+    return joined
 
 
 @lru_cache(maxsize=2)

@@ -73,46 +73,49 @@ def whole(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory)
     return StreamStore(prepare(config, Sizes(file_row_groups=2))["out"])
 
 
+@pytest.fixture(scope="module")
+def cut(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> StreamStore:
+    """The store made in many parts, of several runs each, and seven partitions."""
+    out = str(tmp_path_factory.mktemp("cut") / "store")
+    return StreamStore(prepare(PrepareConfig.model_validate({**settings, "out": out, "partitions": 7}), SMALL)["out"])
+
+
 def checksum(uri: str) -> str:
     return str(storage.read_manifest(uri, "stream store")["checksum"])
 
 
-@pytest.mark.parametrize("partitions", [None, 7])
-def test_parts_and_partitions_decide_nothing(
-    partitions: int | None, whole: StreamStore, settings: dict[str, object], tmp_path: Path
-) -> None:
-    config = PrepareConfig.model_validate({**settings, "out": str(tmp_path / "store"), "partitions": partitions})
-    prepare(config, SMALL)
-    assert checksum(config.out) == checksum(whole.uri)
+def test_parts_and_partitions_decide_nothing(whole: StreamStore, cut: StreamStore) -> None:
+    assert checksum(cut.uri) == checksum(whole.uri)
     for file in (file for stream in whole.streams for file, _ in stream.files):
-        assert (tmp_path / "store" / file).read_bytes() == (Path(whole.uri) / file).read_bytes()
-    assert sorted(path.name for path in Path(config.out).iterdir()) == [
-        "manifest.json", "quarantine", "run.json", "streams", "tokenizer"
-    ]  # fmt: skip
+        assert (Path(cut.uri) / file).read_bytes() == (Path(whole.uri) / file).read_bytes()
+    for store in (whole, cut):
+        assert {path.name for path in Path(store.uri).iterdir()} == {
+            "manifest.json", "quarantine", "run.json", "streams", "tokenizer"
+        }  # fmt: skip
 
 
-def test_row_groups_are_whole_to_the_end_of_a_stream(whole: StreamStore) -> None:
-    for stream in whole.streams:
+def test_row_groups_are_whole_to_the_end_of_a_stream(cut: StreamStore) -> None:
+    for stream in cut.streams:
         counts = []
         for number, (path, rows) in enumerate(stream.files):
             assert path == f"streams/{stream.name}/part-{number:05d}.parquet"
-            footer = pq.read_metadata(Path(whole.uri) / path)
+            footer = pq.read_metadata(Path(cut.uri) / path)
             assert footer.num_rows == rows == 16 or number == len(stream.files) - 1
             counts += [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
         assert counts[:-1] == [8] * (len(counts) - 1)
         assert 0 < counts[-1] <= 8
         assert sum(counts) == stream.rows
-    assert [len(stream.files) for stream in whole.streams if stream.rows > 1] == [19, 19]
-    whole.check_files()
+    assert [len(stream.files) for stream in cut.streams if stream.rows > 1] == [19, 19]
+    cut.check_files()
 
 
-def test_counts_are_those_of_a_plain_recount(corpus: Path, whole: StreamStore) -> None:
+def test_counts_are_those_of_a_plain_recount(corpus: Path, cut: StreamStore) -> None:
     rows = [
         {**row, "file": str(file), "row": number}
         for file in sorted(corpus.iterdir())
         for number, row in enumerate(pq.read_table(file).to_pylist())
     ]
-    tokens = tokenizer.load(whole.tokenizer_uri)
+    tokens = tokenizer.load(cut.tokenizer_uri)
     seen: set[tuple[str, str]] = set()
     quarantined: Counter[str] = Counter()
     kept, second = [], []
@@ -130,7 +133,7 @@ def test_counts_are_those_of_a_plain_recount(corpus: Path, whole: StreamStore) -
     for row in kept:
         for side in ("query", "passage"):
             found[row["lang"]][side].append(min(len(tokens(row[side], add_special_tokens=False)["input_ids"]), 30))
-    assert whole.manifest["counts"] == {
+    assert cut.manifest["counts"] == {
         "files": 12,
         "read": len(rows),
         "kept": len(kept),
@@ -149,12 +152,16 @@ def test_counts_are_those_of_a_plain_recount(corpus: Path, whole: StreamStore) -
     for language, sides in found.items():
         for place, side in enumerate(("query", "passage")):
             total: list[int] = []
-            for stream in whole.streams:
+            for stream in cut.streams:
                 if language in stream.lengths:
                     total = lengths.add(total, stream.lengths[language][place])
             assert total == lengths.histogram(np.array(sides[side]))
-    left_out = pq.read_table(Path(whole.uri) / "quarantine" / "group-00000.parquet").to_pylist()
-    assert sorted((row["file"], row["row"]) for row in left_out) == second
+    left_out = [
+        (row["file"], row["row"])
+        for file in Path(cut.uri).glob("quarantine/group-*.parquet")
+        for row in pq.read_table(file).to_pylist()
+    ]
+    assert sorted(left_out) == second
 
 
 def test_a_store_on_s3_is_the_local_one(

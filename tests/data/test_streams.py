@@ -122,3 +122,6 @@ def test_bytes_are_those_the_footer_tells(store: StreamStore) -> None:
     footer = pq.read_metadata(pa.BufferReader(data))
     ranges = rowgroups._fetch(path, footer, [1, 3], ["query.zh"])
     assert [data[start : start + len(found)] == found for start, found in ranges] == [True, True]
+    (leaf,) = (n for n in range(footer.num_columns) if footer.schema.column(n).path.startswith("query.zh."))
+    sizes = [footer.row_group(group).column(leaf).total_compressed_size for group in (1, 3)]
+    assert [len(found) for _, found in ranges] == sizes

@@ -25,14 +25,12 @@ class Taken(NamedTuple):
     Attributes:
         first, last: when its first and last batch were tensors.
         pairs: in all batches after the first.
-        tokens: in the same, special tokens and prefixes included, padding not.
         times: of the steps asked for.
     """
 
     first: float
     last: float
     pairs: int
-    tokens: int
     times: dict[int, float]
 
 
@@ -42,13 +40,11 @@ class Run(NamedTuple):
     Attributes:
         first_s: until each of them had its first batch [s].
         pairs_per_s: from each one's first batch to its last, together.
-        tokens_per_s: likewise.
         times: of the steps asked for, at the first consumer [s since the epoch].
     """
 
     first_s: float
     pairs_per_s: float
-    tokens_per_s: float
     times: dict[int, float]
 
 
@@ -77,7 +73,7 @@ class Consumer:
         """The first `steps` batches of a run from `start` to `stop`, as tensors."""
         plan = Plan(self._store, config)
         slices = shuffler.rank_slices(splits[self._rank], plan, start, stop, self._rank, self._ranks)
-        first, pairs, tokens = 0.0, 0, 0
+        first, pairs = 0.0, 0
         times = {}
         for part in itertools.islice(slices, steps):
             tensors = self._collate(part)
@@ -85,12 +81,11 @@ class Consumer:
                 first = time.time()
             else:
                 pairs += len(tensors["groups"])
-                tokens += sum(int(tensors[role]["attention_mask"].sum()) for role in ("query", "passage"))
             if part.step in marks:
                 times[part.step] = time.time()
         last = time.time()
         slices.close()  # type: ignore[attr-defined]  # a generator: what is ahead is not read
-        return Taken(first, last, pairs, tokens, times)
+        return Taken(first, last, pairs, times)
 
 
 class Consumers:
@@ -114,6 +109,5 @@ class Consumers:
         return Run(
             first_s=max(one.first for one in taken) - begun,
             pairs_per_s=sum(one.pairs / max(one.last - one.first, 1e-9) for one in taken),
-            tokens_per_s=sum(one.tokens / max(one.last - one.first, 1e-9) for one in taken),
             times=taken[0].times,
         )
