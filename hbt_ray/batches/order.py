@@ -30,46 +30,50 @@ def mix(seed: int, *keys: int | np.ndarray) -> np.ndarray:
 def permute(position: np.ndarray, length: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Where each `position` (< length <= LONGEST) goes in the permutation of `length` that `key` (uint64) chooses.
 
-    Arrays of one shape; int64 out. A generalised Feistel network over a rectangle of at least `length` places, walked
-    until it falls inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002), which is nearly always at
-    once, since the rectangle has fewer than a row too many.
+    Arrays that broadcast to the shape of `position`; int64 out. A generalised Feistel network over a rectangle of at
+    least `length` places, walked until it falls inside (Black and Rogaway, "Ciphers with arbitrary finite domains",
+    2002), which is nearly always at once, since the rectangle has fewer than a row too many.
     """
-    place, size, flat = position.astype(np.uint32).ravel(), length.astype(np.uint32).ravel(), key.ravel()
-    height = np.ceil(np.sqrt(size)).astype(np.uint32)
-    shape = (
-        height,
-        (size + height - np.uint32(1)) // height,
-        flat.astype(np.uint32),
-        (flat >> _HALF).astype(np.uint32),
-    )
-    place = _cross(place, *shape)
-    outside = np.flatnonzero(place >= size)
-    while len(outside):
-        place[outside] = _cross(place[outside], *(part[outside] for part in shape))
-        outside = outside[place[outside] >= size[outside]]
-    return place.astype(np.int64).reshape(position.shape)
+    size = length.astype(np.uint32)
+    height = np.ceil(np.sqrt(size))
+    width = np.ceil(size / height)
+    shape = (height.astype(np.uint32), width.astype(np.uint32), key.astype(np.uint32), (key >> _HALF).astype(np.uint32))
+    place = _cross(position.astype(np.uint32), *shape)
+    outside = np.nonzero(place >= size)
+    while len(outside[0]):
+        some = [np.broadcast_to(part, place.shape)[outside] for part in (size, *shape)]
+        place[outside] = moved = _cross(place[outside], *some[1:])
+        again = moved >= some[0]
+        outside = tuple(axis[again] for axis in outside)
+    return place.astype(np.int64)
 
 
 def _cross(place: np.ndarray, height: np.ndarray, width: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """A bijection of 0 … height * width, all uint32: row and column in turn are moved by a hash of the other."""
-    row, column = np.divmod(place, width)
-    for key in (low, high, low ^ high):
-        row += _hash(column, key)
-        row %= height
-        column += _hash(row, key ^ np.uint32(0x27D4EB2F))
-        column %= width
+    row = (place / width).astype(np.uint32)  # exact: numbers of 32 bits, divided as 64-bit floats
+    column = place - row * width
+    for key in (low, high, low ^ high, low + high):
+        row += _below(height, column, key)
+        np.minimum(row, row - height, out=row)  # less than 0 is a large number
+        column += _below(width, row, key ^ np.uint32(0x27D4EB2F))
+        np.minimum(column, column - width, out=column)
     row *= width
     row += column
     return row
 
 
-def _hash(value: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """31 random bits of uint32 `value` and `key` (after the finaliser of MurmurHash3)."""
-    state = value + key
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        state ^= state >> np.uint32(shift)
-        state *= np.uint32(factor)
-    state >>= np.uint32(1)
+def _below(limit: np.ndarray, value: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """A random number less than `limit`, from `value` and `key`; all uint32, the first two less than 2^16.
+
+    The finaliser of MurmurHash3, of which 16 bits are taken for a share of `limit`.
+    """
+    state = value ^ key
+    state *= np.uint32(0x85EBCA6B)
+    state ^= state >> np.uint32(13)
+    state *= np.uint32(0xC2B2AE35)
+    state >>= np.uint32(16)
+    state *= limit
+    state >>= np.uint32(16)
     return state
 
 

@@ -18,9 +18,10 @@ from hbt_ray.batches.strata import Stratum, chosen_languages, strata
 from hbt_ray.config import PlanConfig, UserError
 from hbt_ray.data.streams import StreamStore
 
-VERSION = 2  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
+VERSION = 3  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
 CYCLE = 1024  # steps over which every stratum gets its share; their order within is random
 WEIGHT_UNITS = 2**30  # resolution of the strata's shares
+_HALF, _LOW_HALF = np.uint64(32), np.uint64(2**32 - 1)
 
 
 class Batches(NamedTuple):
@@ -70,6 +71,7 @@ class Plan:
         self._lengths = np.concatenate([stratum.lengths for stratum in self.strata])
         self._block_rows = store.row_group_rows
         self._blocks = self._lengths // self._block_rows  # whole row groups
+        self._pass = -(-self._lengths // self._block_rows)  # row groups, the last of them perhaps not whole
         counts = [len(pairs) for stratum in self.strata for pairs in stratum.pairs]
         self._pair_counts = np.array(counts, dtype=np.uint64)
         self._first_pair = np.cumsum([0, *counts])[:-1]
@@ -107,16 +109,18 @@ class Plan:
 
     def batches(self, start: int, stop: int) -> Batches:
         """The global batches of steps start … stop; rank r of W has rows [r * B / W, (r + 1) * B / W) of each."""
+        size = self.config.batch_size
         stratum, draw = self.draws(start, stop)
-        member, index = self._members(stratum, draw)
-        chance = mix(self.config.seed, 3, np.arange(start, stop)[:, None], np.arange(member.shape[1]))
-        slot = np.uint64((1 << (member.shape[1] - 1).bit_length()) - 1)
-        order = np.sort((chance & ~slot) | np.arange(member.shape[1], dtype=np.uint64), axis=1) & slot
-        # streams mixed over the ranks
-        member, index = (np.take_along_axis(rows, order.astype(np.int64), axis=1) for rows in (member, index))
-        pair = self._first_pair[member] + (mix(1, chance) % self._pair_counts[member]).astype(np.int64)
+        chance = mix(self.config.seed, 3, np.arange(start, stop)[:, None], np.arange(size))
+        slot = np.uint64((1 << (size - 1).bit_length()) - 1)
+        order = np.sort((chance & ~slot) | np.arange(size, dtype=np.uint64), axis=1) & slot
+        place, runs = self._runs(stratum, draw)
+        member, row = self._rows_of(*runs)
+        mixed = order.astype(np.int64) + place[:, None] * size  # streams mixed over the ranks
+        member, row = member[mixed], row[mixed]
+        pair = ((chance & _LOW_HALF) * self._pair_counts[member] >> _HALF).astype(np.int64) + self._first_pair[member]
         query, passage = (of_pair[pair] for of_pair in self._pair_languages)
-        return Batches(start, stratum, self._streams[member], self._row(member, index), query, passage)
+        return Batches(start, stratum, self._streams[member], row, query, passage)
 
     def _draw_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
         """Stratum and draw number of every step of a cycle, int64 [CYCLE] each."""
@@ -135,32 +139,52 @@ class Plan:
             0, : len(self.strata)
         ]
 
-    def _members(self, stratum: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Member of each row of each step, and how many rows of that member came before, int64 [steps, batch_size]."""
+    def _runs(self, stratum: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """What each step takes of each member: where the step's rows begin, in batches, int64 [steps], and of each run,
+        in that order: member, its rows taken before, and rows taken now, int64 [runs]."""
         size = self.config.batch_size
-        member, index = np.empty((2, len(stratum), size), dtype=np.int64)
+        place = np.empty_like(stratum)
+        found: list[tuple[np.ndarray, ...]] = []
         depths = self._rows.depth[stratum]
+        done = 0
         for depth in np.unique(depths).tolist():  # strata with about as many streams, all at once
             at = np.flatnonzero(depths == depth)
+            place[at] = np.arange(done, done + len(at))
+            done += len(at)
             both = self._rows.counts(depth, np.tile(stratum[at], 2), np.concatenate([draw[at], draw[at] + 1]) * size)
             before, taken = both[: len(at)], both[len(at) :] - both[: len(at)]
-            leaf = np.repeat(np.arange(taken.size), taken.ravel())
-            first = before.ravel() - (np.cumsum(taken) - taken.ravel())
-            index[at] = (np.arange(len(leaf)) + first[leaf]).reshape(-1, size)
-            member[at] = (leaf % taken.shape[1]).reshape(-1, size) + self._first[stratum[at], None]
-        return member, index
+            step, leaf = np.nonzero(taken)
+            found.append((leaf + self._first[stratum[at]][step], before[step, leaf], taken[step, leaf]))
+        return place, tuple(map(np.concatenate, zip(*found, strict=True)))
 
-    def _row(self, member: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """The `index`-th row of a member: a pass has the row groups in a new order, and the rows within each."""
-        length, blocks = self._lengths[member], self._blocks[member]
-        number, place = np.divmod(index, length)
-        key = mix(self.config.seed, 2, member, number)
-        block, place = np.divmod(place, self._block_rows)
+    def _rows_of(self, member: np.ndarray, before: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Member and row of every row of the runs, int64 [rows]: a pass has the row groups in a new order, and the rows
+        within each."""
+        length, blocks, a_pass = self._lengths[member], self._blocks[member], self._pass[member]
+
+        def block_of(index: np.ndarray) -> np.ndarray:
+            number, place = np.divmod(index, length)
+            return number * a_pass + place // self._block_rows
+
+        first = block_of(before)
+        count = block_of(before + taken - 1) - first + 1
+        # a part of a run lies in one row group of one pass
+        run = np.repeat(np.arange(len(count)), count)
+        member, length, blocks, a_pass = member[run], length[run], blocks[run], a_pass[run]
+        number, block = np.divmod(np.arange(len(run)) - (np.cumsum(count) - count - first)[run], a_pass)
+        start = number * length + block * self._block_rows
         tail = block == blocks  # the rows after the last whole row group stay at the end of the pass
-        moved = permute(np.where(tail, 0, block), np.maximum(blocks, 1), key)
-        block = np.where(tail, blocks, moved)
         span = np.where(tail, length - blocks * self._block_rows, self._block_rows)
-        return block * self._block_rows + permute(place, span, mix(1, key, block))
+        begin = np.maximum(before[run] - start, 0)
+        rows = np.minimum((before + taken)[run] - start, span) - begin
+        key = mix(self.config.seed, 2, member, number)
+        block = np.where(tail, blocks, permute(np.where(tail, 0, block), np.maximum(blocks, 1), key))
+        key = mix(1, key, block)
+
+        part = np.repeat(np.arange(len(rows)), rows)
+        inside = np.arange(len(part)) - (np.cumsum(rows) - rows - begin)[part]
+        lengths = span[part] if tail.any() else np.array(self._block_rows)
+        return member[part], (block * self._block_rows)[part] + permute(inside, lengths, key[part])
 
 
 def _weighted(store: StreamStore, languages: tuple[str, ...], config: PlanConfig) -> tuple[list[Stratum], np.ndarray]:

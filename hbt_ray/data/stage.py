@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
+from ray.data import DataContext
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
@@ -55,7 +56,10 @@ class Stage:
         rows = [{"part": number, "value": json.dumps(self._values[number])} for number in missing]
         task = partial(_do, work=work, folder=self.folder, error=self._error)
         said = time.monotonic()
-        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map(task)
+        context = DataContext.get_current().copy()
+        context.enable_progress_bars = False  # these lines of progress are enough
+        with DataContext.current(context):
+            dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map(task)
         for count, _ in enumerate(dataset.iter_rows(), start=already + 1):
             if time.monotonic() - said > REPORT_SECONDS:
                 log.info("%s: %d of %d parts", self._name, count, len(self._values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from hbt_ray.data.streams import StreamStore
 
 
 def show(store: StreamStore) -> None:
-    """Print languages, sources and quarantine of a store to stderr; a length is given as mean and 95th percentile."""
+    """Print languages, sources and quarantine of a store to stderr; mean and 95th percentile are of lengths."""
     counts = store.manifest["counts"]
     rows = []
     for language, found in counts["by_language"].items():
@@ -26,8 +27,8 @@ def show(store: StreamStore) -> None:
             mean = tokens / max(found[plural], 1)
             row += [f"{found[plural]:,}", f"{tokens:,}", f"{mean:.1f} / {lengths.percentile(histogram, 95)}"]
         rows.append(row)
-    console = Console(stderr=True)
-    sides = [name for side in ("queries", "passages") for name in (side, "tokens", "length")]
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    sides = [name for side in ("queries", "passages") for name in (side, "tokens", "mean / p95")]
     console.print(table(["language", *sides], rows))
     console.print(table(["source", "rows"], [[name, f"{count:,}"] for name, count in counts["by_source"].items()]))
     if counts["quarantined"]:

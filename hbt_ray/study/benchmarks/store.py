@@ -30,16 +30,15 @@ log = logging.getLogger(__name__)
 def manifest_only(out: str, rows: int, streams: int) -> StreamStore:
     """A store of `streams` equal streams with `rows` rows together, and no data: all that a plan needs.
 
-    Three quarters of the streams have one of as many languages as there are parallel streams, a quarter four of them.
+    A quarter of the streams are parallel in four languages, the others have one; there are as many languages as
+    parallel streams.
     """
-    parallel = streams // 4
-    names = [f"{first}{second}" for first in "abcdefgh" for second in "abcdefghijklmnopqrstuvwxyz"][: max(parallel, 4)]
-    found = []
+    parallel = max(streams // 4, 4)
+    entries = []
     for number in range(streams):
-        size = 4 if number < parallel else 1
-        languages = sorted({names[(number + place) % len(names)] for place in range(size)})
-        found.append(_entry(f"stream-{number:04d}", languages, rows // streams, []))
-    return _commit(out, found, "none")
+        languages = {f"l{(number + place) % parallel:03d}" for place in range(4 if number < parallel else 1)}
+        entries.append(_entry(f"stream-{number:04d}", tuple(sorted(languages)), rows // streams, []))
+    return _commit(out, entries, "none")
 
 
 def write(out: str, config: ShufflerBenchmark) -> StreamStore:
