@@ -208,7 +208,7 @@ def parquet_errors(uri: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
 

@@ -10,13 +10,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
-from rich.console import Console
 
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.strata import Stratum
 from hbt_ray.data import lengths
 from hbt_ray.data.streams import Stream, StreamStore
-from hbt_ray.data.summary import table
+from hbt_ray.data.summary import table, terminal
 
 REPEATS = 20  # passes from which a row is repeated more often than most users want
 DOMINANT = 0.8  # share of pairs from which one of several sources dominates
@@ -174,7 +173,7 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
 
 def show(forecast: Forecast) -> None:
     """Print it as tables to stderr: strata, languages and pairs, streams, sources, warnings."""
-    console = Console(stderr=True)
+    console = terminal()
     total = max(forecast.steps * forecast.batch_size, 1)
     rows = [
         [

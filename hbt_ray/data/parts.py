@@ -9,7 +9,8 @@ LARGEST_SHUFFLE = 4096  # partitions: every part's file has a segment for each, 
 
 
 class Sizes(NamedTuple):
-    """How large the pieces of work are. They bound memory; the store does not depend on them but for `file_row_groups`.
+    """How large the pieces of work are, which bounds memory. Only `file_row_groups` decides what the store is, and with
+    `train:N` `part_bytes` decides which texts the vocabulary is learned from.
 
     Attributes:
         part_bytes: input of one part, and of one partition [bytes].

@@ -19,9 +19,11 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import lengths, tokenizer
+from hbt_ray.data import exchange, lengths, tokenizer
+from hbt_ray.data.exchange import Segment
 from hbt_ray.data.parts import Sizes
 from hbt_ray.data.prepare import prepare
+from hbt_ray.data.read import Read
 from hbt_ray.data.streams import StreamStore
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -75,7 +77,7 @@ def whole(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def cut(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> StreamStore:
-    """The store made in many parts, of several runs each, and seven partitions."""
+    """The store made in many parts and seven partitions."""
     out = str(tmp_path_factory.mktemp("cut") / "store")
     return StreamStore(prepare(PrepareConfig.model_validate({**settings, "out": out, "partitions": 7}), SMALL)["out"])
 
@@ -92,6 +94,21 @@ def test_parts_and_partitions_decide_nothing(whole: StreamStore, cut: StreamStor
         assert {path.name for path in Path(store.uri).iterdir()} == {
             "manifest.json", "quarantine", "run.json", "streams", "tokenizer"
         }  # fmt: skip
+
+
+def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], corpus: Path, tmp_path: Path) -> None:
+    config = PrepareConfig.model_validate({**settings, "out": str(tmp_path)})
+    storage.upload(config.tokenizer, storage.join(config.out, "tokenizer"))
+    pieces = [[str(file), number, 0, None] for number, file in enumerate(sorted(corpus.iterdir())[:3])]
+    found = []
+    for run_bytes, runs in ((2**30, 1), (1, 3)):
+        commit = Read(config, str(tmp_path / f"{runs}"), 5, run_bytes, "")(0, pieces)
+        assert len(commit["offsets"]) == runs
+        uri = str(tmp_path / f"{runs}" / "part-00000.arrows")
+        partitions = zip(*(map(Segment, [uri] * 5, run, run[1:]) for run in commit["offsets"]), strict=True)
+        found.append([pa.concat_tables(exchange.read(segments)).to_pylist() for segments in partitions])
+    assert found[0] == found[1]
+    assert sum(map(len, found[0])) == commit["kept"]
 
 
 def test_row_groups_are_whole_to_the_end_of_a_stream(cut: StreamStore) -> None:

@@ -1,12 +1,12 @@
 """mosaicml-streaming's StreamingDataset with a torch DataLoader, in as many processes as ours has consumers.
 
-Its ranks run as scripts of their own (`mosaic_rank`), since it does not import beside our versions as it is.
+Its ranks run as scripts of their own (`mosaic_rank`), since it does not import beside our versions as it is. A Ray task
+starts them, so that they have the priority of Ray's workers, which is lower than that of other processes.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -14,32 +14,30 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+import ray
+
 from hbt_ray.config import ShufflerBenchmark
 
 WORKERS = (0, 1)  # of each rank's DataLoader: the better one counts
-log = logging.getLogger(__name__)
+NAME = "StreamingDataset(shuffle=True) with torch DataLoader, ndarray columns"
 
 
-def measure(uri: str, folder: str, count: int, config: ShufflerBenchmark) -> dict[str, Any] | str:
-    """Pairs/s of all ranks together on the first `count` pairs of the store, written to `folder` as MDS."""
+def measure(uri: str, folder: str, count: int, config: ShufflerBenchmark) -> dict[str, float] | None:
+    """Pairs/s of all ranks together on the first `count` pairs of the store, by number of loader workers; None when it
+    is not installed. The pairs are kept in `folder` as MDS."""
     if find_spec("streaming") is None:
-        return "not installed"
+        return None
+    start = ray.remote(num_cpus=0)(_ranks)
     local = os.path.join(folder, "mds")
-    tokens = {"query": config.query_tokens, "passage": config.passage_tokens}
-    _ranks(1, {"write": {"uri": uri, "local": local, "count": count, "tokens": tokens}})
+    if not os.path.exists(local):
+        tokens = {"query": config.query_tokens, "passage": config.passage_tokens}
+        ray.get(start.remote(1, {"write": {"uri": uri, "local": local, "count": count, "tokens": tokens}}))
     found = {}
     for workers in WORKERS:
         task = {"local": local, "rows": config.batch_size // config.consumers, "workers": workers}
-        said = _ranks(config.consumers, {"read": task})
-        found[f"num_workers={workers}"] = round(sum(one["pairs_per_s"] for one in said))
-        log.info("mosaicml-streaming, %d workers a rank: %d pairs/s", workers, found[f"num_workers={workers}"])
-    return {
-        "peer": "StreamingDataset(shuffle=True) with torch DataLoader, ndarray columns",
-        "pairs": count,
-        "processes": config.consumers,
-        "pairs_per_s": max(found.values()),
-        **found,
-    }
+        said: list[dict[str, float]] = ray.get(start.remote(config.consumers, {"read": task}))
+        found[f"num_workers={workers}"] = sum(one["pairs_per_s"] for one in said)
+    return found
 
 
 def _ranks(count: int, task: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import statistics
 import tempfile
-from contextlib import nullcontext
 from typing import Any
 
 from hbt_ray.config import PlanConfig, ShufflerBenchmark
@@ -15,6 +14,7 @@ from hbt_ray.study.benchmarks.memory import Watch, megabytes
 
 SHORT = 1000  # steps of the run that a long one's start is compared with
 GROWTH_BATCH = 16  # a step of the run whose memory is watched is this part of a batch
+PEERS = {"mosaicml-streaming": mosaic.NAME, "sentence-transformers": sentence_batches.NAME}
 log = logging.getLogger(__name__)
 
 
@@ -22,41 +22,49 @@ def measure(config: ShufflerBenchmark) -> dict[str, Any]:
     """Pairs/s of the shuffler and its peers, times to the first batch [s] and, if asked for, memory [MiB]."""
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         written = store.write(f"{folder}/store", config)
+        consumers = Consumers(written, config.consumers)
         plan = PlanConfig(batch_size=config.batch_size)
-        with Watch() if config.memory else nullcontext() as watch:
-            consumers = Consumers(written, config.consumers)
-            cold = consumers.run(plan, 0, config.steps, min(config.steps, 20)).first_s
-            log.info("first batch of a cold start: %.2f s", cold)
-            run = consumers.run(plan, 0, config.steps)
-        log.info("ours: %.0f pairs/s", run.pairs_per_s)
-        peak = {"ours_peak_memory_mib": megabytes(watch.peak)} if watch else {}
-        growth = {"ours_growth_mib": _growth(consumers, config)} if config.growth_steps else {}
-        starts = _starts(consumers, plan, config) if config.starts else {}
-        del consumers
-        peers = _peers(written.uri, folder, config) if config.peer_pairs else {}
-    return {
-        "ours_pairs_per_s": round(run.pairs_per_s),
-        "ours_tokens_per_s": round(run.pairs_per_s * (config.query_tokens + config.passage_tokens)),
-        "ours_cold_first_batch_s": round(cold, 2),
-        **starts,
-        **peak,
-        **growth,
-        "peers": peers,
-        "ratios": {
-            name: round(run.pairs_per_s / peer["pairs_per_s"], 2)
-            for name, peer in peers.items()
-            if isinstance(peer, dict)
-        },
+        cold = consumers.run(plan, 0, config.steps, 1).first_s
+        log.info("first batch of a cold start: %.2f s", cold)
+        ours: list[float] = []
+        peers: dict[str, list[dict[str, float] | None]] = {"mosaicml-streaming": [], "sentence-transformers": []}
+        for _ in range(config.rounds):
+            ours.append(consumers.run(plan, 0, config.steps).pairs_per_s)
+            log.info("ours: %.0f pairs/s", ours[-1])
+            if config.peer_pairs:
+                count = min(config.peer_pairs, config.pairs)
+                peers["mosaicml-streaming"].append(mosaic.measure(written.uri, folder, count, config))
+                peers["sentence-transformers"].append(sentence_batches.measure(written.uri, count, config))
+                log.info("peers: %s pairs/s", {name: found[-1] for name, found in peers.items()})
+        speed = statistics.median(ours)
+        result: dict[str, Any] = {
+            "ours_pairs_per_s": round(speed),
+            "ours_pairs_per_s_by_round": [round(one) for one in ours],
+            "ours_tokens_per_s": round(speed * (config.query_tokens + config.passage_tokens)),
+            "ours_cold_first_batch_s": round(cold, 2),
+        }
+        if config.starts:
+            result |= _starts(consumers, plan, config)
+        if config.memory:
+            with Watch() as watch:
+                consumers.run(plan, 0, config.steps)
+            result["ours_peak_memory_mib"] = megabytes(watch.peak)
+        if config.growth_steps:
+            result["ours_growth_mib"] = _growth(consumers, config)
+    result["peers"] = {name: _summary(name, found) for name, found in peers.items() if found}
+    result["ratios"] = {
+        name: round(speed / peer["pairs_per_s"], 2) for name, peer in result["peers"].items() if isinstance(peer, dict)
     }
+    return result
 
 
-def _peers(uri: str, folder: str, config: ShufflerBenchmark) -> dict[str, dict[str, Any] | str]:
-    """What each peer gave, or that it is not installed."""
-    count = min(config.peer_pairs, config.pairs)
-    return {
-        "mosaicml-streaming": mosaic.measure(uri, folder, count, config),
-        "sentence-transformers": sentence_batches.measure(uri, count, config),
-    }
+def _summary(name: str, found: list[dict[str, float] | None]) -> dict[str, Any] | str:
+    """A peer's pairs/s: the median of all rounds of each way to use it, and the best way's."""
+    rounds = [one for one in found if one is not None]
+    if not rounds:
+        return "not installed"
+    by = {way: round(statistics.median(one[way] for one in rounds)) for way in rounds[0]}
+    return {"peer": PEERS[name], "pairs_per_s": max(by.values()), "by": by}
 
 
 def _starts(consumers: Consumers, plan: PlanConfig, config: ShufflerBenchmark) -> dict[str, Any]:
