@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Logger = Literal["mlflow", "wandb"]
+
 
 class UserError(ValueError):
     """A mistake in what the user gave. Jobs print its one line, without a traceback, and exit with 2."""
@@ -60,10 +62,45 @@ class EncoderConfig(Section):
     pooling: Literal["mean", "cls", "last"] | None = Field(None, description="unset: the model's own, else mean")
     query_prefix: str | None = Field(None, description="unset: the model's own, else 'query: '")
     passage_prefix: str | None = Field(None, description="unset: the model's own, else 'passage: '")
+    instructions: dict[str, str] = Field(
+        {}, description="query prefix of pairs by their source, instead of query_prefix; become prompts of the model"
+    )
     max_query_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
     max_passage_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
     dropout: float | None = Field(None, ge=0, lt=1, description="unset: the model's own [probability]")
     precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass; weights stay fp32")
+    attention: Literal["auto", "varlen", "sdpa"] = Field(
+        "auto", description="varlen leaves padding out; auto: varlen on CUDA in bf16 if the model allows it, else sdpa"
+    )
+
+
+class EngineConfig(Section):
+    """How a global batch is computed: none of this decides what is learned."""
+
+    zero_stage: int | None = Field(
+        None, ge=0, le=3, description="DeepSpeed ZeRO stage; unset: that of --deepspeed, else 2"
+    )
+    deepspeed: str | None = Field(
+        None, description="DeepSpeed's own settings, such as offload [URI of a JSON file]; the batch is ours"
+    )
+    chunk_tokens: int = Field(
+        16384, ge=1, description="texts of like length encoded at once by a worker [tokens, padding included]"
+    )
+    gradcache: bool = Field(
+        False,
+        description="encode every chunk twice and keep the activations of one only: memory no longer grows "
+        "with the batch (arXiv 2101.06983)",
+    )
+    activation_checkpointing: bool = Field(False, description="keep the inputs of layers only, compute the rest twice")
+    compile: bool = Field(False, description="torch.compile the layers: slow to start, faster on GPU")
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (arXiv 2106.09685) in all linear layers; the exported model has them merged."""
+
+    lora_rank: int | None = Field(None, ge=1, description="train adapters of this rank only; unset: train all weights")
+    lora_alpha: float = Field(16.0, gt=0, description="adapters are scaled by alpha / rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="of what goes into adapters [probability]")
 
 
 class OptimizerConfig(Section):
@@ -75,6 +112,30 @@ class OptimizerConfig(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping [L2 norm]")
     temperature: float = Field(0.02, gt=0, description="InfoNCE temperature (our choice: the paper states none)")
     hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
+
+
+class EncodingConfig(Section):
+    """How texts are encoded: the fixed parts, the batches and the actors."""
+
+    part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
+    batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")
+    actors: int = Field(1, ge=1, description="encoder actors")
+    gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
+    cpus_per_actor: float = Field(1, ge=0, description="CPUs reserved by each actor")
+    dtype: Literal["float16", "float32"] = Field("float16", description="number format of vectors on storage")
+
+
+class ValidationConfig(Section):
+    """A small retrieval evaluation of checkpoints while training goes on."""
+
+    task: str | None = Field(None, description="task, as of evaluate; unset: no evaluation")
+    data: str = Field("", description="folder with the task's files [URI]")
+    every: int = Field(500, ge=1, description="distance of evaluations, each of a checkpoint [steps]")
+    metric: Literal["monolingual", "cross-lingual", "multilingual", "mean"] = Field(
+        "mean", description="whose mAP is the best checkpoint's, which becomes the model; mean: of the three"
+    )
+    patience: int | None = Field(None, ge=1, description="stop when this many evaluations in turn were not the best")
+    encoding: EncodingConfig = EncodingConfig(dtype="float32", cpus_per_actor=0)
 
 
 class TrainConfig(Section):
@@ -89,21 +150,33 @@ class TrainConfig(Section):
     epochs: float | None = Field(
         None, gt=0, description="length instead of --steps: as many pairs as this many passes over all strata have"
     )
-    dry_run: bool = Field(False, description="print what the run would draw, with warnings, and end")
+    dry_run: bool = Field(
+        False, description="print what the run would draw and the memory it would take, with warnings, and end"
+    )
+    gpu_memory: float | None = Field(
+        None,
+        gt=0,
+        description="--dry-run: memory of a GPU, one for each worker; unset: not said whether the run fits [GiB]",
+    )
     workers: int = Field(1, ge=1, description="training processes [Ray Train workers]")
     max_workers: int | None = Field(
         None, ge=1, description="elastic: between --workers and this many, as the cluster has room; unset: --workers"
     )
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of each worker; 0 trains on CPU")
     cpus_per_worker: float = Field(1, gt=0, description="CPUs reserved by each worker")
-    zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
     checkpoint_every: int = Field(500, ge=1, description="distance of checkpoints [steps]")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept")
     report_every: int = Field(50, ge=1, description="distance of progress lines and TensorBoard points [steps]")
+    loggers: tuple[Logger, ...] = Field(
+        (), description="where TensorBoard's points also go: mlflow, wandb, set up by their own environment variables"
+    )
     max_failures: int = Field(3, ge=0, description="worker-group restarts before the run gives up")
     encoder: EncoderConfig
     batches: PlanConfig = PlanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    engine: EngineConfig = EngineConfig()
+    lora: LoraConfig = LoraConfig()
+    validation: ValidationConfig = ValidationConfig()
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
@@ -111,6 +184,8 @@ class TrainConfig(Section):
             raise ValueError("say either --steps or --epochs")
         if self.max_workers is not None and self.max_workers < self.workers:
             raise ValueError(f"--max-workers {self.max_workers} is less than --workers {self.workers}")
+        if self.encoder.attention == "varlen" and not self.gpus_per_worker:
+            raise ValueError("--attention varlen needs --gpus-per-worker")
         return self
 
     @property
@@ -118,17 +193,6 @@ class TrainConfig(Section):
         """Steps of the run, once `train` has turned epochs into steps."""
         assert self.steps is not None
         return self.steps
-
-
-class EncodingConfig(Section):
-    """How texts are encoded: the fixed parts, the batches and the actors."""
-
-    part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
-    batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")
-    actors: int = Field(1, ge=1, description="encoder actors")
-    gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
-    cpus_per_actor: float = Field(1, gt=0, description="CPUs reserved by each actor")
-    dtype: Literal["float16", "float32"] = Field("float16", description="number format of vectors on storage")
 
 
 class EncodeConfig(Section):
@@ -216,12 +280,30 @@ class PrepareBenchmark(Section):
     pieces: int = Field(2000, ge=100, description="vocabulary that is learned [pieces]")
 
 
+class TrainBenchmark(Section):
+    """Training with GradCache: Ray and DeepSpeed, the same steps in bare torch, and sentence-transformers' trainer."""
+
+    model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of all")
+    batch_size: int = Field(128, ge=2, description="global batch of all [pairs]")
+    query_tokens: int = Field(16, ge=2, description="mean length of the queries [tokens]")
+    passage_tokens: int = Field(150, ge=2, description="mean length of the passages [tokens]")
+    max_tokens: int = Field(384, ge=8, description="longest text [tokens]")
+    steps: int = Field(5, ge=2, description="of each run; the first is not counted [global batches]")
+    rounds: int = Field(1, ge=1, description="runs of each, in turn; the median counts")
+    chunk_tokens: int = Field(2048, ge=64, description="ours: texts encoded at once [tokens]")
+    peer_tokens: tuple[int, ...] = Field((1024, 2048), description="the peer's mini_batch_num_tokens to try")
+    memory_batches: tuple[int, ...] = Field((), description="batches whose peak memory is compared [pairs]")
+    gpus: float = Field(0, ge=0, description="GPUs of each run; 0 trains on CPU")
+
+
 class BenchmarkConfig(Section):
     """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
 
-    name: Literal["encode", "shuffler", "plan", "prepare"] = Field("encode", description="what is measured")
+    name: Literal["encode", "shuffler", "plan", "prepare", "train"] = Field("encode", description="what is measured")
     out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
     encode: EncodeBenchmark = EncodeBenchmark()
     shuffler: ShufflerBenchmark = ShufflerBenchmark()
     plan: PlanBenchmark = PlanBenchmark()
     prepare: PrepareBenchmark = PrepareBenchmark()
+    train: TrainBenchmark = TrainBenchmark()

@@ -143,7 +143,7 @@ def sizes(uri: str) -> dict[str, int]:
     """Name and length [bytes] of each file directly in the folder `uri`, by one listing; none when it is not there."""
     fs, path = filesystem(uri)
     try:
-        found = fs.ls(path, detail=True)
+        found = fs.ls(path, detail=True, refresh=True)
     except FileNotFoundError:
         return {}
     return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"]) for entry in found if entry["type"] == "file"}

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from hbt_ray.batches.plan import Batches, Plan
+from hbt_ray.data import lists
 from hbt_ray.data.streams import StreamStore
 
-CHUNK_PAIRS = 8192  # pairs read at once; a chunk has at least one step
+CHUNK_PAIRS = 16384  # pairs read at once; a chunk has at least one step
 _NO_NEGATIVES = pa.array([[]], pa.list_(pa.list_(pa.int32())))
 
 
@@ -22,8 +23,8 @@ class Slice(NamedTuple):
     Attributes:
         stratum: its name in the plan.
         query_languages, passage_languages: pairs of the whole global batch by language.
-        pairs: one row a pair of this rank: `group` (int64), `query_lang`, `passage_lang` (string), `query`, `passage`
-            (list<int32>, no special tokens), `negatives` (list<list<int32>>).
+        pairs: one row a pair of this rank: `group` (int64), `source`, `query_lang`, `passage_lang` (dictionaries of
+            strings), `query`, `passage` (list<int32>, no special tokens), `negatives` (list<list<int32>>).
     """
 
     step: int
@@ -37,7 +38,7 @@ def steps_per_chunk(batch_size: int) -> int:
     return max(1, CHUNK_PAIRS // batch_size)
 
 
-def read(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[bytes]:
+def read(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[pa.Buffer]:
     """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`."""
     batches = plan.batches(start, stop)
     columns = _gather(store, plan, batches)
@@ -55,17 +56,17 @@ def read(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int)
         mine = positions[:, rank].reshape(-1)
         about = {"rank": rank, "world_size": world_size, "start": start, "steps": steps}
         pairs = pa.table(
-            {name: source.take(pa.array(index[mine])) for name, (source, index) in columns.items()},
+            {name: lists.take(source, index[mine]) for name, (source, index) in columns.items()},
             metadata={"slices": json.dumps(about)},
         )
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, pairs.schema) as writer:
             writer.write_table(pairs)
-        values.append(sink.getvalue().to_pybytes())
+        values.append(sink.getvalue())
     return values
 
 
-def slices(value: bytes | pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
+def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
     """The slices in one value, which must be this rank's.
 
     Raises:
@@ -98,17 +99,20 @@ def _gather(store: StreamStore, plan: Plan, batches: Batches) -> dict[str, tuple
     found, first = np.unique(streams[order], return_index=True)
     for stream, positions in zip(found, np.split(order, first[1:]), strict=True):
         drawn = _drawn(store, plan, int(stream), positions, languages)
-        wanted, place = np.unique(rows[positions], return_inverse=True)
-        table = store.read(int(stream), wanted, sorted({column for _, column, _ in drawn if column is not None}))
+        there = [(column, rows[positions[at]]) for _, column, at in drawn if column is not None]
+        read = iter(store.read_each(int(stream), there))
         for name, column, at in drawn:
-            values = table.column(column).combine_chunks() if column is not None else _NO_NEGATIVES
+            values, place = next(read) if column is not None else (_NO_NEGATIVES, np.int64(0))
             pieces[name].append(values)
-            index[name][positions[at]] = sizes[name] + (place[at] if column is not None else 0)
+            index[name][positions[at]] = sizes[name] + place
             sizes[name] += len(values)
     gathered: dict[str, Any] = {name: (pa.concat_arrays(pieces[name]), index[name]) for name in pieces}
-    names = pa.array(plan.languages, pa.string())
+    names = pa.array(plan.languages, pa.string()).dictionary_encode()
+    sources = sorted({stream.source for stream in store.streams})
+    of_stream = np.array([sources.index(stream.source) for stream in store.streams])
     sides = {f"{side}_lang": (names, drawn_languages) for side, drawn_languages in languages.items()}
-    return {"group": gathered.pop("group"), **sides, **gathered}
+    source = pa.array(sources, pa.string()).dictionary_encode(), of_stream[streams]
+    return {"group": gathered.pop("group"), "source": source, **sides, **gathered}
 
 
 def _drawn(

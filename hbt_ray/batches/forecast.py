@@ -32,6 +32,7 @@ class StratumForecast:
         pairs: (query language, passage language) to expected pairs.
         tokens: of queries and passages, without padding.
         padding: expected share of the tokens of a padded slice that are padding.
+        means: length of a query and of a passage, on average [tokens].
     """
 
     name: str
@@ -42,6 +43,7 @@ class StratumForecast:
     pairs: dict[tuple[str, str], float]
     tokens: float
     padding: float
+    means: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,6 @@ def _stratum(
 ) -> StratumForecast:
     pairs: dict[tuple[str, str], float] = defaultdict(float)
     texts = np.zeros((2, len(lengths.edges)))  # histograms of queries and passages
-    tokens = 0.0
     for number, rows, choices in zip(stratum.streams, taken, stratum.pairs, strict=True):
         stream = store.streams[number]
         for choice in choices:
@@ -106,11 +107,8 @@ def _stratum(
             for side, language in enumerate(languages):
                 shares = _shares(stream, side, language)
                 texts[side, : len(shares)] += expected * shares
-    needed = padded = 0.0
-    for counts, limit in zip(texts, limits, strict=True):
-        mean, longest = _mean_and_longest(counts, slice_rows, limit)
-        tokens += mean * counts.sum()
-        needed, padded = needed + mean, padded + longest
+    query, passage = (_mean_and_longest(counts, slice_rows, limit) for counts, limit in zip(texts, limits, strict=True))
+    needed, padded = query[0] + passage[0], query[1] + passage[1]
     return StratumForecast(
         name=stratum.name,
         kind=stratum.kind,
@@ -118,8 +116,9 @@ def _stratum(
         rows=stratum.rows,
         passes=batches * plan.config.batch_size / stratum.rows,
         pairs=dict(pairs),
-        tokens=tokens,
+        tokens=query[0] * float(texts[0].sum()) + passage[0] * float(texts[1].sum()),
         padding=1 - needed / padded if padded else 0.0,
+        means=(query[0], passage[0]),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import DataContext, DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
@@ -133,13 +134,15 @@ def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
 def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int) -> Iterator[pa.Table]:
     """One row a rank: its slices, or what is wrong with the store (an exception would reach the ranks as Ray's own)."""
     start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
-    values, problem = [b""] * world_size, None
+    values, problem = [pa.py_buffer(b"")] * world_size, None
     try:
         values = chunk.read(*_opened(store_uri, config), start, stop, world_size)
     except UserError as error:
         problem = f"step {start}: {error}"
     for value in values:
-        yield pa.table({"value": pa.array([value], pa.large_binary()), "problem": pa.array([problem], pa.string())})
+        ends = pa.py_buffer(np.array([0, value.size]))
+        column = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, value])  # not copied
+        yield pa.table({"value": column, "problem": pa.array([problem], pa.string())})
 
 
 @lru_cache(maxsize=2)

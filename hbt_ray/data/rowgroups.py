@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -60,32 +60,32 @@ class Lru:
 _columns, _footers = Lru(CACHE_BYTES), Lru(FOOTER_BYTES)
 
 
-def read(file: File, row_groups: Sequence[int], columns: Sequence[str]) -> list[pa.Table]:
-    """The columns of each of the row groups (ascending).
+def read(file: File, wanted: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], pa.Array]:
+    """The columns wanted of each row group, by row group (ascending) and column.
 
     Raises:
         UserError: the file is missing or damaged.
     """
-    found = {(group, name): _columns.get((file, group, name)) for group in row_groups for name in columns}
-    missing = {group: [name for name in columns if found[group, name] is None] for group in row_groups}
-    for together in _runs(row_groups, missing):
+    found = {(group, name): _columns.get((file, group, name)) for group, names in wanted.items() for name in names}
+    missing = {group: [name for name in names if found[group, name] is None] for group, names in wanted.items()}
+    for together in _runs(missing):
         names = missing[together[0]]
         with storage.parquet_errors(file.uri):
             for group, batch in zip(together, _decode(file, together, names), strict=True):
                 for name, array in zip(names, batch.columns, strict=True):
                     found[group, name] = array
                     _columns.put((file, group, name), array, array.nbytes)
-    return [pa.table([found[group, name] for name in columns], names=list(columns)) for group in row_groups]
+    return found
 
 
-def _runs(row_groups: Sequence[int], missing: dict[int, list[str]]) -> Iterator[list[int]]:
+def _runs(missing: dict[int, list[str]]) -> Iterator[list[int]]:
     """Row groups that lie one behind the other and lack the same columns, some at a time."""
     run: list[int] = []
-    for group in row_groups:
-        if run and (group != run[-1] + 1 or missing[group] != missing[run[0]] or len(run) == READ_ROW_GROUPS):
+    for group, names in missing.items():
+        if run and (group != run[-1] + 1 or names != missing[run[0]] or len(run) == READ_ROW_GROUPS):
             yield run
             run = []
-        if missing[group]:
+        if names:
             run.append(group)
     if run:
         yield run

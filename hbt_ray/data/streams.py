@@ -7,7 +7,7 @@ special tokens) and `negatives.<lang>` (list<list<int32>>); bitext has `text.<la
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.data import rowgroups
+from hbt_ray.data import lists, rowgroups
 
 REQUESTS = 32  # at once
 
@@ -113,38 +113,73 @@ class StreamStore:
                 return f"{uri} is not as it was written: it has {size} bytes and had {file['bytes']}"
         return None
 
-    def read(self, stream: int, rows: np.ndarray, columns: list[str]) -> pa.Table:
+    def read(self, stream: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """The rows numbered `rows` (int64) of a stream, in that order.
 
         Raises:
             UserError: a file of the stream is missing or truncated.
         """
-        ascending = len(rows) < 2 or bool((rows[1:] >= rows[:-1]).all())
-        order = None if ascending else np.argsort(rows, kind="stable")
-        table = pa.concat_tables(self._ascending(stream, rows if order is None else rows[order], columns))
-        return table if order is None else table.take(pa.array(np.argsort(order)))
+        found = self.read_each(stream, [(name, rows) for name in columns])
+        taken = [lists.take(values, place) for values, place in found]
+        return pa.table(taken, names=list(columns))
 
-    def _ascending(self, stream: int, rows: np.ndarray, columns: list[str]) -> Iterator[pa.Table]:
-        """The rows, which ascend, row group by row group."""
-        starts = self._first_rows[stream]
-        files = np.searchsorted(starts, rows, side="right") - 1
-        row_groups = (rows - starts[files]) // self.row_group_rows
-        for of_file in _runs(files):
-            number = files[of_file.start]
+    def read_each(self, stream: int, wanted: Sequence[tuple[str, np.ndarray]]) -> list[tuple[pa.Array, np.ndarray]]:
+        """For each column and numbers of rows (int64): their values, and where among these that of each row is.
+
+        A row group is decoded in the columns that are wanted of it.
+
+        Raises:
+            UserError: a file of the stream is missing or truncated.
+        """
+        split = [_by_row_group(rows, self.row_group_rows) for _, rows in wanted]
+        columns: dict[int, set[str]] = {}
+        for (name, _), (groups, _, _) in zip(wanted, split, strict=True):
+            for group in groups:
+                columns.setdefault(group, set()).add(name)
+        decoded = self._decoded(stream, columns)
+        found = []
+        for (name, _), (groups, rows, place) in zip(wanted, split, strict=True):
+            pieces = [_rows(decoded[group, name], inside) for group, inside in zip(groups, rows, strict=True)]
+            found.append((pa.concat_arrays(pieces) if len(pieces) > 1 else pieces[0], place))
+        return found
+
+    def _decoded(self, stream: int, columns: dict[int, set[str]]) -> dict[tuple[int, str], pa.Array]:
+        """The columns wanted of each row group of the stream."""
+        found = {}
+        firsts = [first // self.row_group_rows for first in self._first_rows[stream].tolist()]
+        groups = sorted(columns)
+        files = np.searchsorted(firsts, groups, side="right") - 1
+        for run in _runs(files):
+            number = int(files[run.start])
             uri = storage.join(self.uri, self.streams[stream].files[number][0])
             file = rowgroups.File(uri, self.row_group_rows, str(self.manifest["checksum"]))
-            here = rows[of_file] - starts[number]
-            runs = _runs(row_groups[of_file])
-            wanted = [int(here[run.start]) // self.row_group_rows for run in runs]
-            for run, group, table in zip(runs, wanted, rowgroups.read(file, wanted, columns), strict=True):
-                inside = here[run] - group * self.row_group_rows
-                together = bool((np.diff(inside) == 1).all())
-                yield table.slice(inside[0], len(inside)) if together else table.take(pa.array(inside))
+            inside = {group - firsts[number]: sorted(columns[group]) for group in groups[run]}
+            for (group, name), values in rowgroups.read(file, inside).items():
+                found[firsts[number] + group, name] = values
+        return found
 
     @cached_property
     def _first_rows(self) -> list[np.ndarray]:
         """The first row of each file of each stream, int64 [files]."""
         return [np.cumsum([0, *(count for _, count in stream.files)])[:-1] for stream in self.streams]
+
+
+def _by_row_group(rows: np.ndarray, size: int) -> tuple[list[int], list[np.ndarray], np.ndarray]:
+    """The row groups that hold the rows, the rows within each, and where each of `rows` is among all of these."""
+    groups = rows // size
+    order = np.argsort(groups, kind="stable")
+    runs = _runs(groups[order])
+    inside = rows[order] % size
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return [int(groups[order[run.start]]) for run in runs], [inside[run] for run in runs], place
+
+
+def _rows(values: pa.Array, rows: np.ndarray) -> pa.Array:
+    """Some rows of a row group."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return values.slice(rows[0], len(rows))
+    return lists.take(values, rows)
 
 
 def _runs(values: np.ndarray) -> list[slice]:

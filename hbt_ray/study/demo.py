@@ -10,6 +10,7 @@ from hbt_ray.config import (
     DemoConfig,
     EncoderConfig,
     EncodingConfig,
+    EngineConfig,
     EvaluateConfig,
     OptimizerConfig,
     PlanConfig,
@@ -62,7 +63,7 @@ def _train_config(config: DemoConfig, store: str, out: str, name: Strategy) -> T
         name=name,
         steps=config.steps,
         workers=config.workers,
-        zero_stage=config.zero_stage,
+        engine=EngineConfig(zero_stage=config.zero_stage),
         encoder=EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=32, dropout=0.0),
         batches=PlanConfig(
             strategy=name,

@@ -3,7 +3,9 @@ nothing here runs once a row."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,37 +14,130 @@ import torch
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import mix
 from hbt_ray.data.tokenizer import Frame
+from hbt_ray.train import chunks
 from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.loss import NO_PASSAGE
 
 
-class Collator:
-    """Slices to the inputs of `Contrastive`."""
+class Batch(NamedTuple):
+    """A rank's slice, ready for the model.
 
-    def __init__(self, encoder: Encoder, hard_negatives: int, device: torch.device) -> None:
-        self._query = Dresser(encoder.frame("query"), encoder.limits["query"], encoder.tokenizer.pad_token_id)
-        self._passage = Dresser(encoder.frame("passage"), encoder.limits["passage"], encoder.tokenizer.pad_token_id)
+    Attributes:
+        chunks: padded `input_ids` and `attention_mask`, int64 [texts, tokens], and `seed`, an int for random numbers.
+        order: where among the texts of all chunks is each text of the slice, int64 [texts]: the queries, then the
+            positives, then the hard negatives of choice 0, 1, ...
+        groups: int64 [rows], as `InfoNCE` wants them.
+        keys: int64 [rows * (1 + hard negatives)], as `InfoNCE` wants them.
+        tokens: that are not padding, in all chunks.
+        squares: sum of the squares of the texts' lengths [tokens^2].
+        computed: tokens and padding.
+    """
+
+    chunks: list[dict[str, Any]]
+    order: torch.Tensor
+    groups: torch.Tensor
+    keys: torch.Tensor
+    tokens: int
+    squares: int
+    computed: int
+
+
+class Collator:
+    """Slices to batches."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        hard_negatives: int,
+        device: torch.device,
+        chunk_tokens: int,
+        agree: Callable[[list[int]], list[int]] = list,
+    ) -> None:
+        """Args:
+        chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
+        agree: the largest of each number over all ranks, which need the same number of chunks.
+        """
+        padding = encoder.tokenizer.pad_token_id
+        self._query = Dresser(encoder.frame("query"), encoder.limits["query"], padding)
+        self._passage = Dresser(encoder.frame("passage"), encoder.limits["passage"], padding)
+        limit = encoder.limits["query"]
+        self._of_source = {source: Dresser(frame, limit, padding) for source, frame in encoder.frames().items()}
         self._hard_negatives = hard_negatives
         self._device = device
+        self._chunk_tokens = chunk_tokens
+        self._agree = agree
 
-    def __call__(self, part: Slice) -> dict[str, Any]:
-        """`query` and `passage` (padded `input_ids`, `attention_mask`, int64 [texts, tokens]; the positives first),
-        `groups` (int64 [rows]) and `keys` (int64 [rows * (1 + hard negatives)]), as `info_nce` wants them."""
+    def __call__(self, part: Slice, seed: int = 0) -> Batch:
+        """`seed` is that of the first chunk."""
         passages = part.pairs["passage"].combine_chunks()
-        keys = [_keys(passages)]
+        there = np.ones(len(passages), dtype=bool)
         if self._hard_negatives:
-            negatives, there = _negatives(part, self._hard_negatives)
-            keys.append(np.where(there, _keys(negatives), NO_PASSAGE))
+            negatives, found = _negatives(part, self._hard_negatives)
+            there = np.concatenate([there, found])
             passages = pa.concat_arrays([passages, negatives])
-        return {
-            "query": self._to_device(self._query(part.pairs["query"].combine_chunks())),
-            "passage": self._to_device(self._passage(passages)),
-            "groups": torch.from_numpy(part.pairs["group"].to_numpy().copy()).to(self._device),
-            "keys": torch.from_numpy(np.concatenate(keys)).to(self._device),
-        }
+        texts = [self._queries(part), self._passage(passages)]
+        cuts = [chunks.cut(one.lengths, self._chunk_tokens) for one in texts]
+        counts = self._agree([len(cut) for cut in cuts])
+        cuts = [chunks.into(cut, count) for cut, count in zip(cuts, counts, strict=True)]
+        place = np.concatenate([*cuts[0], *(some + len(texts[0].ids) for some in cuts[1])])
+        order = np.empty_like(place)
+        order[place] = np.arange(len(place))
+        inputs = [self._chunk(one, some) for one, cut in zip(texts, cuts, strict=True) for some in cut]
+        return Batch(
+            [{**chunk, "seed": seed + number} for number, chunk in enumerate(inputs)],
+            self._to_device(order),
+            self._to_device(part.pairs["group"].to_numpy().copy()),
+            self._to_device(np.where(there, _keys(texts[1]), NO_PASSAGE)),
+            tokens=sum(int(one.lengths.sum()) for one in texts),
+            squares=sum(int((one.lengths.astype(np.int64) ** 2).sum()) for one in texts),
+            computed=sum(chunk["input_ids"].numel() for chunk in inputs),
+        )
 
-    def _to_device(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+    def _queries(self, part: Slice) -> Dressed:
+        """Those of each source with its instruction."""
+        texts = part.pairs["query"].combine_chunks()
+        if not self._of_source:
+            return self._query(texts)
+        sources = np.array(part.pairs["source"].to_pylist())
+        found = []
+        for source in np.unique(sources):
+            rows = np.flatnonzero(sources == source)
+            found.append((rows, self._of_source.get(source, self._query)(texts.take(pa.array(rows)))))
+        width = max(dressed.ids.shape[1] for _, dressed in found)
+        ids = np.full((len(texts), width), found[0][1].padding, dtype=np.int64)
+        lengths = np.zeros(len(texts), dtype=np.int64)
+        for rows, dressed in found:
+            ids[rows, : dressed.ids.shape[1]] = dressed.ids
+            lengths[rows] = dressed.lengths
+        return Dressed(ids, lengths, found[0][1].padding)
+
+    def _chunk(self, texts: Dressed, rows: np.ndarray) -> dict[str, Any]:
+        lengths = texts.lengths[rows]
+        width = int(lengths.max(initial=1))
+        whole = len(rows) == len(texts.ids) and width == texts.ids.shape[1]  # one chunk, in the order as it came
+        ids = texts.ids if whole else texts.ids[rows, :width]
+        mask = torch.from_numpy(np.arange(width) < lengths[:, None]).long()
+        return {"input_ids": self._to_device(ids), "attention_mask": mask}  # the CPU packs without waiting for the GPU
+
+    def _to_device(self, values: np.ndarray) -> torch.Tensor:
+        """Copied while the GPU goes on with the step before."""
+        tensor = torch.from_numpy(values)
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
+
+
+class Dressed(NamedTuple):
+    """Texts with prefix and special tokens, padded.
+
+    Attributes:
+        ids: int64 [texts, longest].
+        lengths: of each without `padding`, int [texts].
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    padding: int
 
 
 class Dresser:
@@ -53,21 +148,21 @@ class Dresser:
         self._room = max(limit - len(frame.head) - len(frame.tail), 0)
         self._padding = padding
 
-    def __call__(self, texts: pa.ListArray) -> dict[str, torch.Tensor]:
-        """`input_ids` and `attention_mask`, int64 [texts, longest], of token ids without special tokens."""
+    def __call__(self, texts: pa.ListArray) -> Dressed:
+        """Token ids without special tokens, dressed and padded to the longest."""
         head, tail = self._frame.head, self._frame.tail
-        offsets = texts.offsets.to_numpy().astype(np.int64)
-        lengths = np.minimum(np.diff(offsets), self._room)
-        total = lengths + len(head) + len(tail)
-        column = np.arange(total.max(initial=1))
+        offsets = texts.offsets.to_numpy()
+        lengths = np.minimum(offsets[1:] - offsets[:-1], self._room)
+        ends = lengths + len(head)
+        column = np.arange(ends.max(initial=1) + len(tail), dtype=np.int32)
         ids = np.full((len(texts), len(column)), self._padding, dtype=np.int64)
         ids[:, : len(head)] = head
-        text = (column >= len(head)) & (column < (lengths + len(head))[:, None])
+        text = column < ends[:, None]
+        text[:, : len(head)] = False
         ids[text] = texts.values.to_numpy()[_places(offsets[:-1], lengths)]
-        ends = (lengths + len(head))[:, None] + np.arange(len(tail))
-        np.put_along_axis(ids, ends, tail.astype(np.int64)[None, :], axis=1)
-        mask = (column < total[:, None]).astype(np.int64)
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        for place, token in enumerate(tail):
+            ids[np.arange(len(ids)), ends + place] = token
+        return Dressed(ids, ends + len(tail), self._padding)
 
 
 def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray | slice:
@@ -92,13 +187,21 @@ def _negatives(part: Slice, count: int) -> tuple[pa.ListArray, np.ndarray]:
     return picked.fill_null([]), there.ravel()
 
 
-def _keys(texts: pa.ListArray) -> np.ndarray:
-    """A 63-bit number of each text, int64, equal for equal token ids (multilinear hashing: Lemire and Kaser 2014)."""
-    offsets = texts.offsets.to_numpy().astype(np.int64)
-    lengths = np.diff(offsets)
-    tokens = texts.values.to_numpy()[offsets[0] : offsets[-1]].astype(np.uint64)
-    place = np.arange(len(tokens)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-    tokens += np.uint64(1)  # so that a token 0 counts
-    tokens *= mix(0, 5, np.arange(lengths.max(initial=0)))[place]
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(tokens)])[offsets - offsets[0]]
-    return (mix(6, np.diff(sums)) >> np.uint64(1)).astype(np.int64)
+def _keys(texts: Dressed) -> np.ndarray:
+    """A 63-bit number of each text, int64 [texts], equal for equal token ids, however far they are padded.
+
+    Multilinear hashing: Lemire and Kaser 2014.
+    """
+    width = texts.ids.shape[1]
+    factors, before = _factors(1 << (width - 1).bit_length())
+    hashed = np.einsum("ij,j->i", texts.ids.view(np.uint64), factors[:width])
+    hashed -= (before[width] - before[texts.lengths]) * np.uint64(texts.padding)
+    hashed += before[texts.lengths]  # so that a token 0 counts
+    return (mix(6, hashed) >> np.uint64(1)).astype(np.int64)
+
+
+@cache
+def _factors(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A random number, uint64, for each place in a text, and the sum of those before each place."""
+    factors = mix(0, 5, np.arange(count))
+    return factors, np.concatenate([np.zeros(1, np.uint64), np.cumsum(factors)])

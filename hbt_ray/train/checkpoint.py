@@ -2,12 +2,15 @@
 
 Every rank writes some of the parameters, whole, with their Adam moments, as safetensors; the manifest comes last and
 holds (step, seed, plan hash). Parameters are assembled one by one, so no rank ever holds the full optimizer state.
+Writing goes on beside training: a step waits for the copy to the CPU only.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import safetensors.torch
@@ -20,6 +23,7 @@ from hbt_ray.config import TrainConfig, UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 KIND = "checkpoint"
+POLL_SECONDS = 0.1
 
 
 class Checkpoint:
@@ -71,6 +75,11 @@ def folder_of(config: TrainConfig) -> str:
     return storage.join(config.out, "checkpoints", config.name)
 
 
+def at(folder: str, step: int) -> Checkpoint:
+    """The checkpoint after `step` steps, which is complete."""
+    return Checkpoint(_uri(folder, step))
+
+
 def latest(folder: str) -> Checkpoint | None:
     """The newest complete checkpoint below `folder`, or None."""
     complete = [uri for uri in _folders(folder) if storage.committed(uri)]
@@ -83,10 +92,18 @@ def next_step(folder: str) -> int:
     return point.step if point else 0
 
 
-def check(point: Checkpoint, plan_identity: dict[str, Any], plan_hash: str) -> None:
+def identity(model: nn.Module) -> str:
+    """Of what is trained: a fingerprint of its names and shapes."""
+    shapes = {name: list(parameter_shape(weight)) for name, weight in model.named_parameters() if weight.requires_grad}
+    return storage.fingerprint(shapes)
+
+
+def check(point: Checkpoint, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
     """Raises:
-    UserError: the checkpoint belongs to another plan; the line names the setting that differs.
+    UserError: the checkpoint belongs to another model, or to another plan; then the line names what differs.
     """
+    if point.manifest["model"] != identity(model):
+        raise UserError(f"{point.uri} belongs to another model: its parameters have other names or shapes")
     if point.manifest["plan_hash"] == plan_hash:
         return
     before = point.manifest["plan"]
@@ -98,19 +115,55 @@ def check(point: Checkpoint, plan_identity: dict[str, Any], plan_hash: str) -> N
             )
 
 
-def save(engine: Any, folder: str, step: int, about: dict[str, Any], keep: int) -> None:
-    """Write a checkpoint with the help of all ranks; all must call it. Older ones than the `keep` newest go."""
-    rank, ranks = dist.get_rank(), dist.get_world_size()
-    uri = storage.join(folder, f"step-{step:09d}")
-    names = [f"state-{number:05d}-of-{ranks:05d}.safetensors" for number in range(ranks)]
-    buffer = io.BytesIO(safetensors.torch.save(_own_share(engine, rank, ranks)))
-    storage.write_bytes(storage.join(uri, names[rank]), buffer.getvalue())
-    dist.barrier()
-    if rank == 0:
-        storage.commit(uri, KIND, {"step": step, "files": names, **about})
-        for old in [uri for uri in _folders(folder) if storage.committed(uri)][:-keep]:
-            storage.remove(old)
-    dist.barrier()
+class Saver:
+    """Writes the checkpoints of a run, one at a time. All ranks help: they call the same, in the same order."""
+
+    def __init__(self, folder: str, about: dict[str, Any], keep: int, needed: Callable[[list[int]], set[int]]) -> None:
+        """Args:
+        about: what the manifests say beside the step.
+        keep: newest checkpoints that stay.
+        needed: of the steps that have checkpoints, those whose checkpoints stay as well.
+        """
+        self._folder = folder
+        self._about = about
+        self._keep = keep
+        self._needed = needed
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: tuple[int, Future[None]] | None = None
+
+    def save(self, engine: Any, step: int) -> None:
+        """Begin to write the checkpoint of this step, when the one before is written."""
+        self.wait()
+        rank, ranks = dist.get_rank(), dist.get_world_size()
+        attempt = [secrets.token_hex(4)]  # so that files a killed attempt has left are not taken for this one's
+        dist.broadcast_object_list(attempt)
+        uri = _uri(self._folder, step)
+        names = [f"state-{number:05d}-of-{ranks:05d}-{attempt[0]}.safetensors" for number in range(ranks)]
+        share = _own_share(engine, rank, ranks)
+        self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step)
+
+    def wait(self) -> int | None:
+        """Until nothing is being written any more; returns the step of what has become a checkpoint meanwhile.
+
+        Raises whatever went wrong in writing it.
+        """
+        if self._writing is None:
+            return None
+        step, writing = self._writing
+        self._writing = None
+        writing.result()
+        dist.barrier()  # then all ranks know that all of it is there
+        return step
+
+    def _write(self, share: dict[str, torch.Tensor], uri: str, names: list[str], rank: int, step: int) -> None:
+        storage.write_bytes(storage.join(uri, names[rank]), safetensors.torch.save(share))
+        if rank == 0:
+            while not set(names) <= set(storage.sizes(uri)):
+                time.sleep(POLL_SECONDS)  # a rank that fails to write raises, which ends this one too
+            storage.commit(uri, KIND, {"step": step, "files": names, **self._about})
+            steps = [step_of(uri) for uri in _folders(self._folder) if storage.committed(uri)]
+            for old in sorted({*steps[: -self._keep]} - self._needed(steps)):
+                storage.remove(_uri(self._folder, old))
 
 
 def _own_share(engine: Any, rank: int, ranks: int) -> dict[str, torch.Tensor]:
@@ -134,6 +187,15 @@ def _own_share(engine: Any, rank: int, ranks: int) -> dict[str, torch.Tensor]:
 def parameter_shape(parameter: nn.Parameter) -> torch.Size:
     """The whole parameter's shape, also while ZeRO-3 has it in parts."""
     return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def step_of(uri: str) -> int:
+    """Of a checkpoint, by its name."""
+    return int(uri.rstrip("/").rsplit("-", 1)[-1])
+
+
+def _uri(folder: str, step: int) -> str:
+    return storage.join(folder, f"step-{step:09d}")
 
 
 def _folders(folder: str) -> list[str]:

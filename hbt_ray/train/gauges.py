@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import resource
 import time
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from ray.util.metrics import Gauge
 
+from hbt_ray.train.batch import Batch
+from hbt_ray.train.encoder import Encoder
+
 TAGS = ("run", "rank")
+# dense bf16 arithmetic, as NVIDIA's data sheets give it [FLOP/s]
+PEAK_FLOPS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+}
 
 
 class Gauges:
     """The clock of a rank's steps. A step is `wait`, then `begin` when its slice is there, then `end`."""
 
-    def __init__(self, run: str, rank: int, ranks: int, device: torch.device) -> None:
-        self._ranks = ranks
+    def __init__(self, run: str, encoder: Encoder, device: torch.device) -> None:
+        self._ranks = dist.get_world_size()
+        self._encoder = encoder
         self._device = device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        self._peak = next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
         names = {
             "hbt_ray_ingest_stall": "time a step waited for its slice [s]",
             "hbt_ray_pairs_per_second": "pairs this rank trained on [pairs/s]",
@@ -25,7 +43,7 @@ class Gauges:
         }
         self._gauges = [Gauge(name, description, TAGS) for name, description in names.items()]
         for gauge in self._gauges:
-            gauge.set_default_tags({"run": run, "rank": str(rank)})
+            gauge.set_default_tags({"run": run, "rank": str(dist.get_rank())})
         self._waiting = self._begun = time.monotonic()
 
     def wait(self) -> None:
@@ -34,31 +52,46 @@ class Gauges:
     def begin(self) -> None:
         self._begun = time.monotonic()
 
-    def end(self, loss: torch.Tensor, inputs: dict[str, Any]) -> dict[str, float]:
-        """Of the step: over all ranks the mean `loss`, the longest `stall_s`, `tokens`, `padding` [share of what was
-        computed] and `pairs_per_s`, and what a rank did on average, `rank_pairs_per_s` and `rank_tokens_per_s`.
+    def end(self, loss: torch.Tensor, batch: Batch) -> dict[str, float]:
+        """Of the step: over all ranks the mean `loss`, the longest `stall_s` and `step_s`, `tokens`, `padding` [share of
+        what was computed] and `pairs_per_s`; what a rank did on average, `rank_pairs_per_s`, `rank_tokens_per_s` and
+        `rank_tflops` [1e12 FLOP/s that the model needs for its tokens, padding and second passes not counted]; on a GPU
+        that is known, `mfu`, its share of the peak; and the most memory a rank has had, `memory_gib`.
 
         All ranks must call it.
         """
-        masks = [inputs[role]["attention_mask"] for role in ("query", "passage")]
-        tokens = torch.stack([mask.sum() for mask in masks]).sum()
-        computed = float(sum(mask.numel() for mask in masks))
-        stall = self._begun - self._waiting
-        sums = torch.stack([loss.detach().double(), tokens.double(), tokens.new_tensor(computed).double()])
-        longest = torch.tensor(stall, dtype=torch.float64, device=self._device)
+        flops = self._encoder.flops(batch.tokens, batch.squares)
+        sums = torch.cat([loss.detach().double().view(1), self._to_device([batch.tokens, batch.computed, flops])])
         dist.all_reduce(sums)
-        dist.all_reduce(longest, op=dist.ReduceOp.MAX)
-        mean_loss, rank_tokens, rank_computed = (sums / self._ranks).tolist()
+        mean_loss, rank_tokens, rank_computed, rank_flops = (sums / self._ranks).tolist()
+        stall = self._begun - self._waiting
+        most = self._to_device([stall, time.monotonic() - self._waiting, self._memory()])
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        longest_stall, longest_step, memory = most.tolist()
         seconds = time.monotonic() - self._waiting
-        pairs = len(inputs["groups"])
-        for gauge, value in zip(self._gauges, (stall, pairs / seconds, tokens.item() / seconds), strict=True):
+        pairs = len(batch.groups)
+        for gauge, value in zip(self._gauges, (stall, pairs / seconds, batch.tokens / seconds), strict=True):
             gauge.set(value)
+        mfu = {} if self._peak is None else {"mfu": rank_flops / seconds / self._peak}
         return {
             "loss": mean_loss,
-            "stall_s": longest.item(),
+            "stall_s": longest_stall,
+            "step_s": longest_step,
             "tokens": round(rank_tokens * self._ranks),
             "padding": 1 - rank_tokens / rank_computed,
             "pairs_per_s": pairs * self._ranks / seconds,
             "rank_pairs_per_s": pairs / seconds,
             "rank_tokens_per_s": rank_tokens / seconds,
+            "rank_tflops": rank_flops / seconds / 1e12,
+            **mfu,
+            "memory_gib": memory / 2**30,
         }
+
+    def _memory(self) -> int:
+        """The most this rank has had at once: of the GPU's memory, or of the machine's [bytes]."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def _to_device(self, values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=self._device)

@@ -1,13 +1,15 @@
-"""What every training worker does, top to bottom: encoder, engine, slices, steps, checkpoints."""
+"""What every training worker does, top to bottom: encoder, engine, batches, steps, checkpoints."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import sys
+import math
+import time
 import warnings
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,26 +21,31 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import mix
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
-from hbt_ray.config import OptimizerConfig, TrainConfig, UserError
+from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.train import checkpoint
-from hbt_ray.train.batch import Collator
-from hbt_ray.train.contrastive import Contrastive
-from hbt_ray.train.encoder import build
+from hbt_ray.train import checkpoint, engine, problems, step, validations
+from hbt_ray.train.batch import Batch, Collator
+from hbt_ray.train.encoder import Encoder, build
 from hbt_ray.train.gauges import Gauges
+from hbt_ray.train.loss import info_nce
 from hbt_ray.train.runlog import RunLog
+
+PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds
 
 
 def loop(settings: dict[str, Any]) -> str | None:
     """Train from the newest checkpoint to the last step; `settings` is a dumped TrainConfig.
 
-    Returns what is wrong with the store, when all ranks ended early because of it, else None.
+    Returns what is wrong with the store or the run, when all ranks ended early because of it, else None.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
     warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
     config = TrainConfig.model_validate(settings)
     rank, ranks = dist.get_rank(), dist.get_world_size()
+    problem = problems.told(config)
+    if problem:
+        return problem
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
@@ -47,69 +54,126 @@ def loop(settings: dict[str, Any]) -> str | None:
     start = point.step if point else 0
 
     encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
-    model = Contrastive(encoder, config.optimizer.temperature)
+    encoder.adapt(config.lora, config.batches.seed)
+    encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
+    model = step.Chunks(encoder)
     if point:
         point.load_weights(model)
-    engine = _engine(model, config, ranks)
-    collate = Collator(encoder, config.optimizer.hard_negatives, engine.device)
+    seed, identity = config.batches.seed, checkpoint.identity(model)
+    about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": seed, "model": identity}
+    trainer = engine.build(model, config, ranks)
+    loss_of = partial(info_nce, temperature=config.optimizer.temperature)
     slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.length, rank, ranks)
-    runlog = RunLog(config.out, start, config.length, config.report_every) if rank == 0 else None
-    gauges = Gauges(config.name, rank, ranks, engine.device)
+    batches = ahead(collated(slices, encoder, config, trainer.device), trainer.device)
+    runlog = None
+    if rank == 0:
+        runlog = RunLog(config.out, start, config.length, config.report_every, config.name, config.loggers)
+    gauges = Gauges(config.name, encoder, trainer.device)
+    saver = checkpoint.Saver(folder, about, config.keep_checkpoints, partial(validations.needed, config))
+    noticed = stopped = False
+    unlooked = 0.0  # seconds since the last look for a notice of preemption, the same on all ranks
 
     while True:
         gauges.wait()
         try:
-            part = next(slices, None)
+            part, batch = next(batches, (None, None))
         except UserError as error:
             return str(error)
         gauges.begin()
-        if part is None:
+        if part is None or batch is None or stopped:
             break
-        inputs = collate(part)
-        if point and part.step == start:
-            _make_moments(engine, inputs)
-            point.load_moments(engine)
-        # random numbers of a step depend on nothing before it, so a resumed run draws the same
-        torch.manual_seed(int(mix(config.batches.seed, 4, part.step, rank) >> np.uint64(1)))
-        rate = learning_rate(part.step, config.length, config.optimizer)
-        _set_learning_rate(engine, rate)
-        loss, groups = engine(inputs)
-        engine.backward(loss)
-        engine.step()
-        measured = gauges.end(loss, inputs)
-        if runlog:
-            runlog.add(
-                {
-                    **describe(plan, part, groups),
-                    "learning_rate": rate,
-                    "grad_norm": float(engine.get_global_grad_norm() or 0.0),
-                    **measured,
-                }
+        with problems.out_of_memory(config, part.step):
+            if point and part.step == start:
+                _make_moments(trainer, batch, config.engine.gradcache)
+                point.load_moments(trainer)
+            rate = engine.learning_rate(part.step, config.length, config.optimizer)
+            engine.set_learning_rate(trainer, rate)
+            loss, groups = step.backward(
+                trainer, batch, partial(loss_of, groups=batch.groups, keys=batch.keys), config.engine.gradcache
             )
+            norm = engine.take_step(trainer)
+        measured = gauges.end(loss, batch)
+        if runlog:
+            runlog.add({**describe(plan, part, groups), "learning_rate": rate, "grad_norm": norm, **measured})
+        if not (math.isfinite(measured["loss"]) and math.isfinite(norm)):
+            return problems.not_finite(config, part, rank, measured["loss"], norm)
         done = part.step + 1
-        if done % config.checkpoint_every == 0 or done == config.length:
-            about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": config.batches.seed}
+        notice = False
+        unlooked += measured["step_s"]
+        if not noticed and unlooked >= PREEMPTION_SECONDS:
+            notice = noticed = ray.train.get_preemption_info() is not None
+            unlooked = 0.0
+        due = validations.due(config, done)
+        if done % config.checkpoint_every == 0 or done == config.length or notice or due:
             if runlog:
                 runlog.flush()  # first: lines of steps that are trained again are dropped, missing ones would stay away
-            checkpoint.save(engine, folder, done, about, config.keep_checkpoints)
-            ray.train.report({"step": done, "loss": measured["loss"]})
+            validations.report(config, saver.wait(), rank)
+            saver.save(trainer, done)
+            if notice or due:  # there may be seconds left, or an evaluation waits
+                validations.report(config, saver.wait(), rank)
+            stopped = stops(config, runlog)
+    validations.report(config, saver.wait(), rank)
     if runlog:
         runlog.close()
     return None
 
 
-def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Linear warm-up to the peak, then linear decay to zero after the last step: a pure function of the step."""
-    warmup = int(config.warmup * steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    return config.learning_rate * (steps - step) / max(steps - warmup, 1)
+def collated(
+    slices: Iterator[Slice], encoder: Encoder, config: TrainConfig, device: torch.device
+) -> Iterator[tuple[Slice, Batch]]:
+    """The slices with their batches. Random numbers of a step depend on nothing before it, so that a resumed run draws
+    the same."""
+    rank = dist.get_rank()
+    collate = Collator(
+        encoder, config.optimizer.hard_negatives, device, config.engine.chunk_tokens, agree=_largest_of_ranks()
+    )
+    for part in slices:
+        yield part, collate(part, seed=int(mix(config.batches.seed, 4, part.step, rank) >> np.uint64(2)))
+
+
+def _largest_of_ranks() -> Callable[[list[int]], list[int]]:
+    """A function for `Collator`; on its own group of processes, since it runs beside training."""
+    if dist.get_world_size() == 1:
+        return list
+    group = dist.new_group(backend="gloo")
+
+    def largest(numbers: list[int]) -> list[int]:
+        of_all = torch.tensor(numbers)
+        dist.all_reduce(of_all, dist.ReduceOp.MAX, group=group)
+        return of_all.tolist()
+
+    return largest
+
+
+def ahead(batches: Iterator[tuple[Slice, Batch]], device: torch.device) -> Iterator[tuple[Slice, Batch]]:
+    """The same, the next one made in a thread meanwhile."""
+    # a thread begins with the first GPU as its own, and would take memory there for every rank
+    begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
+    with ThreadPoolExecutor(1, initializer=begin) as pool:
+        coming = pool.submit(next, batches, None)
+        while (found := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield found
+
+
+def stops(config: TrainConfig, runlog: RunLog | None) -> bool:
+    """Log what evaluations have found meanwhile; whether to stop, which rank 0 says. All ranks must ask."""
+    if config.validation.task is None:
+        return False
+    answer = [False]
+    if runlog:
+        found = validations.read(config)
+        runlog.validated(found)
+        answer = [validations.stops(config, found)]
+    dist.broadcast_object_list(answer)
+    return answer[0]
 
 
 def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
     """The log line of a step: what was planned, and a digest of the groups all ranks were in fact trained on."""
     return {
         "step": part.step,
+        "time": time.time(),
         "stratum": part.stratum,
         "kind": plan.stratum(part.step).kind,
         "query_languages": part.query_languages,
@@ -118,41 +182,12 @@ def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def _engine(model: Contrastive, config: TrainConfig, ranks: int) -> Any:
-    """The DeepSpeed engine around the model. The learning rate is set by us, step by step."""
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
-    if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed
-
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
-    )
-    engine, *_ = deepspeed.initialize(
-        model=model,
-        optimizer=optimizer,
-        config={
-            "train_micro_batch_size_per_gpu": config.batches.batch_size // ranks,
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": config.optimizer.max_grad_norm,
-            "zero_optimization": {"stage": config.zero_stage},
-            "zero_allow_untested_optimizer": True,
-            "steps_per_print": sys.maxsize,
-        },
-    )
-    engine.train()
-    return engine
-
-
-def _make_moments(engine: Any, inputs: dict[str, Any]) -> None:
+def _make_moments(trainer: Any, batch: Batch, gradcache: bool) -> None:
     """Have the optimizer create its state: a step that changes no weight, since its learning rate is 0."""
-    _set_learning_rate(engine, 0.0)
-    loss, _ = engine(inputs)
-    engine.backward(loss * 0.0)
-    engine.step()
+    engine.set_learning_rate(trainer, 0.0)
 
+    def nothing(queries: torch.Tensor, passages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return 0.0 * (queries.sum() + passages.sum()), batch.groups
 
-def _set_learning_rate(engine: Any, rate: float) -> None:
-    for group in engine.optimizer.param_groups:
-        group["lr"] = rate
+    step.backward(trainer, batch, nothing, gradcache)
+    engine.take_step(trainer)

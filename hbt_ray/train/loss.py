@@ -7,7 +7,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+BLOCK_SCORES = 2**22  # 16 MiB of fp32
 NO_PASSAGE = -1  # key of a place that holds no passage: a row with fewer hard negatives than asked for
 
 
@@ -17,6 +19,7 @@ def info_nce(
     groups: torch.Tensor,
     keys: torch.Tensor,
     temperature: float,
+    block_scores: int = BLOCK_SCORES,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """InfoNCE of this rank's queries against the passages of all ranks (arXiv 1807.03748; Eq. 1 of 2408.10536 with
     other rows' positives counted as negatives too, and a temperature).
@@ -32,6 +35,8 @@ def info_nce(
         groups: group of each row, int64 [rows].
         keys: equal for equal passages, NO_PASSAGE for none, int64 [rows * (1 + negatives)].
         temperature: divisor of the cosines.
+        block_scores: scores held at once, unless one row alone has more; those of a block are computed again for the
+            gradient, so that memory does not grow with the square of the batch.
 
     Returns:
         The mean loss over this rank's rows (fp32, or fp64 for fp64 vectors), and the groups of the global batch,
@@ -42,19 +47,39 @@ def info_nce(
     all_passages = _gather(passages)
     ids = _gather(torch.cat([groups, keys])).view(-1, rows + slots)
     all_groups, all_keys = ids[:, :rows].reshape(-1), ids[:, rows:].reshape(-1)
-    own = torch.arange(rows, device=queries.device)
-    positive = rank * slots + own  # column of each query's positive
-    if queries.dtype != torch.float64:
-        queries, all_passages = queries.float(), all_passages.float()
-    logits = queries @ all_passages.T / temperature
     group_of_column = torch.full_like(all_keys, NO_PASSAGE).view(-1, slots)
     group_of_column[:, :rows] = all_groups.view(-1, rows)  # a hard negative is no translation: it has no group
-    false_negative = group_of_column.view(-1)[None, :] == groups[:, None]
-    false_negative |= all_keys[None, :] == keys[:rows, None]
-    false_negative |= all_keys[None, :] == NO_PASSAGE
-    false_negative[own, positive] = False
-    logits = logits.masked_fill(false_negative, float("-inf"))
-    return functional.cross_entropy(logits, positive), all_groups
+    columns = (all_passages, group_of_column.view(-1), all_keys)
+    positive = rank * slots + torch.arange(rows, device=queries.device)  # column of each query's positive
+    size = max(1, block_scores // len(all_keys))
+    if size >= rows:
+        total = _block(queries, groups, keys[:rows], positive, *columns, temperature)
+    else:
+        blocks = zip(*(torch.split(part, size) for part in (queries, groups, keys[:rows], positive)), strict=True)
+        parts = [checkpoint(_block, *block, *columns, temperature, use_reentrant=False) for block in blocks]
+        total = torch.stack(parts).sum()
+    return total / rows, all_groups
+
+
+def _block(
+    queries: torch.Tensor,
+    groups: torch.Tensor,
+    keys: torch.Tensor,
+    positive: torch.Tensor,
+    passages: torch.Tensor,
+    column_groups: torch.Tensor,
+    column_keys: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """The sum of the losses of some rows."""
+    if queries.dtype != torch.float64:
+        queries, passages = queries.float(), passages.float()
+    logits = queries @ passages.T / temperature
+    false_negative = column_groups[None, :] == groups[:, None]
+    false_negative |= column_keys[None, :] == keys[:, None]
+    false_negative |= column_keys[None, :] == NO_PASSAGE
+    false_negative.scatter_(1, positive[:, None], False)
+    return functional.cross_entropy(logits.masked_fill(false_negative, float("-inf")), positive, reduction="sum")
 
 
 def _gather(local: torch.Tensor) -> torch.Tensor:

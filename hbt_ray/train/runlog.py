@@ -1,7 +1,7 @@
-"""The run's own record: `metrics.jsonl`, TensorBoard, and progress lines. Rank 0 keeps it.
+"""The run's own record: `metrics.jsonl`, TensorBoard and other loggers, and progress lines. Rank 0 keeps it.
 
-Both are written to a local folder, which is the output itself when that is local, and copied to storage at every flush.
-A restart drops the lines of steps that will be trained again, so the log has every step once.
+The first two are written to a local folder, which is the output itself when that is local, and copied to storage at
+every flush. A restart drops the lines of steps that will be trained again, so the log has every step once.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from hbt_ray import storage
+from hbt_ray.config import Logger
+from hbt_ray.train.sinks import Sink, TensorBoard, open_loggers
 
+MEANS = ("rank_pairs_per_s", "rank_tokens_per_s", "rank_tflops", "mfu", "padding")
+VALIDATION = "validation.jsonl"
 log = logging.getLogger(__name__)
 
 
 class RunLog:
     """One line a step."""
 
-    def __init__(self, out: str, start: int, steps: int, report_every: int) -> None:
-        """Go on with the log of the run in `out` from step `start`, of `steps` in all."""
+    def __init__(
+        self, out: str, start: int, steps: int, report_every: int, name: str, loggers: Sequence[Logger]
+    ) -> None:
+        """Go on with the log of the run `name` in `out` from step `start`, of `steps` in all."""
         self._out = out
         self._steps = steps
         self._report_every = report_every
@@ -36,9 +40,28 @@ class RunLog:
         if self._remote:
             (self._folder / "metrics.jsonl").write_bytes(storage.read_bytes(storage.join(out, "metrics.jsonl")))
         self._lines = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=start)
+        tensorboard = TensorBoard(str(self._folder / "tensorboard"), start)
+        self._sinks: list[Sink] = [tensorboard, *open_loggers(loggers, out, name)]
         self._clock = time.monotonic()
         self._recent: list[dict[str, Any]] = []
+        self._evaluations = self._folder / VALIDATION
+        if self._remote and storage.exists(storage.join(out, VALIDATION)):
+            self._evaluations.write_bytes(storage.read_bytes(storage.join(out, VALIDATION)))
+
+    def validated(self, found: Sequence[dict[str, Any]]) -> None:
+        """Note what evaluations beside the training found, each `step` and numbers, unless it is noted already."""
+        known = self._evaluations.read_text("utf-8").splitlines() if self._evaluations.exists() else []
+        steps = {json.loads(line)["step"] for line in known}
+        for line in found:
+            if line["step"] in steps:
+                continue
+            with self._evaluations.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            numbers = {name: value for name, value in line.items() if name != "step"}
+            for sink in self._sinks:
+                sink.scalars({f"validation/{name}": value for name, value in numbers.items()}, line["step"])
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+            log.info("step %d: validation %s", line["step"], shown)
 
     def add(self, line: dict[str, Any]) -> None:
         """Note a step: what `loop.describe` and `Gauges.end` say of it, `learning_rate` and `grad_norm`."""
@@ -52,12 +75,15 @@ class RunLog:
         left = (self._steps - done) * seconds / len(self._recent)
         loss = _mean(step["loss"] for step in self._recent)
         stall = sum(step["stall_s"] for step in self._recent)
-        self._tensorboard.add_scalar("loss", loss, done)
-        self._tensorboard.add_scalar("stall_share", stall / seconds, done)
-        for name in ("rank_pairs_per_s", "rank_tokens_per_s", "padding"):
-            self._tensorboard.add_scalar(name, _mean(step[name] for step in self._recent), done)
-        for name in ("learning_rate", "grad_norm"):
-            self._tensorboard.add_scalar(name, line[name], done)
+        means = [name for name in MEANS if name in line]
+        points: dict[str, float] = {
+            "loss": loss,
+            "stall_share": stall / seconds,
+            **{name: _mean(step[name] for step in self._recent) for name in means},
+            **{name: line[name] for name in ("learning_rate", "grad_norm", "memory_gib")},
+        }
+        for sink in self._sinks:
+            sink.scalars(points, done)
         log.info(
             "step %d/%d  loss %.4f  %.0f pairs/s  %.0f %% waited for data  %.0f s left",
             *(done, self._steps, loss, rate, 100 * stall / seconds, left),
@@ -68,14 +94,15 @@ class RunLog:
     def flush(self) -> None:
         """Bring storage up to date."""
         self._lines.flush()
-        self._tensorboard.flush()
         if self._remote:
             storage.upload(self._folder, self._out)
 
     def close(self) -> None:
-        self.flush()
         self._lines.close()
-        self._tensorboard.close()
+        for sink in self._sinks:
+            sink.close()
+        if self._remote:
+            storage.upload(self._folder, self._out)
 
 
 def read(out: str) -> list[dict[str, Any]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError, ValidationConfig
 from ray.train.torch import TorchTrainer
 
 from hbt_ray import storage
@@ -16,14 +18,17 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data import tokenizer
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.train import checkpoint
-from hbt_ray.train.contrastive import Contrastive
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train import checkpoint, engine, estimate, problems, sinks, validations
+from hbt_ray.train.encoder import ROLES, TOKEN_LIMIT, Encoder, build, prefixes
+from hbt_ray.train.runlog import RunLog
+from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import work
 
 # settings a run may change when it resumes: none of them decides what is learned
-FREE = {"out", "dry_run", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker", "zero_stage"} | {
+FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker", "engine"} | {
+    "loggers",
     "max_failures",
+    "validation",
     "checkpoint_every",
     "keep_checkpoints",
     "report_every",
@@ -31,19 +36,25 @@ FREE = {"out", "dry_run", "workers", "max_workers", "gpus_per_worker", "cpus_per
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
     """Train, or go on with the run of this name; returns `{"model", "steps", "plan_hash"}`. A finished run is left.
 
-    With `dry_run`, print what it would draw and return `{"dry_run", "steps", "plan_hash", "warnings"}`.
+    With `--validation.task`, `validate` evaluates checkpoints (`evaluation/validate.py`), and the model and `steps` are
+    those of the best one.
+
+    With `dry_run`, print what it would draw and return `{"dry_run", "steps", "plan_hash", "warnings", "memory"}`, the
+    last by ZeRO stage [GiB of a worker].
 
     Raises:
-        UserError: store, model or batch size do not fit, a stream file is damaged, or `out` holds another run.
+        UserError: store, model or batch size do not fit, a stream file is damaged, `out` holds another run, or a
+            logger is not installed.
     """
-    encoder_config = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
-    config = config.model_copy(
-        update={"data": storage.absolute(config.data), "out": storage.absolute(config.out), "encoder": encoder_config}
-    )
+    sinks.check(config.loggers)
+    config = _with_absolute_paths(config)
+    if config.validation.task is not None and validate is None:
+        raise ValueError("--validation.task needs a function that validates")
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
+    engine.settings(config, config.workers)
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
     if config.epochs is not None:
@@ -52,29 +63,73 @@ def train(config: TrainConfig) -> dict[str, Any]:
         return _dry_run(config, store, plan)
     store.check_files()
     encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
+    encoder.adapt(config.lora, config.batches.seed)
     _check_tokenizer(encoder, store)
-    encoder.frame("query"), encoder.frame("passage")
+    _check_prefixes(encoder, store)
     folder = checkpoint.folder_of(config)
     point = checkpoint.latest(folder)
     if point:
-        checkpoint.check(point, plan.identity, plan.hash)
+        checkpoint.check(point, Chunks(encoder), plan.identity, plan.hash)
     storage.claim(config.out, "train", {**config.model_dump(exclude=FREE), "plan_hash": plan.hash})
     if not storage.committed(config.out):
         if config.length > (point.step if point else 0):
             log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-            _fit(config)
+            _fit(config, validate)
         _export(config, encoder, plan)
-    return {"model": storage.join(config.out, "model"), "steps": config.length, "plan_hash": plan.hash}
+    steps = storage.read_manifest(config.out, "model")["steps"]
+    return {"model": storage.join(config.out, "model"), "steps": steps, "plan_hash": plan.hash}
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Workers and evaluations run in other folders."""
+    encoder, engine_, validation = config.encoder, config.engine, config.validation
+    changes = {
+        "data": storage.absolute(config.data),
+        "out": storage.absolute(config.out),
+        "encoder": encoder.model_copy(update={"model": storage.model_name(encoder.model)}),
+        "validation": validation.model_copy(update={"data": storage.absolute(validation.data)}),
+    }
+    if engine_.deepspeed is not None:
+        changes["engine"] = engine_.model_copy(update={"deepspeed": storage.absolute(engine_.deepspeed)})
+    return config.model_copy(update=changes)
 
 
 def _dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
     limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
     expected = forecast.forecast(store, plan, config.length, config.workers, limits)
     forecast.show(expected)
-    return {"dry_run": True, "steps": config.length, "plan_hash": plan.hash, "warnings": expected.warnings}
+    skeleton = estimate.Skeleton(
+        config.encoder, store.tokenizer_uri, config.lora, config.engine.activation_checkpointing
+    )
+    work = _work(config, store, expected)
+    memory = estimate.estimate(skeleton, work)
+    told = estimate.warnings(memory, engine.stage_of(config.engine), work, config.gpu_memory)
+    estimate.show(memory, skeleton, work, config.gpu_memory, told)
+    return {
+        "dry_run": True,
+        "steps": config.length,
+        "plan_hash": plan.hash,
+        "warnings": expected.warnings + told,
+        "memory": {str(stage.stage): round(stage.total / estimate.GIB, 3) for stage in memory},
+    }
 
 
-def _fit(config: TrainConfig) -> None:
+def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) -> estimate.Work:
+    """Of a rank's slice of the stratum with the longest texts, which chunks of like length pad little; a model's own
+    prompts are not asked for."""
+    rules, texts = tokenizer.load(store.tokenizer_uri), prefixes(config.encoder, None)
+    tokens = []
+    for side, role in enumerate(ROLES):
+        frame = tokenizer.Frame(rules, texts[role])
+        mean = max((stratum.means[side] for stratum in expected.strata if stratum.batches), default=0)
+        limit = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)[side] or TOKEN_LIMIT
+        tokens.append(min(math.ceil(mean) + len(frame.head) + len(frame.tail), limit))
+    rows = config.batches.batch_size // config.workers
+    chunk_tokens = config.engine.chunk_tokens if config.engine.gradcache else None
+    return estimate.Work(config.workers, rows, tokens[0], tokens[1], config.optimizer.hard_negatives, chunk_tokens)
+
+
+def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) -> None:
     gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
     filesystem, path = storage.arrow_filesystem(storage.join(config.out, "ray_train"))
     trainer = TorchTrainer(
@@ -92,26 +147,51 @@ def _fit(config: TrainConfig) -> None:
             failure_config=FailureConfig(max_failures=config.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
+        validation_config=None if validate is None else ValidationConfig(validate, ray_remote_kwargs={"num_cpus": 0}),
         datasets={shuffler.DATASET: shuffler.placeholder},
         dataset_config=shuffler.HybridBatches(
             config.data, config.batches, config.length, partial(checkpoint.next_step, checkpoint.folder_of(config))
         ),
     )
-    problem = trainer.fit().return_value
+    problems.forget(config)
+    try:
+        problem = trainer.fit().return_value
+    except TrainingFailedError:
+        problem = problems.told(config)
+        if problem is None:
+            raise
     if problem is not None:
         raise UserError(problem)
 
 
 def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
-    """Write the model from the last checkpoint (or untrained, for no steps), then the run's manifest."""
+    """Write the model from the best checkpoint, or the last (or untrained, for no steps), then the run's manifest."""
+    steps = config.length
+    found = validations.read(config)
+    if found:
+        log = RunLog(config.out, config.length, config.length, config.report_every, config.name, config.loggers)
+        log.validated(found)  # the last ones have come after the last step
+        log.close()
     if config.length > 0:
         point = checkpoint.latest(checkpoint.folder_of(config))
-        assert point is not None and point.step == config.length
-        point.load_weights(Contrastive(encoder, config.optimizer.temperature))
+        best = validations.best(config, found)
+        if best is not None:
+            point = checkpoint.at(checkpoint.folder_of(config), best)
+        assert point is not None
+        point.load_weights(Chunks(encoder))
+        steps = point.step
     with tempfile.TemporaryDirectory() as folder:
         encoder.export(folder)
         storage.upload(folder, storage.join(config.out, "model"))
-    storage.commit(config.out, "model", {"steps": config.length, "plan_hash": plan.hash, "plan": plan.identity})
+    storage.commit(config.out, "model", {"steps": steps, "plan_hash": plan.hash, "plan": plan.identity})
+
+
+def _check_prefixes(encoder: Encoder, store: StreamStore) -> None:
+    encoder.frame("query"), encoder.frame("passage"), encoder.frames()
+    sources = {stream.source for stream in store.streams}
+    unknown = sorted(set(encoder.instructions) - sources)
+    if unknown:
+        raise UserError(f"--instructions: the store has no source {unknown[0]!r}; it has {', '.join(sorted(sources))}")
 
 
 def _check_tokenizer(encoder: Encoder, store: StreamStore) -> None:

@@ -52,6 +52,7 @@ def test_padding_is_that_of_slices_drawn_at_random(tmp_path: Path) -> None:
         simulated = 1 - sum(side.sum() for side in sides) / computed
         for stratum in forecast(store, plan, 100, workers).strata:
             assert stratum.padding == pytest.approx(simulated, abs=0.005)
+            assert stratum.means == pytest.approx([side.mean() for side in sides], rel=0.01)
     cut = forecast(store, plan, 100, 1, limits=(2, 10))
     assert all(stratum.padding == pytest.approx(0) for stratum in cut.strata)
     assert sum(stratum.tokens for stratum in cut.strata) == pytest.approx(100 * 16 * 12)

@@ -11,7 +11,7 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
-from hbt_ray.train.batch import Collator
+from hbt_ray.train.batch import Batch, Collator
 from hbt_ray.train.encoder import Encoder, build
 from hbt_ray.train.loss import NO_PASSAGE
 
@@ -43,41 +43,50 @@ def part(encoder: Encoder, texts: list[str], negatives: list[list[str]], step: i
     return Slice(step, "mono:de", {}, {}, pairs)
 
 
+def collate(encoder: Encoder, part: Slice, hard_negatives: int = 0, chunk_tokens: int = 10**6) -> Batch:
+    return Collator(encoder, hard_negatives, torch.device("cpu"), chunk_tokens)(part)
+
+
+def shown(batch: Batch) -> list[list[int]]:
+    """The token ids of every text of the batch, without padding, in the batch's order."""
+    rows = [
+        row[mask.bool()].tolist()
+        for chunk in batch.chunks
+        for row, mask in zip(chunk["input_ids"], chunk["attention_mask"], strict=True)
+    ]
+    return [rows[place] for place in batch.order.tolist()]
+
+
 def test_tensors_are_those_of_the_tokenizer(encoder: Encoder, texts: list[str]) -> None:
     whole = part(encoder, texts, [[] for _ in texts])
     for start, stop in ((0, len(texts)), (5, 17), (3, 4)):  # a slice of a chunk begins anywhere in its columns
-        inputs = Collator(encoder, 0, torch.device("cpu"))(whole._replace(pairs=whole.pairs.slice(start, stop - start)))
-        for role, rows in (("query", [text[::-1] for text in texts]), ("passage", texts)):
+        batch = collate(encoder, whole._replace(pairs=whole.pairs.slice(start, stop - start)))
+        roles = (("query", [text[::-1] for text in texts]), ("passage", texts))
+        for chunk, (role, rows) in zip(batch.chunks, roles, strict=True):
             expected = encoder.pad(encoder.tokenize(rows[start:stop], role))
             for name, tensor in expected.items():
-                assert torch.equal(inputs[role][name], tensor)
-        assert inputs["groups"].tolist() == list(range(start, stop))
+                assert torch.equal(chunk[name], tensor)
+        assert batch.order.tolist() == list(range(2 * (stop - start)))
+        assert batch.groups.tolist() == list(range(start, stop))
     assert (np.array([len(ids) for ids in encoder.tokenize(texts, "passage")]) == 40).any()  # some were cut
 
 
 def test_keys_are_equal_for_equal_passages_only(encoder: Encoder, texts: list[str]) -> None:
     distinct = sorted(set(texts))
-    once = Collator(encoder, 0, torch.device("cpu"))(part(encoder, distinct, [[] for _ in distinct]))["keys"]
+    once = collate(encoder, part(encoder, distinct, [[] for _ in distinct])).keys
     assert len(set(once.tolist())) == len(distinct)
     again = [*distinct[3:], *distinct]
-    twice = Collator(encoder, 0, torch.device("cpu"))(part(encoder, again, [[] for _ in again]))["keys"]
+    twice = collate(encoder, part(encoder, again, [[] for _ in again])).keys
     assert twice.tolist()[len(distinct) - 3 :] == once.tolist()
     assert twice.tolist()[: len(distinct) - 3] == once.tolist()[3:]
 
 
 def test_hard_negatives_take_turns_and_may_be_missing(encoder: Encoder, texts: list[str]) -> None:
     negatives = [[], [texts[9]], [texts[10], texts[11], texts[12]]]
-    collate = Collator(encoder, 2, torch.device("cpu"))
-    passages = {
-        text: key
-        for text, key in zip(
-            texts,
-            Collator(encoder, 0, torch.device("cpu"))(part(encoder, texts, [[] for _ in texts]))["keys"].tolist(),
-            strict=True,
-        )
-    }
+    keys = collate(encoder, part(encoder, texts, [[] for _ in texts])).keys.tolist()
+    passages = dict(zip(texts, keys, strict=True))
     for step, third in enumerate([(10, 11), (11, 12), (12, 10)]):
-        inputs = collate(part(encoder, texts[:3], negatives, step))
+        batch = collate(encoder, part(encoder, texts[:3], negatives, step), 2)
         expected = [
             NO_PASSAGE,
             passages[texts[9]],
@@ -86,14 +95,41 @@ def test_hard_negatives_take_turns_and_may_be_missing(encoder: Encoder, texts: l
             NO_PASSAGE,
             passages[texts[third[1]]],
         ]
-        assert inputs["keys"].tolist()[3:] == expected
-        shown = encoder.pad(
-            encoder.tokenize([*texts[:3], "", texts[9], texts[third[0]], "", "", texts[third[1]]], "passage")
-        )
-        assert torch.equal(inputs["passage"]["attention_mask"], shown["attention_mask"])
-        assert torch.equal(inputs["passage"]["input_ids"], shown["input_ids"])
+        assert batch.keys.tolist()[3:] == expected
+        passage_texts = [*texts[:3], "", texts[9], texts[third[0]], "", "", texts[third[1]]]
+        assert shown(batch)[3:] == [row.tolist() for row in encoder.tokenize(passage_texts, "passage")]
 
 
 def test_no_negatives_anywhere(encoder: Encoder, texts: list[str]) -> None:
-    inputs = Collator(encoder, 1, torch.device("cpu"))(part(encoder, texts[:4], [[]] * 4))
-    assert inputs["keys"].tolist()[4:] == [NO_PASSAGE] * 4
+    batch = collate(encoder, part(encoder, texts[:4], [[]] * 4), 1)
+    assert batch.keys.tolist()[4:] == [NO_PASSAGE] * 4
+
+
+def test_queries_of_a_source_get_its_instruction(encoder: Encoder, texts: list[str]) -> None:
+    whole = part(encoder, texts[:6], [[]] * 6)
+    sources = ["faq", "other", "faq", "news", "other", "news"]
+    whole = whole._replace(pairs=whole.pairs.append_column("source", pa.array(sources)))
+    prefixes = {"faq": "passage: query: ", "news": ""}
+    encoder.instructions = prefixes
+    try:
+        found = shown(collate(encoder, whole))[:6]
+    finally:
+        encoder.instructions = {}
+    for ids, source, text in zip(found, sources, texts, strict=False):
+        dressed = encoder.tokenizer(
+            prefixes.get(source, "query: ") + text[::-1], truncation=True, max_length=encoder.limits["query"]
+        )
+        assert ids == dressed["input_ids"]
+
+
+def test_chunks_hold_every_text_and_little_padding(encoder: Encoder, texts: list[str]) -> None:
+    one = part(encoder, texts, [[texts[0]] for _ in texts])
+    whole, cut = collate(encoder, one, 1), collate(encoder, one, 1, chunk_tokens=100)
+    assert len(whole.chunks) == 2
+    assert all(chunk["input_ids"].numel() <= 100 for chunk in cut.chunks)
+    assert shown(cut) == shown(whole)
+    assert cut.keys.tolist() == whole.keys.tolist()
+    lengths = [len(row) for row in shown(cut)]
+    assert (cut.tokens, cut.squares) == (sum(lengths), sum(length**2 for length in lengths))
+    assert cut.tokens < cut.computed < whole.computed
+    assert len({chunk["seed"] for chunk in cut.chunks}) == len(cut.chunks)

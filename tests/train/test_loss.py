@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from hbt_ray.train.loss import NO_PASSAGE, info_nce
 
+NEGATIVES = (0, 2)
 ROWS, WIDTH, INPUTS = 8, 5, 7
 
 
@@ -48,26 +50,26 @@ def gradient(negatives: int, rank: int, ranks: int) -> tuple[torch.Tensor, torch
     return loss.detach(), weight.grad
 
 
-def one_rank(rank: int, ranks: int, port: int, negatives: int, folder: str) -> None:
+def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    loss, grad = gradient(negatives, rank, ranks)
-    for tensor in (loss, grad):  # as data-parallel training averages
-        dist.all_reduce(tensor)
-        tensor /= ranks
-    torch.save((loss, grad), Path(folder) / f"{rank}.pt")
+    for negatives in NEGATIVES:
+        loss, grad = gradient(negatives, rank, ranks)
+        for tensor in (loss, grad):  # as data-parallel training averages
+            dist.all_reduce(tensor)
+            tensor /= ranks
+        torch.save((loss, grad), Path(folder) / f"{negatives}-{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("negatives", [0, 2])
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_gradients_equal_one_process_on_the_whole_batch(tmp_path: Path, ranks: int, negatives: int) -> None:
+def test_gradients_equal_one_process_on_the_whole_batch(tmp_path: Path, ranks: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    expected_loss, expected = gradient(negatives, 0, 1)
-    mp.spawn(one_rank, (ranks, port, negatives, str(tmp_path)), nprocs=ranks)
-    for rank in range(ranks):
-        loss, grad = torch.load(tmp_path / f"{rank}.pt")
+    mp.spawn(one_rank, (ranks, port, str(tmp_path)), nprocs=ranks)
+    for negatives, rank in product(NEGATIVES, range(ranks)):
+        expected_loss, expected = gradient(negatives, 0, 1)
+        loss, grad = torch.load(tmp_path / f"{negatives}-{rank}.pt")
         assert torch.linalg.norm(grad - expected) / torch.linalg.norm(expected) < 1e-9
         assert abs(loss - expected_loss) < 1e-9
 
@@ -99,3 +101,18 @@ def test_logits_are_fp32_for_half_precision_vectors() -> None:
     exact, _ = info_nce(queries.double(), passages.double(), whole["groups"], whole["keys"].view(-1), 0.02)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_blocks_of_rows_change_nothing(negatives: int) -> None:
+    whole = batch(negatives)
+    found = []
+    for block_scores in (10**6, 1, 3 * ROWS * (1 + negatives)):
+        queries = functional.normalize(whole["queries"][:, :WIDTH], dim=-1).requires_grad_()
+        passages = functional.normalize(whole["passages"].reshape(-1, INPUTS)[:, :WIDTH], dim=-1).requires_grad_()
+        loss, _ = info_nce(queries, passages, whole["groups"], whole["keys"].view(-1), 0.1, block_scores)
+        loss.backward()
+        found.append((loss.detach(), queries.grad, passages.grad))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            assert torch.allclose(one, two, atol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Collection
 from typing import NamedTuple
@@ -55,7 +56,7 @@ class Consumer:
         torch.set_num_threads(1)
         self._store = StreamStore(uri)
         encoder = build(EncoderConfig(model="tiny"), self._store.tokenizer_uri)
-        self._collate = Collator(encoder, 0, torch.device("cpu"))
+        self._collate = Collator(encoder, 0, torch.device("cpu"), sys.maxsize)
         self._rank, self._ranks = rank, ranks
 
     def ready(self) -> bool:
@@ -80,7 +81,7 @@ class Consumer:
             if not first:
                 first = time.time()
             else:
-                pairs += len(tensors["groups"])
+                pairs += len(tensors.groups)
             if part.step in marks:
                 times[part.step] = time.time()
         last = time.time()

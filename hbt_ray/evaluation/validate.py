@@ -1,0 +1,48 @@
+"""The evaluation of a checkpoint while training goes on: the same as `evaluate`'s, on a small task."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from hbt_ray import storage
+from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.evaluation.evaluate import evaluate
+from hbt_ray.train import checkpoint, validations
+from hbt_ray.train.encoder import build
+from hbt_ray.train.step import Chunks
+
+SETTINGS = ("monolingual", "cross-lingual", "multilingual")
+
+
+def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
+    """Evaluate the checkpoint after `step` steps of the run with these `settings`, a dumped TrainConfig.
+
+    Returns mAP by setting, `mean`, their mean, and `rank_distance`; leaves them for `train/validations.py`.
+    """
+    config = TrainConfig.model_validate(settings)
+    assert config.validation.task is not None
+    point = checkpoint.at(checkpoint.folder_of(config), step)
+    encoder = build(config.encoder, StreamStore(config.data).tokenizer_uri)
+    encoder.adapt(config.lora, config.batches.seed)
+    point.load_weights(Chunks(encoder))
+    done = validations.uri_of(config, step).removesuffix(".json")
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.export(folder)
+        storage.upload(folder, storage.join(done, "model"))
+    found = evaluate(
+        EvaluateConfig(
+            task=config.validation.task,
+            data=config.validation.data,
+            out=storage.join(done, "evaluation"),
+            encoder=EncoderConfig(model=storage.join(done, "model"), precision=config.encoder.precision),
+            encoding=config.validation.encoding,
+        )
+    )["settings"]
+    numbers = {setting: found[setting]["map"] for setting in SETTINGS}
+    numbers["mean"] = sum(numbers.values()) / len(numbers)
+    numbers["rank_distance"] = found["multilingual"]["rank_distance"]
+    storage.clear(done)
+    storage.write_json(validations.uri_of(config, step), {"step": step, **numbers})
+    return numbers

@@ -1,0 +1,153 @@
+"""The DeepSpeed engine of a run, from our settings and a settings file the user may have."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hbt_ray import storage
+from hbt_ray.config import EngineConfig, OptimizerConfig, TrainConfig, UserError
+
+DEFAULT_STAGE = 2
+BUCKET = 50_000_000  # parameters reduced at once; DeepSpeed's own 5e8 would take 1.9 GiB of every GPU
+
+
+def settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
+    """DeepSpeed's settings: those of `--deepspeed`, with what follows from the run put in.
+
+    Raises:
+        UserError: the file cannot be read, or contradicts the run.
+    """
+    given = _read(config.engine.deepspeed) if config.engine.deepspeed else {}
+    stage = _stage(config.engine, given)
+    ours: dict[str, Any] = {
+        "train_batch_size": config.batches.batch_size,
+        "train_micro_batch_size_per_gpu": config.batches.batch_size // ranks,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.optimizer.max_grad_norm,
+        "zero_optimization": {"stage": stage},
+    }
+    _check(given, ours, config)
+    offloads = "offload_optimizer" in given.get("zero_optimization", {})
+    return {
+        "steps_per_print": sys.maxsize,
+        **given,
+        **ours,
+        "zero_optimization": {
+            "reduce_bucket_size": BUCKET,
+            "allgather_bucket_size": BUCKET,
+            **given.get("zero_optimization", {}),
+            "stage": stage,
+        },
+        "zero_allow_untested_optimizer": True,
+        **({"zero_force_ds_cpu_optimizer": False} if offloads else {}),
+    }
+
+
+def build(model: nn.Module, config: TrainConfig, ranks: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+    """The engine around the model, in training mode. The learning rate is set by us, step by step.
+
+    Raises:
+        UserError: see `settings`.
+    """
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=optimizer or adamw(model, config.optimizer), config=settings(config, ranks)
+    )
+    engine.train()
+    return engine
+
+
+def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """Over what is trained, in one kernel a step."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def take_step(engine: Any) -> float:
+    """One step of the optimizer; returns the L2 norm of the gradients before clipping."""
+    if engine.zero_optimization():
+        engine.step()
+        return float(engine.get_global_grad_norm())
+    gradients = [weight.grad for weight in engine.module.parameters() if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)  # without ZeRO, the engine does not tell
+    engine.step()
+    return float(norm)
+
+
+def set_learning_rate(engine: Any, rate: float) -> None:
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Linear warm-up to the peak, then linear decay to zero after the last step: a pure function of the step."""
+    warmup = int(config.warmup * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    return config.learning_rate * (steps - step) / max(steps - warmup, 1)
+
+
+def _read(uri: str) -> dict[str, Any]:
+    try:
+        given = json.loads(storage.read_bytes(uri))
+    except FileNotFoundError:
+        raise UserError(f"--deepspeed: no file {uri}") from None
+    except ValueError as error:
+        raise UserError(f"--deepspeed {uri} is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise UserError(f"--deepspeed {uri} is not a JSON object")
+    return given
+
+
+def _check(given: dict[str, Any], ours: dict[str, Any], config: TrainConfig) -> None:
+    """Raises:
+    UserError: the file says something else than the run does, or sets what the run owns.
+    """
+    file = f"--deepspeed {config.engine.deepspeed}"
+    stated = {**given, "zero_optimization.stage": given.get("zero_optimization", {}).get("stage", "auto")}
+    wanted = {**ours, "zero_optimization.stage": ours["zero_optimization"]["stage"]}
+    flags = {
+        "train_batch_size": "--batch-size",
+        "train_micro_batch_size_per_gpu": "--batch-size and --workers",
+        "gradient_accumulation_steps": "a batch that is computed in chunks, not accumulated",
+        "gradient_clipping": "--max-grad-norm",
+        "zero_optimization.stage": "--zero-stage",
+    }
+    for name, flag in flags.items():
+        value = stated.get(name, "auto")
+        if value not in ("auto", wanted[name]):
+            raise UserError(f"{file} says {name} {value}, the run {wanted[name]} ({flag}): change one, or leave it out")
+    for name in ("optimizer", "scheduler"):
+        if name in given:
+            raise UserError(f"{file} has {name}: the run's own is set by --optimizer.*; leave it out")
+    if given.get("fp16", {}).get("enabled", False) is True:
+        raise UserError(f"{file} enables fp16: the run computes in {config.encoder.precision} (--precision)")
+    if given.get("bf16", {}).get("enabled", False) is True and config.encoder.precision != "bf16":
+        raise UserError(f"{file} enables bf16, the run computes in {config.encoder.precision} (--precision)")
+
+
+def stage_of(config: EngineConfig) -> int:
+    """The ZeRO stage of a run.
+
+    Raises:
+        UserError: the settings file cannot be read.
+    """
+    return _stage(config, _read(config.deepspeed) if config.deepspeed else {})
+
+
+def _stage(config: EngineConfig, given: dict[str, Any]) -> int:
+    stated = given.get("zero_optimization", {}).get("stage", "auto")
+    if config.zero_stage is not None:
+        return config.zero_stage
+    return DEFAULT_STAGE if stated == "auto" else int(stated)

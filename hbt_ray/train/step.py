@@ -1,0 +1,75 @@
+"""One step's gradients under DeepSpeed: the chunks of a batch in one graph, or one after the other with GradCache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from hbt_ray.train.batch import Batch
+from hbt_ray.train.encoder import Encoder
+
+Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+class Chunks(nn.Module):
+    """What DeepSpeed wraps: the encoder over any number of chunks, so that they are one forward of the engine."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, chunks: list[dict[str, Any]]) -> torch.Tensor:
+        """Unit vectors, fp32 [texts, width], of the texts of all chunks, in their order."""
+        vectors = []
+        for chunk in chunks:
+            torch.manual_seed(chunk["seed"])  # a chunk that is encoded again meets the same dropout
+            vectors.append(self.encoder(chunk["input_ids"], chunk["attention_mask"]))
+        return torch.cat(vectors)
+
+
+def backward(engine: Any, batch: Batch, loss_of: Loss, gradcache: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Have `engine` hold the gradients of the batch, ready for its `step`; returns what `loss_of` does.
+
+    With `gradcache`, the activations of one chunk at a time are kept: vectors first, without a graph, then their
+    gradients, then each chunk once more with its share of these (Gao et al. 2021, arXiv 2101.06983). The gradients of
+    all chunks are reduced over the ranks once. All ranks have the same number of chunks.
+
+    Args:
+        loss_of: loss and whatever comes with it, of query and passage vectors.
+    """
+    rows = len(batch.groups)
+    if not gradcache:
+        vectors = engine(batch.chunks)[batch.order]
+        loss, groups = loss_of(vectors[:rows], vectors[rows:])
+        engine.backward(loss)
+        return loss.detach(), groups
+    with torch.no_grad():
+        found = torch.cat([engine([chunk]) for chunk in batch.chunks])
+    found.requires_grad_()
+    vectors = found[batch.order]
+    loss, groups = loss_of(vectors[:rows], vectors[rows:])
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert found.grad is not None
+    shares = torch.split(found.grad, [len(chunk["input_ids"]) for chunk in batch.chunks])
+    with _one_reduction(engine) as before:
+        for number, (chunk, share) in enumerate(zip(batch.chunks, shares, strict=True)):
+            before(number == len(shares) - 1)
+            engine.backward((engine([chunk]) * share).sum())
+    return loss.detach(), groups
+
+
+@contextmanager
+def _one_reduction(engine: Any) -> Iterator[Callable[[bool], None]]:
+    """Backward passes of one step; call what it gives before each with whether it is the last.
+
+    Without this, ZeRO 1 and 2 reduce at every backward pass and keep the last one's gradients only.
+    """
+    if engine.zero_optimization_stage() == 0:
+        yield engine.set_gradient_accumulation_boundary
+    else:
+        with engine.coalesce_grad_reduction():
+            yield lambda last: None

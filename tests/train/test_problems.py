@@ -1,0 +1,125 @@
+"""A user's mistakes in training: one clear line each, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from hbt_ray.config import (
+    EncoderConfig,
+    EngineConfig,
+    OptimizerConfig,
+    PlanConfig,
+    PrepareConfig,
+    TrainConfig,
+    UserError,
+)
+from hbt_ray.data.prepare import prepare
+from hbt_ray.train import engine, problems
+from hbt_ray.train.train import train
+
+
+def config_of(out: Path, **changes: Any) -> TrainConfig:
+    base = TrainConfig(
+        data=f"{out}/store",
+        out=f"{out}/run",
+        steps=8,
+        checkpoint_every=2,
+        encoder=EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=24, precision="fp32"),
+        batches=PlanConfig(batch_size=8),
+    )
+    return base.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    path = tmp_path_factory.mktemp("problems")
+    prepare(PrepareConfig(source="world-facts", tokenizer="train:1500", out=f"{path}/store", partitions=1))
+    return path
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(folder: Path) -> None:
+    config = config_of(folder, workers=2, optimizer=OptimizerConfig(learning_rate=1e30, warmup=0.0))
+    with pytest.raises(UserError, match=r"^step 1: the loss is nan, .*queries in \w.*, passages in \w.*not-finite"):
+        train(config)
+    kept = sorted((folder / "run" / "not-finite" / "step-000000001").iterdir())
+    assert [path.name for path in kept] == ["rank-00000.parquet", "rank-00001.parquet"]
+    assert [pq.read_table(path).num_rows for path in kept] == [4, 4]
+    assert not (folder / "run" / "checkpoints").exists()  # nothing of it is kept
+
+
+def test_a_checkpoint_of_another_model_is_refused(folder: Path) -> None:
+    config = config_of(folder).model_copy(update={"out": f"{folder}/one", "steps": 2})
+    train(config)
+    (folder / "two" / "checkpoints").mkdir(parents=True)
+    (folder / "one" / "checkpoints" / "run").rename(folder / "two" / "checkpoints" / "run")
+    other = config.encoder.model_copy(update={"model": "mini"})
+    with pytest.raises(UserError, match=r"step-000000002 belongs to another model"):
+        train(config.model_copy(update={"out": f"{folder}/two", "encoder": other}))
+
+
+def test_out_of_memory_says_what_to_change(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    expected = [
+        ({}, "--gradcache"),
+        ({"gradcache": True}, "--chunk-tokens 8192"),
+        ({"gradcache": True, "chunk_tokens": 512}, "--activation-checkpointing"),
+        ({"gradcache": True, "chunk_tokens": 512, "activation_checkpointing": True}, "--zero-stage 3"),
+    ]
+    for settings, advice in expected:
+        config = config_of(tmp_path, engine=EngineConfig(**settings))
+        assert problems.told(config) is None
+        with pytest.raises(RuntimeError), problems.out_of_memory(config, 7):
+            torch.empty(2**60)  # more than any machine has
+        line = problems.told(config)
+        assert line is not None
+        assert line.startswith("step 7: out of memory with 8 pairs")
+        assert advice in line
+        problems.forget(config)
+    with pytest.raises(RuntimeError), problems.out_of_memory(config, 7):
+        torch.ones(2) @ torch.ones(3)
+    assert problems.told(config) is None
+
+
+CONTRADICTIONS = [
+    ({"train_batch_size": 16}, "train_batch_size 16, the run 8"),
+    ({"train_micro_batch_size_per_gpu": 8}, "train_micro_batch_size_per_gpu 8, the run 4"),
+    ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps 2, the run 1"),
+    ({"gradient_clipping": 0.5}, "gradient_clipping 0.5, the run 1.0"),
+    ({"zero_optimization": {"stage": 1}}, "zero_optimization.stage 1, the run 3"),
+    ({"optimizer": {"type": "Adam"}}, "has optimizer"),
+    ({"scheduler": {"type": "WarmupLR"}}, "has scheduler"),
+    ({"fp16": {"enabled": True}}, "enables fp16"),
+    ({"bf16": {"enabled": True}}, "enables bf16, the run computes in fp32"),
+    ([1], "is not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("given", "line"), CONTRADICTIONS)
+def test_a_deepspeed_file_that_contradicts_the_run(tmp_path: Path, given: Any, line: str) -> None:
+    file = tmp_path / "deepspeed.json"
+    file.write_text(json.dumps(given))
+    config = config_of(tmp_path, engine=EngineConfig(deepspeed=str(file), zero_stage=3))
+    with pytest.raises(UserError, match="^--deepspeed .*deepspeed.json") as error:
+        engine.settings(config, 2)
+    assert line in str(error.value)
+
+
+def test_a_deepspeed_file_decides_what_the_run_leaves_open(tmp_path: Path) -> None:
+    file = tmp_path / "deepspeed.json"
+    offload = {"device": "cpu", "pin_memory": True}
+    given = {"stage": 1, "offload_optimizer": offload, "reduce_bucket_size": 1000}
+    file.write_text(json.dumps({"train_batch_size": "auto", "zero_optimization": given, "wall_clock_breakdown": True}))
+    config = config_of(tmp_path, engine=EngineConfig(deepspeed=str(file)))
+    found = engine.settings(config, 2)
+    assert found["wall_clock_breakdown"] is True
+    assert found["train_batch_size"] == 8
+    assert {name: found["zero_optimization"][name] for name in given} == given
+    assert engine.stage_of(config.engine) == 1
+    with pytest.raises(UserError, match="no file"):
+        engine.settings(config_of(tmp_path, engine=EngineConfig(deepspeed=f"{tmp_path}/other.json")), 2)
