@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hbt_ray.index.build import build as build_index
     from hbt_ray.index.encode import encode as encode
     from hbt_ray.index.search import Searcher as Searcher
-    from hbt_ray.train.encoder import build as build_encoder
+    from hbt_ray.train.models import build as build_encoder
     from hbt_ray.train.train import train as train_model
 
 _CONFIG = ("EncodeConfig", "EncoderConfig", "EvaluateConfig", "IndexConfig", "PlanConfig", "PrepareConfig")

@@ -10,7 +10,7 @@ from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.train import checkpoint, validations
-from hbt_ray.train.encoder import build
+from hbt_ray.train.models import build
 from hbt_ray.train.step import Chunks
 
 SETTINGS = ("monolingual", "cross-lingual", "multilingual")

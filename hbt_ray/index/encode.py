@@ -19,8 +19,8 @@ from hbt_ray.data import tokenizer as tokenizers
 from hbt_ray.index import corpus as corpora
 from hbt_ray.index import embeddings
 from hbt_ray.index.corpus import Corpus, Part
-from hbt_ray.train import encoder as encoders
 from hbt_ray.train.encoder import Encoder, Role
+from hbt_ray.train.models import build
 
 LOG = logging.getLogger(__name__)
 BLOCKS = 1000  # of parts given to Ray Data: its start slows down with their number
@@ -47,7 +47,7 @@ def identify(config: EncoderConfig) -> Identity:
     Raises:
         UserError: it is not a model.
     """
-    encoder = encoders.build(config)
+    encoder = build(config)
     weights = hashlib.sha256()
     for name, tensor in sorted(encoder.model.state_dict().items()):
         weights.update(name.encode())
@@ -128,7 +128,7 @@ class PartEncoder:
         torch.set_num_threads(max(1, int(encoding.cpus_per_actor)))
         self.config = config
         self.out = out
-        self.encoder = encoders.build(config.encoder).eval()
+        self.encoder = build(config.encoder).eval()
         self.encoder.to("cuda" if encoding.gpus_per_actor else "cpu")
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:

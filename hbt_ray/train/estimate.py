@@ -25,9 +25,10 @@ from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
 from hbt_ray.data import tokenizer as tokenizers
 from hbt_ray.data.summary import table, terminal
-from hbt_ray.train.encoder import SIZES, is_trained, set_dropout, shape_config, with_adapters
+from hbt_ray.train.encoder import is_trained, with_adapters
 from hbt_ray.train.engine import BUCKET
 from hbt_ray.train.loss import BLOCK_SCORES
+from hbt_ray.train.models import SIZES, set_dropout, shape_config
 
 GIB = 2**30
 USABLE = 0.9  # share of a GPU's memory for what is counted here

@@ -53,8 +53,8 @@ class Gauges:
         self._begun = time.monotonic()
 
     def end(self, loss: torch.Tensor, batch: Batch) -> dict[str, float]:
-        """Of the step: over all ranks the mean `loss`, the longest `stall_s` and `step_s`, `tokens`, `padding` [share of
-        what was computed] and `pairs_per_s`; what a rank did on average, `rank_pairs_per_s`, `rank_tokens_per_s` and
+        """Of the step: over all ranks the mean `loss`, the longest `stall_s` and `step_s`, `tokens`, `padding` [share
+        of what was computed] and `pairs_per_s`; what a rank did on average, `rank_pairs_per_s`, `rank_tokens_per_s` and
         `rank_tflops` [1e12 FLOP/s that the model needs for its tokens, padding and second passes not counted]; on a GPU
         that is known, `mfu`, its share of the peak; and the most memory a rank has had, `memory_gib`.
 

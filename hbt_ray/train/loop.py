@@ -25,9 +25,10 @@ from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.train import checkpoint, engine, problems, step, validations
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.loss import info_nce
+from hbt_ray.train.models import build
 from hbt_ray.train.runlog import RunLog
 
 PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds

@@ -19,7 +19,8 @@ from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data import tokenizer
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.train import checkpoint, engine, estimate, problems, sinks, validations
-from hbt_ray.train.encoder import ROLES, TOKEN_LIMIT, Encoder, build, prefixes
+from hbt_ray.train.encoder import ROLES, Encoder
+from hbt_ray.train.models import TOKEN_LIMIT, build, prefixes
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import work

@@ -23,7 +23,7 @@ from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation.validate import validate
 from hbt_ray.train import checkpoint, runlog, validations
-from hbt_ray.train.encoder import build
+from hbt_ray.train.models import build
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.train import train
 

@@ -12,8 +12,9 @@ from hbt_ray.config import EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.loss import NO_PASSAGE
+from hbt_ray.train.models import build
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from hbt_ray.config import EncoderConfig, LoraConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.encoder import Encoder
+from hbt_ray.train.models import build
 
 TEXTS = [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[:700:10]]
 

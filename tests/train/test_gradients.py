@@ -25,9 +25,10 @@ from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.train import engine, step
 from hbt_ray.train.batch import Collator
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.loop import _largest_of_ranks
 from hbt_ray.train.loss import info_nce
+from hbt_ray.train.models import build
 
 ROWS, CHUNK_TOKENS, CLIP, RATE, TEMPERATURE = 16, 60, 0.5, 1000.0, 0.1
 

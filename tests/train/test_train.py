@@ -35,7 +35,7 @@ from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.train import checkpoint, runlog
-from hbt_ray.train.encoder import build
+from hbt_ray.train.models import build
 from hbt_ray.train.train import train
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

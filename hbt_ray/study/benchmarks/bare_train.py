@@ -14,9 +14,9 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.train.batch import Collator
-from hbt_ray.train.encoder import build
 from hbt_ray.train.engine import adamw
 from hbt_ray.train.loss import info_nce
+from hbt_ray.train.models import build
 from hbt_ray.train.step import Chunks
 
 

@@ -17,7 +17,7 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.config import EncoderConfig, PlanConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.train.batch import Collator
-from hbt_ray.train.encoder import build
+from hbt_ray.train.models import build
 
 
 class Taken(NamedTuple):

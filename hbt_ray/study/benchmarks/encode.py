@@ -15,7 +15,8 @@ from hbt_ray.config import EncodeBenchmark, EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.index.encode import encode_texts
-from hbt_ray.train.encoder import Encoder, build
+from hbt_ray.train.encoder import Encoder
+from hbt_ray.train.models import build
 
 log = logging.getLogger(__name__)
 

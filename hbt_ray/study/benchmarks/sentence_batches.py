@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from hbt_ray.config import EncoderConfig, ShufflerBenchmark
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.study.benchmarks import store
-from hbt_ray.train.encoder import build
+from hbt_ray.train.models import build
 
 NAME = "SentenceTransformerDataCollator over datasets.Dataset, as its trainer loads batches"
 SHARE = 5  # of the pairs it is measured on: it is slow

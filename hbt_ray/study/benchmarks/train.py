@@ -29,7 +29,7 @@ from hbt_ray.config import (
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.train import runlog
-from hbt_ray.train.encoder import build
+from hbt_ray.train.models import build
 from hbt_ray.train.train import train
 
 PIECES = 6000  # of the vocabulary
