@@ -13,6 +13,7 @@ install: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools wheel ninja torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,dev]'
+	$(BIN)/python -c 'from hbt_ray.train import engine; engine.compile_for_cpu()'
 	touch $@
 
 # The whole road on the built-in sample, submitted to a Ray head that is started for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.cpp_extension import _get_build_directory
 
 from hbt_ray import storage
 from hbt_ray.config import EngineConfig, OptimizerConfig, TrainConfig, UserError
@@ -56,9 +58,8 @@ def build(model: nn.Module, config: TrainConfig, ranks: int, optimizer: torch.op
     Raises:
         UserError: see `settings`.
     """
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
     if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"
+        compile_for_cpu()
     import deepspeed
 
     engine, *_ = deepspeed.initialize(
@@ -66,6 +67,27 @@ def build(model: nn.Module, config: TrainConfig, ranks: int, optimizer: torch.op
     )
     engine.train()
     return engine
+
+
+def compile_for_cpu() -> None:
+    """Compile what DeepSpeed needs to communicate on CPUs, unless an earlier process has.
+
+    One process at a time, by a lock that ends with its process: torch's own is a file that a process killed meanwhile
+    leaves behind, and all later ones would wait for ever.
+
+    Raises:
+        RuntimeError: there is no compiler or no ninja.
+    """
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    from deepspeed.accelerator import get_accelerator
+
+    builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
+    folder = Path(_get_build_directory(builder.name, verbose=False))
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "lock").unlink(missing_ok=True)
+        builder.load()
 
 
 def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
