@@ -37,7 +37,7 @@ _PLACES = {
     "Plan": ("hbt_ray.batches.plan", "Plan"),
     "Searcher": ("hbt_ray.index.search", "Searcher"),
     "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
-    "build_encoder": ("hbt_ray.train.encoder", "build"),
+    "build_encoder": ("hbt_ray.train.models", "build"),
     "build_index": ("hbt_ray.index.build", "build"),
     "encode": ("hbt_ray.index.encode", "encode"),
     "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),

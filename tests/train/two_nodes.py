@@ -1,12 +1,15 @@
-"""Train on two nodes of one CPU each, and lose something: `two_nodes.py RUN.yaml node|worker|driver|nothing`.
+"""Train on two nodes of one CPU each, and lose something: `two_nodes.py RUN.yaml EVENT`.
 
-A node or a worker is lost at step 4, the driver and all workers while a checkpoint is being written.
+`node`, `worker`: lost at step 4. `driver`: lost with all workers while a checkpoint is being written. `notice`: a node
+is told of its end while training, and lost after the next checkpoint. `memory`: workers get MEMORY only. `nothing`.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,8 +21,10 @@ import ray
 import yaml
 from ray.cluster_utils import Cluster
 
-from hbt_ray.config import TrainConfig
+from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.train.train import train
+
+MEMORY = 2 * 2**30  # of a worker process [bytes]
 
 
 def workers() -> list[psutil.Process]:
@@ -33,6 +38,10 @@ def workers() -> list[psutil.Process]:
 def wait_for_checkpoint(folder: Path) -> None:
     while not (folder / "step-000000004" / "manifest.json").exists():
         time.sleep(0.05)
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 def lose_everything_at_a_half_checkpoint(folder: Path) -> None:
@@ -64,7 +73,11 @@ if __name__ == "__main__":
         },
     )
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    ray.init(address=cluster.address)
+    event = sys.argv[2]
+    ray.init(
+        address=cluster.address,
+        runtime_env={"worker_process_setup_hook": limit_memory} if event == "memory" else None,
+    )
     folder = Path(config.out) / "checkpoints" / config.name
 
     def lose_a_node() -> None:
@@ -77,13 +90,29 @@ if __name__ == "__main__":
         workers()[0].kill()
         Path(config.out, "lost").touch()
 
+    def lose_a_node_with_notice() -> None:
+        while not Path(config.out, "metrics.jsonl").exists():
+            time.sleep(0.05)
+        reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "wanted elsewhere"]
+        command = ["ray", "drain-node", "--address", cluster.address, "--node-id", nodes[1].node_id]
+        subprocess.run([*command, *reason, "--deadline-remaining-seconds", "120"], check=True)
+        while not (saved := list(folder.glob("step-*/manifest.json"))):
+            time.sleep(0.05)
+        cluster.remove_node(nodes[1], allow_graceful=False)
+        Path(config.out, "lost").write_text(saved[0].parent.name)
+
     events: dict[str, Callable[[], None]] = {
         "node": lose_a_node,
         "worker": lose_a_worker,
         "driver": lambda: lose_everything_at_a_half_checkpoint(folder),
+        "notice": lose_a_node_with_notice,
+        "memory": lambda: None,
         "nothing": lambda: None,
     }
-    threading.Thread(target=events[sys.argv[2]], daemon=True).start()
-    train(config)
+    threading.Thread(target=events[event], daemon=True).start()
+    try:
+        train(config)
+    except UserError as error:
+        Path(config.out, "refused").write_text(str(error))
     ray.shutdown()
     cluster.shutdown()
