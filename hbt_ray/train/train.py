@@ -132,6 +132,9 @@ def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) 
 
 def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) -> None:
     gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
+    validating = None
+    if config.validation.task is not None:
+        validating = ValidationConfig(validate, ray_remote_kwargs={"num_cpus": 0})
     filesystem, path = storage.arrow_filesystem(storage.join(config.out, "ray_train"))
     trainer = TorchTrainer(
         work,
@@ -148,7 +151,7 @@ def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) ->
             failure_config=FailureConfig(max_failures=config.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
-        validation_config=None if validate is None else ValidationConfig(validate, ray_remote_kwargs={"num_cpus": 0}),
+        validation_config=validating,
         datasets={shuffler.DATASET: shuffler.placeholder},
         dataset_config=shuffler.HybridBatches(
             config.data, config.batches, config.length, partial(checkpoint.next_step, checkpoint.folder_of(config))

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def settings(store: str, out: Path, **changes: Any) -> TrainConfig:
     base = TrainConfig(
         data=store,
         out=str(out),
-        steps=12,
+        steps=STEPS,
         checkpoint_every=4,
         report_every=4,
         encoder=EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=24, precision="fp32", dropout=0.0),
@@ -75,36 +74,44 @@ def losses(out: Path) -> list[float]:
     return [line["loss"] for line in lines]
 
 
-@pytest.fixture(scope="module")
-def trained(store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
-    """The folder of an uninterrupted run, by number of workers and ZeRO stage; each is trained once."""
+CHUNKS = {"gradcache": True, "chunk_tokens": 60}
+STEPS = 50
+ENGINES = [
+    (1, EngineConfig(zero_stage=2, **CHUNKS)),
+    (2, EngineConfig(zero_stage=2, activation_checkpointing=True)),
+    (2, EngineConfig(zero_stage=3, **CHUNKS)),
+    (4, EngineConfig(zero_stage=1, **CHUNKS)),
+]
 
-    @cache
-    def run(workers: int, stage: int) -> Path:
-        out = tmp_path_factory.mktemp(f"workers{workers}-stage{stage}")
-        assert (
-            train(settings(store, out, workers=workers, engine=EngineConfig(zero_stage=stage)))["model"]
-            == f"{out}/model"
-        )
-        return out
+
+@pytest.fixture(scope="module")
+def trained(store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, EngineConfig], Path]:
+    """The folder of an uninterrupted run, by number of workers and engine; each is trained once."""
+    folders: dict[tuple[int, EngineConfig], Path] = {}
+
+    def run(workers: int, engine: EngineConfig) -> Path:
+        if (workers, engine) not in folders:
+            out = folders[workers, engine] = tmp_path_factory.mktemp("trained")
+            assert train(settings(store, out, workers=workers, engine=engine))["model"] == f"{out}/model"
+        return folders[workers, engine]
 
     return run
 
 
 @pytest.fixture(scope="module")
-def finished(trained: Callable[[int, int], Path]) -> Path:
-    """With one worker."""
-    return trained(1, 2)
+def finished(trained: Callable[[int, EngineConfig], Path]) -> Path:
+    """With one worker, without ZeRO or GradCache."""
+    return trained(1, EngineConfig(zero_stage=0))
 
 
 def test_the_run_leaves_what_it_should(finished: Path) -> None:
-    assert len(losses(finished)) == 12
+    assert len(losses(finished)) == STEPS
     kept = sorted(path.name for path in (finished / "checkpoints" / "run").iterdir())
-    assert kept == ["step-000000008", "step-000000012"]
+    assert kept == ["step-000000048", "step-000000050"]
     assert not [path for path in finished.rglob("*") if path.suffix in (".pt", ".pkl", ".bin")]
     assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
-    manifest = storage.read_manifest(str(finished / "checkpoints" / "run" / "step-000000012"), "checkpoint")
-    assert manifest["step"] == 12
+    manifest = storage.read_manifest(str(finished / "checkpoints" / "run" / "step-000000050"), "checkpoint")
+    assert manifest["step"] == STEPS
     line = runlog.read(str(finished))[0]
     assert sum(line["query_languages"].values()) == 8
     assert {"stratum", "kind", "learning_rate", "grad_norm", "groups", "pairs_per_s"} <= set(line)
@@ -125,28 +132,11 @@ def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
             assert cosines.min() > 0.99999
 
 
-@pytest.fixture(scope="module")
-def fifty(store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 50 steps of one worker without ZeRO or GradCache."""
-    out = tmp_path_factory.mktemp("fifty")
-    train(settings(store, out, steps=50, engine=EngineConfig(zero_stage=0)))
-    return out
-
-
-@pytest.mark.parametrize(
-    ("workers", "engine"),
-    [
-        (1, EngineConfig(zero_stage=2, gradcache=True, chunk_tokens=60)),
-        (2, EngineConfig(zero_stage=2, activation_checkpointing=True)),
-        (2, EngineConfig(zero_stage=3, gradcache=True, chunk_tokens=60)),
-        (4, EngineConfig(zero_stage=1, gradcache=True, chunk_tokens=60)),
-    ],
-)
+@pytest.mark.parametrize(("workers", "engine"), ENGINES)
 def test_the_engine_does_not_change_what_is_learned(
-    store: str, fifty: Path, tmp_path: Path, workers: int, engine: EngineConfig
+    trained: Callable[[int, EngineConfig], Path], finished: Path, workers: int, engine: EngineConfig
 ) -> None:
-    train(settings(store, tmp_path, steps=50, workers=workers, engine=engine))
-    same_run(tmp_path, fifty)
+    same_run(trained(workers, engine), finished)
 
 
 def on_two_nodes(config: TrainConfig, event: str) -> subprocess.CompletedProcess[str]:
@@ -195,17 +185,17 @@ def test_memory_that_ends_while_training(store: str, tmp_path: Path) -> None:
     assert not (out / "checkpoints").exists()
 
 
-def test_a_driver_lost_while_a_checkpoint_is_written(store: str, fifty: Path, tmp_path: Path) -> None:
+def test_a_driver_lost_while_a_checkpoint_is_written(store: str, finished: Path, tmp_path: Path) -> None:
     """With SIGKILL, and all workers with it; the job is submitted again for fewer workers."""
     out = tmp_path / "run"
-    config = settings(store, out, workers=2, steps=50, checkpoint_every=1)
+    config = settings(store, out, workers=2, checkpoint_every=1)
     assert on_two_nodes(config, "driver").returncode == -signal.SIGKILL
     half = out / "checkpoints" / (out / "checkpoints" / "half").read_text()
     assert not (half / "manifest.json").exists()
     assert not (out / "manifest.json").exists()
     done = on_two_nodes(config.model_copy(update={"workers": 1}), "nothing")
     assert done.returncode == 0, done.stderr[-3000:]
-    same_run(out, fifty)
+    same_run(out, finished)
 
 
 def same_run(out: Path, finished: Path) -> None:
@@ -215,32 +205,31 @@ def same_run(out: Path, finished: Path) -> None:
     np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
 
 
-@pytest.mark.parametrize(("before", "after"), [((4, 1), (1, 3)), ((2, 3), (2, 0))])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(ENGINES[3], (1, EngineConfig(zero_stage=3, **CHUNKS))), (ENGINES[2], (2, EngineConfig(zero_stage=0)))],
+)
 def test_resume_at_another_world_size_and_stage(
     store: str,
     finished: Path,
-    trained: Callable[[int, int], Path],
+    trained: Callable[[int, EngineConfig], Path],
     tmp_path: Path,
-    before: tuple[int, int],
-    after: tuple[int, int],
+    before: tuple[int, EngineConfig],
+    after: tuple[int, EngineConfig],
 ) -> None:
-    """A run broken off after its checkpoint at step 8, as a lost driver leaves it, goes on with other workers."""
+    """A run broken off after its last but one checkpoint, as a lost driver leaves it, goes on with other workers."""
     out = tmp_path / "run"
     shutil.copytree(trained(*before), out)
     (out / "manifest.json").unlink()
     shutil.rmtree(out / "model")
-    last_point = out / "checkpoints" / "run" / "step-000000012"
+    last_point = out / "checkpoints" / "run" / "step-000000050"
     (last_point / "manifest.json").unlink()  # as one that was being written
-    train(
-        settings(
-            store, out, workers=after[0], engine=EngineConfig(zero_stage=after[1], gradcache=True, chunk_tokens=60)
-        )
-    )
+    train(settings(store, out, workers=after[0], engine=after[1]))
     np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
     last = {}
     for folder in (finished, out):
         point = checkpoint.latest(str(folder / "checkpoints" / "run"))
-        assert point is not None and point.step == 12
+        assert point is not None and point.step == STEPS
         last[folder] = {(part, name): tensor for part, name, tensor in point.tensors()}
     assert last[finished].keys() == last[out].keys()
     for key, tensor in last[finished].items():
