@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from hbt_ray.train.batch import Batch
 from hbt_ray.train.encoder import Encoder
 
+TRIM_CHUNKS = 8  # between two returns of freed memory: some percent of the time of chunks of the smallest models
 Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -49,17 +51,27 @@ def backward(engine: Any, batch: Batch, loss_of: Loss, gradcache: bool = False) 
         return loss.detach(), groups
     with torch.no_grad():
         found = torch.cat([engine([chunk]) for chunk in batch.chunks])
+    _return_freed_memory()
     found.requires_grad_()
     vectors = found[batch.order]
     loss, groups = loss_of(vectors[:rows], vectors[rows:])
     loss.backward()  # type: ignore[no-untyped-call]
+    _return_freed_memory()
     assert found.grad is not None
     shares = torch.split(found.grad, [len(chunk["input_ids"]) for chunk in batch.chunks])
     with _one_reduction(engine) as before:
         for number, (chunk, share) in enumerate(zip(batch.chunks, shares, strict=True)):
             before(number == len(shares) - 1)
             engine.backward((engine([chunk]) * share).sum())
+            if number % TRIM_CHUNKS == TRIM_CHUNKS - 1:
+                _return_freed_memory()
     return loss.detach(), groups
+
+
+def _return_freed_memory() -> None:
+    """On a CPU, chunks of many shapes leave holes of many sizes, which glibc keeps: more with every chunk."""
+    if not torch.cuda.is_available() and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @contextmanager
