@@ -5,6 +5,7 @@ A field whose name is unique in its job can be given without its section (`--alp
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, get_origin
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from hbt_ray.config import Section, UserError
 
 C = TypeVar("C", bound=Section)
+ONE_LETTER = re.compile(r"^--(?=[a-z](=|$))")  # the settings library wants -k of a field of one letter
 
 
 def parse(model: type[C], arguments: Sequence[str], program: str | None = None) -> C:
@@ -54,7 +56,8 @@ def parse(model: type[C], arguments: Sequence[str], program: str | None = None) 
             return (init_settings,)  # the command line comes before it; the environment is no source
 
     try:
-        parsed = Command(_cli_parse_args=_take_lists(rest, model, values), **values)
+        flags = [ONE_LETTER.sub("-", argument) for argument in _take_lists(rest, model, values)]
+        parsed = Command(_cli_parse_args=flags, **values)
     except ValidationError as error:
         raise UserError(validation_line(error)) from None
     except SettingsError as error:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Logger = Literal["mlflow", "wandb"]
+Recall = Literal["0.90", "0.95", "0.99"]
 
 
 class UserError(ValueError):
@@ -206,10 +207,31 @@ class EncodeConfig(Section):
 
 
 class IndexConfig(Section):
-    """Settings of `index`: embedding parts to one FAISS shard per language."""
+    """Settings of `index`: embedding parts to FAISS shards, one or more a language."""
 
     embeddings: str = Field(description="folder written by encode [URI]")
     out: str = Field(description="folder of the new index [URI]")
+    shard_rows: int = Field(1_000_000, ge=1, description="largest shard, all of one language [vectors]")
+    factory: str = Field("Flat", description="FAISS factory string; Flat is exact, as IVF4096,Flat or HNSW32 are not")
+    train_rows: int = Field(
+        200_000, ge=1, description="sample that an approximate index is trained on, of all languages [vectors]"
+    )
+    queries: str | None = Field(
+        None, description="embeddings of queries to measure an approximate index with; unset: not measured [URI]"
+    )
+    recall_queries: int = Field(200, ge=1, description="sample of --queries, of all their languages [queries]")
+    recall_k: int = Field(10, ge=1, description="best documents that count in recall [documents]")
+
+
+class SearchConfig(Section):
+    """Settings of `search`: the passages of an index that answer one query."""
+
+    index: str = Field(description="folder written by index [URI]")
+    query: str = Field(description="text to search for")
+    encoder: EncoderConfig
+    languages: tuple[str, ...] = Field((), description="only passages in these; none named: all [BCP-47]")
+    k: int = Field(10, ge=1, description="length of the list [passages]")
+    recall: Recall = Field("0.95", description="approximate index: what was measured to be found [share of the best]")
 
 
 class EvaluateConfig(Section):
@@ -297,13 +319,38 @@ class TrainBenchmark(Section):
     gpus: float = Field(0, ge=0, description="GPUs of each run; 0 trains on CPU")
 
 
+class SearchBenchmark(Section):
+    """Exact search over an index against one FAISS IndexFlatIP in one process, in turn."""
+
+    rows: int = Field(1_000_000, ge=100, description="random unit vectors to search in [vectors]")
+    width: int = Field(384, ge=8, description="their length [numbers]")
+    languages: int = Field(4, ge=1, description="partitions of them, of equal rows")
+    queries: int = Field(1000, ge=1, description="random unit vectors to search for [vectors]")
+    k: int = Field(10, ge=1, description="length of the lists [documents]")
+    rounds: int = Field(3, ge=1, description="measurements of each, in turn; the median counts")
+
+
+class IndexBenchmark(Section):
+    """Building an exact index: speed, and how memory grows with the rows."""
+
+    rows: int = Field(200_000, ge=100, description="random unit vectors of the smaller index [vectors]")
+    width: int = Field(384, ge=8, description="their length [numbers]")
+    languages: int = Field(4, ge=1, description="partitions of them, of equal rows")
+    shard_rows: int = Field(50_000, ge=1, description="largest shard [vectors]")
+    times: int = Field(10, ge=2, description="how often the rows the larger index has")
+
+
 class BenchmarkConfig(Section):
     """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
 
-    name: Literal["encode", "shuffler", "plan", "prepare", "train"] = Field("encode", description="what is measured")
+    name: Literal["encode", "index", "shuffler", "plan", "prepare", "search", "train"] = Field(
+        "encode", description="what is measured"
+    )
     out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
     encode: EncodeBenchmark = EncodeBenchmark()
+    index: IndexBenchmark = IndexBenchmark()
     shuffler: ShufflerBenchmark = ShufflerBenchmark()
     plan: PlanBenchmark = PlanBenchmark()
     prepare: PrepareBenchmark = PrepareBenchmark()
+    search: SearchBenchmark = SearchBenchmark()
     train: TrainBenchmark = TrainBenchmark()

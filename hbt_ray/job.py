@@ -40,10 +40,10 @@ def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: 
 
 def user_error(error: BaseException | None) -> str | None:
     """The line of the user's mistake behind `error`, also when it happened in a Ray task, actor or worker."""
+    if isinstance(error, RayTaskError):  # also a UserError, then, whose text is the task's traceback
+        return user_error(error.cause)
     if error is None or isinstance(error, UserError):
         return str(error) if error else None
-    if isinstance(error, RayTaskError):
-        return user_error(error.cause)
     behind = [*getattr(error, "worker_failures", {}).values(), error.__cause__]
     return next((line for line in map(user_error, behind) if line), None)
 

@@ -1,4 +1,4 @@
-"""Build one exact FAISS shard per language from embedding parts."""
+"""Build FAISS shards, one or more a language, from embedding parts."""
 
 from __future__ import annotations
 

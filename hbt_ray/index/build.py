@@ -1,117 +1,116 @@
-"""Embedding parts to one exact FAISS shard per language, its documents in descending order of id."""
+"""Embedding parts to FAISS shards, one or more a language, their documents in descending order of id."""
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import faiss
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from hbt_ray import storage
 from hbt_ray.config import IndexConfig, UserError
-from hbt_ray.index import embeddings
+from hbt_ray.index import approximate, exact, parts, recall, sample, store
 
-LOG = logging.getLogger(__name__)
-ADD_ROWS = 65536  # copied at once into the index
-ID_BYTES = 128  # of memory for one id while a shard is built
+ADD_ROWS = 65536  # put into an approximate index at once
 
 
 def build(config: IndexConfig) -> dict[str, Any]:
-    """Build the shards of an index, one Ray task per language.
+    """Build the shards of an index, each by a Ray task, and measure an approximate one if there are queries.
 
-    Returns: `out`, `rows`, `width` and `languages` (their number).
+    Returns: `out`, `rows`, `width`, `languages` and `shards` (their numbers), and `recall` if measured: by language, at
+        the operating points.
 
     Raises:
-        UserError: the embeddings are unfinished or corrupt, `out` holds another run, or a shard fits on no node.
+        UserError: the embeddings are unfinished, empty or corrupt, `out` holds another run, FAISS does not know the
+            factory string, or training or a shard fits on no node.
     """
     source, out = storage.absolute(config.embeddings), storage.absolute(config.out)
-    manifest = storage.read_manifest(source, "embeddings")
-    storage.claim(out, "index", {"embeddings": source, "checksum": manifest["checksum"]})
+    manifest = parts.read_manifest(source)
+    index = approximate.create(config.factory, manifest["width"])
+    queries = None if config.queries is None else storage.absolute(config.queries)
+    storage.claim(out, "index", {**config.model_dump(mode="json", exclude={"out"}), "embeddings": source,
+                                 "queries": queries, "checksum": manifest["checksum"]})  # fmt: skip
     if not storage.committed(out):
-        parts = defaultdict(list)
-        for part in manifest["parts"]:
-            parts[part["language"]].append(part)
-        needs = {language: _memory(group, manifest["width"]) for language, group in parts.items()}
-        _refuse_too_large(needs)
+        whole = isinstance(index, faiss.IndexFlat)
+        groups = parts.cut(manifest["parts"], config.shard_rows)
+        needs = [_memory(group, index, whole) for group in groups]
+        _refuse_too_large(f"a shard of {groups[int(np.argmax(needs))].language}", max(needs))
+        empty = None if whole else _train(source, manifest, config, index)
         task = ray.remote(_build_shard)
         shards = ray.get([
-            task.options(memory=needs[language]).remote(source, out, language, group, manifest["width"])
-            for language, group in sorted(parts.items())
+            task.options(memory=need).remote(source, out, f"{number:06d}-{group.language}", group, empty, index.d)
+            for number, (group, need) in enumerate(zip(groups, needs, strict=True))
         ])  # fmt: skip
+        points = {} if whole or queries is None else _measure(source, out, manifest, shards, queries, config)
         body = {key: manifest[key] for key in ("model", "model_fingerprint", "role", "width", "rows")}
-        storage.commit(out, "index", {**body, "shards": shards})
-    return {"out": config.out, "rows": manifest["rows"], "width": manifest["width"],
-            "languages": len(manifest["rows_by_language"])}  # fmt: skip
+        built = {"embeddings": source, "factory": config.factory, "exact": whole, "operating_points": points}
+        storage.commit(out, "index", {**body, **built, "shards": shards})
+    made = storage.read_manifest(out, "index")
+    measured = {"recall": made["operating_points"]} if made["operating_points"] else {}
+    return {"out": config.out, "rows": made["rows"], "width": made["width"],
+            "languages": len({shard["language"] for shard in made["shards"]}),
+            "shards": len(made["shards"]), **measured}  # fmt: skip
 
 
-def read_shard(index: str, shard: Mapping[str, Any]) -> tuple[faiss.IndexFlatIP, pa.Array]:
-    """The FAISS index and the ids, large_string [rows], of one entry of the manifest's shards.
+def _train(source: str, manifest: dict[str, Any], config: IndexConfig, index: faiss.Index) -> Any:
+    """Reference to the bytes of the index, trained on a sample of all languages and empty."""
+    needed = approximate.training_bytes(index, min(config.train_rows, manifest["rows"]))
+    if not index.is_trained:
+        _refuse_too_large(f"training on {config.train_rows} vectors", needed)
+    trained = ray.remote(_trained).options(memory=needed).remote(source, manifest, config)
+    ray.get(trained)  # a user's mistake shows here, before it is disguised as one of the shards'
+    return trained
 
-    Raises:
-        UserError: a file is missing or corrupt.
-    """
-    faiss_uri, ids_uri = _uris(index, shard["language"])
-    embeddings.verify(faiss_uri, shard["sha256"])
-    embeddings.verify(ids_uri, shard["ids_sha256"])
-    fs, path = storage.filesystem(faiss_uri)
-    with fs.open(path, "rb") as file:
-        # faiss's type stubs know neither the callbacks nor that the kind written is the kind read
-        vectors: faiss.IndexFlatIP = faiss.read_index(faiss.PyCallbackIOReader(file.read))  # type: ignore
-    return vectors, storage.read_parquet(ids_uri)["id"].cast(pa.large_string()).combine_chunks()
+
+def _trained(source: str, manifest: dict[str, Any], config: IndexConfig) -> np.ndarray:
+    index = approximate.create(config.factory, manifest["width"])
+    if not index.is_trained:
+        approximate.train(index, sample.draw(source, manifest, config.train_rows), config.factory)
+    return faiss.serialize_index(index)
 
 
 def _build_shard(
-    source: str, out: str, language: str, parts: Sequence[Mapping[str, Any]], width: int
+    source: str, out: str, name: str, group: parts.Group, empty: np.ndarray | None, width: int
 ) -> dict[str, Any]:
-    rows = sum(part["rows"] for part in parts)
-    vectors = np.empty((rows, width), dtype=np.float32)
-    ids, start = [], 0
-    for part in parts:
-        keys, matrix = embeddings.read_part(source, part)
-        vectors[start : start + len(keys)] = matrix
-        ids.append(keys)
-        start += len(keys)
-    keys = pa.concat_arrays(ids)
-    order = pc.array_sort_indices(keys, order="descending").to_numpy()
-    index = faiss.IndexFlatIP(width)
-    for first in range(0, rows, ADD_ROWS):
-        index.add(vectors[order[first : first + ADD_ROWS]])
-    faiss_uri, ids_uri = _uris(out, language)
-    storage.write(
-        faiss_uri,
-        lambda file: faiss.write_index(index, faiss.PyCallbackIOWriter(file.write)),  # type: ignore[attr-defined]
-    )
-    storage.write_parquet(ids_uri, pa.table({"id": keys.take(order)}))
-    return {
-        "language": language,
-        "rows": rows,
-        "sha256": embeddings.digest(faiss_uri),
-        "ids_sha256": embeddings.digest(ids_uri),
-    }
+    """Build and write one shard, exact unless `empty` has the bytes of a trained index."""
+    if empty is None:
+        flat = faiss.IndexFlatIP(width)
+        flat.codes.resize(group.rows * width * 4)  # filled in place: the vectors are in memory once
+        flat.ntotal = group.rows
+        return store.write(out, name, group.language, flat, parts.read(source, group, store.vectors_of(flat)))
+    index = faiss.deserialize_index(empty)
+    vectors = np.empty((group.rows, width), dtype=np.float32)
+    ids = parts.read(source, group, vectors)
+    for block in exact.blocks(group.rows, ADD_ROWS):
+        index.add(vectors[block])
+    return store.write(out, name, group.language, index, ids)
 
 
-def _memory(parts: Sequence[Mapping[str, Any]], width: int) -> int:
-    """Bytes that building one shard takes: the vectors twice, as read and as indexed, and the ids."""
-    rows = sum(int(part["rows"]) for part in parts)
-    return rows * (2 * width * 4 + ID_BYTES)
+def _measure(
+    source: str, out: str, manifest: dict[str, Any], shards: Sequence[dict[str, Any]], queries: str, config: IndexConfig
+) -> dict[str, Any]:
+    """Write recall.json beside the shards; returns the operating points."""
+    asked = parts.read_manifest(queries)
+    for key in ("model", "width"):
+        if asked[key] != manifest[key]:
+            raise UserError(f"--queries {queries}: their {key} is {asked[key]} and the index's is {manifest[key]}")
+    found = recall.measure(out, shards, source, sample.draw(queries, asked, config.recall_queries), config.recall_k)
+    storage.write_json(storage.join(out, "recall.json"), found)
+    points: dict[str, Any] = found["operating_points"]
+    return points
 
 
-def _refuse_too_large(needs: Mapping[str, int]) -> None:
-    largest = max(needs, key=lambda language: needs[language])
+def _memory(group: parts.Group, index: faiss.Index, whole: bool) -> int:
+    """Bytes that building one shard takes."""
+    return group.memory(index.d) + (0 if whole else group.rows * approximate.row_bytes(index))
+
+
+def _refuse_too_large(what: str, needed: int) -> None:
     there = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
-    if needs[largest] > there:
+    if needed > there:
         raise UserError(
-            f"the shard of {largest} takes {needs[largest] / 2**30:.1f} GiB to build"
-            f" and no node of the cluster has more than {there / 2**30:.1f} GiB"
+            f"{what} takes {needed / 2**30:.1f} GiB to build and no node of the cluster has more than"
+            f" {there / 2**30:.1f} GiB; --shard-rows makes shards smaller and --train-rows training"
         )
-
-
-def _uris(index: str, language: str) -> tuple[str, str]:
-    folder = storage.join(index, "shards")
-    return storage.join(folder, f"{language}.faiss"), storage.join(folder, f"{language}.ids.parquet")

@@ -1,7 +1,8 @@
-"""Exact search over the language shards of an index: scatter to shard actors, merge, and the ranks of known documents.
+"""Search over the shards of an index: scatter to shard actors, merge, and the ranks of known documents.
 
-A score is `exact.scores`, a ranking is by score and then id, both descending (as trec_eval orders). Both are the same
-however the documents are sharded, so every pool of languages is a choice of shards.
+A score is `exact.scores`, or FAISS's own when the index is approximate; a ranking is by score and then id, both
+descending (as trec_eval orders). Exact ones are the same however the documents are sharded, so every pool of languages
+is a choice of shards.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 import ray
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
+from hbt_ray.config import Recall, UserError
+from hbt_ray.index.found import Found, combine
 from hbt_ray.index.shard import ShardActor
 
 ACTOR_ROWS = 50_000  # documents worth starting a process for
@@ -58,24 +60,35 @@ class Searcher:
         rows: language to documents.
     """
 
-    def __init__(self, index: str, actors: int | None = None) -> None:
+    def __init__(self, index: str, actors: int | None = None, recall: Recall = "0.95") -> None:
         """Start the actors and load the shards.
 
         Args:
             actors: processes that share the shards; when None, one a CPU of the cluster, but not more than shards
                 and none for fewer than ACTOR_ROWS documents.
+            recall: what an approximate index has to reach in each language, if that was measured.
 
         Raises:
-            UserError: the index is unfinished, or a shard is missing or corrupt.
+            UserError: the index is unfinished or larger than the cluster's memory, or a shard is missing or corrupt.
         """
         uri = storage.absolute(index)
         self.manifest = storage.read_manifest(uri, "index")
-        shards = {shard["language"]: shard for shard in self.manifest["shards"]}
-        self.languages = tuple(sorted(shards, key=_order, reverse=True))
-        self.rows = {language: int(shards[language]["rows"]) for language in self.languages}
+        shards = {shard["name"]: shard for shard in self.manifest["shards"]}
+        refuse_too_large(sum(shard["bytes"] for shard in shards.values()))
+        self._names: dict[str, list[str]] = {}
+        for name, shard in shards.items():
+            self._names.setdefault(shard["language"], []).append(name)
+        self.languages = tuple(sorted(self._names, key=_order, reverse=True))
+        self.rows = {
+            language: sum(int(shards[name]["rows"]) for name in self._names[language]) for language in self.languages
+        }
+        self._efforts = {
+            language: points[recall]["value"] for language, points in self.manifest["operating_points"].items()
+        }
         cpus = int(ray.cluster_resources().get("CPU", 1))
         needed = -(-sum(self.rows.values()) // ACTOR_ROWS)
-        groups = _share(self.rows, min(actors or min(cpus, needed), len(shards)))
+        sizes = {name: int(shard["rows"]) for name, shard in shards.items()}
+        groups = _share(sizes, min(actors or min(cpus, needed), len(shards)))
         threads = max(1, cpus // len(groups))
         # Half a CPU is reserved for each thread, so that the smallest cluster has room for other work meanwhile.
         actor = ray.remote(ShardActor).options(
@@ -85,7 +98,7 @@ class Searcher:
         self._actors = []
         self._actor_of: dict[str, Any] = {}
         for group in groups:
-            handle = actor.remote(uri, {language: shards[language] for language in group}, threads)
+            handle = actor.remote(uri, {name: shards[name] for name in group}, threads)
             self._actors.append(handle)
             self._actor_of.update(dict.fromkeys(group, handle))
         try:
@@ -112,27 +125,26 @@ class Searcher:
 
         Args:
             queries: fp32 [queries, width].
-            k: length of the lists; shorter where the pool is smaller.
+            k: length of the lists; shorter where the pool is smaller. Lists of an approximate index that found fewer
+                end with the id "" and the score minus infinity.
 
         Raises:
-            UserError: a language has no shard, or the queries' width or a number in them is wrong.
+            UserError: k is 0, a language has no shard, or the queries' width or a number in them is wrong.
         """
         return merge(self.search_languages(queries, k, languages), k, len(queries))
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
         """`search` in each language's own pool: the lists from which `merge` makes those of any pool."""
-        if k < 1:
-            raise ValueError(f"k is {k} and must be positive")
-        chosen = list(dict.fromkeys(self.languages if languages is None else languages))
-        for language in chosen:
-            if language not in self.rows:
-                raise UserError(f"the index has no language {language}; it has {', '.join(sorted(self.rows))}")
-        reference = ray.put(self._checked(queries))
-        answers = ray.get([self._actor_of[language].search.remote(language, reference, k) for language in chosen])
-        return {
-            language: Hits(ids.to_numpy(zero_copy_only=False)[places], scores)
-            for language, (ids, places, scores) in zip(chosen, answers, strict=True)
+        chosen = pool(self.rows, languages)
+        reference = ray.put(checked(queries, self.manifest["width"], k))
+        answers = {
+            language: [
+                self._actor_of[name].search.remote(name, reference, k, self._efforts.get(language))
+                for name in self._names[language]
+            ]
+            for language in chosen
         }
+        return {language: hits(combine(ray.get(answers[language]), k)) for language in chosen}
 
     def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
         """Count, for each relevant document of each query, the documents of every language that rank above it.
@@ -142,9 +154,11 @@ class Searcher:
             relevant: document ids (`lang:docid`) of each query.
 
         Raises:
-            UserError: a relevant document is not in the index.
+            UserError: a relevant document is not in the index, or the index is approximate.
         """
-        queries = self._checked(queries)
+        if not self.manifest["exact"]:
+            raise UserError(f"an index of kind {self.manifest['factory']} does not tell exact ranks")
+        queries = checked(queries, self.manifest["width"])
         sizes = np.array([len(ids) for ids in relevant], dtype=np.int64)
         owners = np.repeat(np.arange(len(queries)), sizes)
         documents = np.array([key for ids in relevant for key in ids], dtype=object)
@@ -152,31 +166,41 @@ class Searcher:
         own = np.array([column.get(key.partition(":")[0], -1) for key in documents], dtype=np.int64)
         if (own < 0).any():
             raise UserError(f"the index has no document {documents[own < 0][0]}")
-        members = [np.flatnonzero(own == i) for i in range(len(self.languages))]
-        found = ray.get([
-            self._actor_of[language].locate.remote(language, queries[owners[rows]], documents[rows].tolist())
-            for language, rows in zip(self.languages, members, strict=True)
-        ])  # fmt: skip
-        positions, scores = np.empty(len(documents), dtype=np.int64), np.empty(len(documents), dtype=np.float32)
-        for rows, (position, score) in zip(members, found, strict=True):
-            positions[rows], scores[rows] = position, score
+        positions, scores = self._locate(queries, owners, documents, own)
         shared = [ray.put(value) for value in (queries, np.concatenate([[0], np.cumsum(sizes)]), scores)]
-        counts = ray.get([
-            # In a tie, all ids of an earlier language are higher and none of a later one is.
-            self._actor_of[language].above.remote(
-                language, *shared, np.where(own == i, positions, np.where(own > i, self.rows[language], 0))
-            )
-            for i, language in enumerate(self.languages)
-        ])  # fmt: skip
-        return Above(owners, documents, own, np.stack(counts, axis=1))
+        counts = {
+            language: [
+                self._actor_of[name].above.remote(name, *shared, positions[name]) for name in self._names[language]
+            ]
+            for language in self.languages
+        }
+        above = [np.sum(ray.get(counts[language]), axis=0) for language in self.languages]
+        return Above(owners, documents, own, np.stack(above, axis=1))
 
-    def _checked(self, queries: np.ndarray) -> np.ndarray:
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.manifest["width"]:
-            raise UserError(f"queries are {list(queries.shape)} and the index is {self.manifest['width']} wide")
-        if not np.isfinite(queries).all():
-            raise UserError("a query vector is not finite")
-        return queries
+    def _locate(
+        self, queries: np.ndarray, owners: np.ndarray, documents: np.ndarray, own: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """For every shard, the first position whose id is not higher than each document's; and the documents' scores.
+
+        In a tie, all ids of an earlier language are higher and none of a later one is.
+        """
+        members = [np.flatnonzero(own == i) for i in range(len(self.languages))]
+        found = {
+            name: self._actor_of[name].locate.remote(name, queries[owners[rows]], documents[rows].tolist())
+            for language, rows in zip(self.languages, members, strict=True)
+            for name in self._names[language]
+        }
+        sizes = {shard["name"]: int(shard["rows"]) for shard in self.manifest["shards"]}
+        scores = np.full(len(documents), np.nan, dtype=np.float32)
+        positions = {}
+        for i, (language, rows) in enumerate(zip(self.languages, members, strict=True)):
+            for name in self._names[language]:
+                positions[name] = np.where(own > i, sizes[name], 0)
+                positions[name][rows], here = ray.get(found[name])
+                scores[rows] = np.where(np.isnan(here), scores[rows], here)
+        if np.isnan(scores).any():
+            raise UserError(f"the index has no document {documents[np.isnan(scores)][0]}")
+        return positions, scores
 
 
 def merge(lists: Mapping[str, Hits], k: int, queries: int) -> Hits:
@@ -194,13 +218,57 @@ def merge(lists: Mapping[str, Hits], k: int, queries: int) -> Hits:
     return Hits(np.take_along_axis(ids, best, axis=1), np.take_along_axis(scores, best, axis=1))
 
 
+def hits(found: Found) -> Hits:
+    return Hits(found.ids.to_numpy(zero_copy_only=False)[found.places], found.scores)
+
+
+def pool(rows: Mapping[str, int], languages: Sequence[str] | None) -> list[str]:
+    """The languages to search in, each once; all of `rows` when None.
+
+    Raises:
+        UserError: there is no document in one of them.
+    """
+    chosen = [name for name in rows if rows[name]] if languages is None else list(dict.fromkeys(languages))
+    for language in chosen:
+        if not rows.get(language):
+            raise UserError(f"the index has no language {language}; it has {', '.join(sorted(rows))}")
+    return chosen
+
+
+def checked(queries: np.ndarray, width: int, k: int = 1) -> np.ndarray:
+    """The queries as fp32 [queries, width].
+
+    Raises:
+        UserError: their width or a number in them is wrong, or k, the length of the lists, is.
+    """
+    if k < 1:
+        raise UserError(f"k is {k} and must be at least 1")
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if queries.ndim != 2 or queries.shape[1] != width:
+        raise UserError(f"queries are {list(queries.shape)} and the index is {width} wide")
+    if not np.isfinite(queries).all():
+        raise UserError("a query vector is not finite")
+    return queries
+
+
+def refuse_too_large(needed: int) -> None:
+    """Raises:
+    UserError: an index of `needed` bytes is larger than the memory that Ray has to give.
+    """
+    there = ray.cluster_resources().get("memory", 0)
+    if needed > there:
+        raise UserError(
+            f"the index takes {needed / 2**30:.1f} GiB of memory and the cluster has {there / 2**30:.1f} GiB"
+        )
+
+
 def _order(language: str) -> str:
     """Ids begin with this, so languages in this order have their ids in order."""
     return f"{language}:"
 
 
 def _share(rows: Mapping[str, int], groups: int) -> list[list[str]]:
-    """Languages in `groups` groups of about equal rows: each, largest first, to the smallest group."""
+    """Shards in `groups` groups of about equal rows: each, largest first, to the smallest group."""
     shares: list[list[str]] = [[] for _ in range(groups)]
     for language in sorted(rows, key=lambda name: (-rows[name], name)):
         min(shares, key=lambda share: sum(rows[name] for name in share)).append(language)

@@ -1,4 +1,4 @@
-"""Search over shards equals brute force over everything: ids, scores and order, ties included."""
+"""Search over shards and over the parts themselves equals brute force: ids, scores and order, ties included."""
 
 from __future__ import annotations
 
@@ -7,92 +7,58 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vectors import KINDS, Vectors, brute_force, close, commit, unit, write
 
-from hbt_ray import storage
 from hbt_ray.config import IndexConfig, UserError
-from hbt_ray.index import embeddings, exact, shard
+from hbt_ray.index import exact, streaming
 from hbt_ray.index.build import build
-from hbt_ray.index.search import Searcher
+from hbt_ray.index.search import Hits, Searcher, merge
 
-# German is large enough for candidates from FAISS, the others are scored whole.
+# The first shard of German is large enough for candidates from FAISS, the others are scored whole.
 ROWS = {"zh": 40, "de": 900, "zh-Hant": 3, "en": 170, "sw": 1}
+SHARD_ROWS = 650
 POOLS = [None, ["de"], ["sw", "zh-Hant"], ["en", "zh", "sw"], []]
+BLOCK_BYTES = 130 * 24 * 4  # of 130 documents, so that languages are read in several blocks and tasks
+
+Case = tuple[Vectors, np.ndarray, str, str]
 
 
-def make(folder: Path, vectors: dict[str, np.ndarray]) -> str:
-    """An index of the vectors of each language, whose documents are numbered from 0."""
-    source = str(folder / "embeddings")
-    parts = []
-    for language, matrix in vectors.items():
-        for number, rows in enumerate(np.array_split(np.arange(len(matrix)), 2 if len(matrix) > 1 else 1)):
-            name = f"{number}-{language}"
-            ids = [f"{language}:{row}" for row in rows]
-            sha256 = embeddings.write_part(embeddings.part_uri(source, name), ids, matrix[rows], "float32")
-            parts.append({"name": name, "language": language, "rows": len(rows), "sha256": sha256})
-    rows_of = {language: len(matrix) for language, matrix in vectors.items()}
-    width = next(iter(vectors.values())).shape[1]
-    body = {"model": "m", "model_fingerprint": "f", "role": "passage", "width": width, "dtype": "float32"}
-    storage.commit(
-        source, "embeddings", {**body, "rows": sum(rows_of.values()), "rows_by_language": rows_of, "parts": parts}
-    )
-    build(IndexConfig(embeddings=source, out=str(folder / "index")))
-    return str(folder / "index")
+def make(folder: Path, vectors: Vectors, dtype: str = "float32") -> tuple[str, str]:
+    """Embeddings and an index of them."""
+    source, index = write(folder / "embeddings", vectors, dtype), str(folder / "index")
+    build(IndexConfig(embeddings=source, out=index, shard_rows=SHARD_ROWS))
+    return source, index
 
 
-def brute_force(
-    vectors: dict[str, np.ndarray], queries: np.ndarray, pool: list[str] | None
-) -> list[list[tuple[str, np.float32]]]:
-    """All documents of the pool, best first; sums without rounding error, sorted one by one."""
-    ranked = []
-    for query in queries.astype(np.float64):
-        scored = [
-            (np.float32(math.fsum((query * vector).tolist())), f"{language}:{row}")
-            for language, matrix in vectors.items()
-            if pool is None or language in pool
-            for row, vector in enumerate(matrix.astype(np.float64))
-        ]
-        ranked.append([(key, score) for score, key in sorted(scored, reverse=True)])
-    return ranked
-
-
-def unit(rng: np.random.Generator, rows: int, width: int = 24) -> np.ndarray:
-    matrix = rng.standard_normal((rows, width)).astype(np.float32)
-    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-
-
-def close(rng: np.random.Generator, rows: int, width: int = 24) -> np.ndarray:
-    """Vectors so alike that fp32 sums cannot order them."""
-    return (1 + 1e-7 * rng.integers(0, 3, (rows, width))).astype(np.float32)
-
-
-def coarse(rng: np.random.Generator, rows: int, width: int = 24) -> np.ndarray:
-    """Vectors of few values: most scores are ties."""
-    return rng.integers(-1, 2, (rows, width)).astype(np.float32)
-
-
-@pytest.fixture(params=[unit, close, coarse], ids=["unit", "close", "coarse"])
-def case(
-    request: pytest.FixtureRequest, tmp_path: Path, ray_cluster: None
-) -> tuple[dict[str, np.ndarray], np.ndarray, str]:
+@pytest.fixture(params=[("unit", "float32"), ("unit", "float16"), ("close", "float32"), ("coarse", "float16")], ids=str)
+def case(request: pytest.FixtureRequest, tmp_path: Path, ray_cluster: None) -> Case:
+    kind, dtype = request.param
     rng = np.random.default_rng(7)
-    vectors = {language: request.param(rng, rows) for language, rows in ROWS.items()}
-    return vectors, request.param(rng, 9), make(tmp_path, vectors)
+    vectors = {language: KINDS[kind](rng, rows).astype(dtype).astype(np.float32) for language, rows in ROWS.items()}
+    return vectors, KINDS[kind](rng, 9), *make(tmp_path, vectors, dtype)
 
 
-def test_search_equals_brute_force(case: tuple[dict[str, np.ndarray], np.ndarray, str]) -> None:
-    vectors, queries, index = case
+def same(found: Hits, expected: list[list[tuple[str, np.float32]]], k: int) -> None:
+    assert found.ids.tolist() == [[key for key, _ in row[:k]] for row in expected]
+    assert found.scores.tolist() == [[score for _, score in row[:k]] for row in expected]
+
+
+def test_search_and_streaming_equal_brute_force(case: Case) -> None:
+    vectors, queries, source, index = case
+    expected = [brute_force(vectors, queries, pool) for pool in POOLS]
     with Searcher(index, actors=2) as searcher:
-        for pool in POOLS:
-            expected = brute_force(vectors, queries, pool)
-            for k in (1, 5, 100, 1000):
-                hits = searcher.search(queries, k, pool)
-                assert hits.ids.tolist() == [[key for key, _ in row[:k]] for row in expected]
-                assert hits.scores.tolist() == [[score for _, score in row[:k]] for row in expected]
+        for k in (1, 5, 100, 1000):
+            lists = streaming.search_languages(source, queries, k, block_bytes=BLOCK_BYTES)
+            for pool, ranked in zip(POOLS, expected, strict=True):
+                same(searcher.search(queries, k, pool), ranked, k)
+                chosen = {language: lists[language] for language in (lists if pool is None else pool)}
+                same(merge(chosen, k, len(queries)), ranked, k)
 
 
-def test_ranks_equal_brute_force(case: tuple[dict[str, np.ndarray], np.ndarray, str]) -> None:
-    vectors, queries, index = case
+def test_ranks_equal_brute_force(case: Case) -> None:
+    vectors, queries, _, index = case
     relevant = [[f"de:{q}", f"zh:{2 * q}", f"en:{q}", "sw:0", "zh-Hant:1"][: 5 - q % 3] for q in range(len(queries))]
+    relevant[3].append("de:899")
     relevant[4] = []
     with Searcher(index, actors=2) as searcher:
         above = searcher.ranks(queries, relevant)
@@ -106,38 +72,42 @@ def test_ranks_equal_brute_force(case: tuple[dict[str, np.ndarray], np.ndarray, 
                     assert expected[query][rank - 1] == document
 
 
-def test_number_of_actors_and_blocks_do_not_matter(tmp_path: Path, ray_cluster: None) -> None:
+def test_numbers_of_actors_shards_and_queries_do_not_matter(tmp_path: Path, ray_cluster: None) -> None:
     rng = np.random.default_rng(1)
     vectors = {language: close(rng, rows) for language, rows in ROWS.items()}
-    index, queries = make(tmp_path, vectors), close(rng, 50)
-    with Searcher(index, actors=1) as one:
+    (source, several), queries = make(tmp_path, vectors), close(rng, 12)
+    build(IndexConfig(embeddings=source, out=str(tmp_path / "single")))
+    with Searcher(str(tmp_path / "single"), actors=1) as one:
         whole = one.search(queries, 200)
-    with Searcher(index, actors=5) as five:
-        rows = [five.search(queries[i : i + 1], 200) for i in range(len(queries))]
+    with Searcher(several, actors=6) as six:
+        rows = [six.search(queries[i : i + 1], 200) for i in range(len(queries))]
     assert whole.ids.tolist() == [row.ids[0].tolist() for row in rows]
     assert whole.scores.tolist() == [row.scores[0].tolist() for row in rows]
 
 
-def test_no_queries_and_wrong_queries(case: tuple[dict[str, np.ndarray], np.ndarray, str]) -> None:
-    _, queries, index = case
+def test_no_queries_and_wrong_queries(case: Case) -> None:
+    _, queries, source, index = case
     with Searcher(index, actors=1) as searcher:
         assert searcher.search(queries[:0], 5).ids.shape == (0, 5)
         assert len(searcher.ranks(queries[:0], []).counts) == 0
-        with pytest.raises(UserError, match="has no language fr; it has de, en, sw, zh, zh-Hant"):
-            searcher.search(queries, 5, ["fr"])
-        with pytest.raises(UserError, match="24 wide"):
-            searcher.search(queries[:, :5], 5)
-        with pytest.raises(UserError, match="not finite"):
-            searcher.search(np.full_like(queries, np.nan), 5)
+        for search in (searcher.search, lambda *given: streaming.search_languages(source, *given)):
+            with pytest.raises(UserError, match="has no language fr; it has de, en, sw, zh, zh-Hant"):
+                search(queries, 5, ["fr"])
+            with pytest.raises(UserError, match="24 wide"):
+                search(queries[:, :5], 5)
+            with pytest.raises(UserError, match="not finite"):
+                search(np.full_like(queries, np.nan), 5)
+            with pytest.raises(UserError, match="k is 0 and must be at least 1"):
+                search(queries, 0)
         with pytest.raises(UserError, match="has no document de:999"):
             searcher.ranks(queries[:1], [["de:999"]])
         with pytest.raises(UserError, match="has no document fr:1"):
             searcher.ranks(queries[:1], [["fr:1"]])
 
 
-@pytest.mark.parametrize("name", ["de.faiss", "de.ids.parquet"])
+@pytest.mark.parametrize("name", ["000000-de.faiss", "000000-de.ids.parquet"])
 def test_corrupt_shard_is_named(tmp_path: Path, ray_cluster: None, name: str) -> None:
-    index = make(tmp_path, {"de": unit(np.random.default_rng(0), 10)})
+    _, index = make(tmp_path, {"de": unit(np.random.default_rng(0), 10)})
     path = Path(index) / "shards" / name
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=f"{name} is corrupt"):
@@ -147,11 +117,58 @@ def test_corrupt_shard_is_named(tmp_path: Path, ray_cluster: None, name: str) ->
         Searcher(index)
 
 
-def test_index_of_other_embeddings_is_refused(tmp_path: Path, ray_cluster: None) -> None:
+def test_corrupt_part_is_named(tmp_path: Path, ray_cluster: None) -> None:
     rng = np.random.default_rng(0)
-    make(tmp_path, {"de": unit(rng, 10)})
+    source = write(tmp_path, {"de": unit(rng, 10)})
+    part = tmp_path / "parts/000000-de.parquet"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(UserError, match="000000-de.parquet is"):
+        streaming.search_languages(source, unit(rng, 2), 3)
+    with pytest.raises(UserError, match="000000-de.parquet is"):
+        build(IndexConfig(embeddings=source, out=str(tmp_path / "index")))
+
+
+def test_index_of_other_embeddings_or_settings_is_refused(tmp_path: Path, ray_cluster: None) -> None:
+    rng = np.random.default_rng(0)
+    source, index = make(tmp_path, {"de": unit(rng, 10)})
+    with pytest.raises(UserError, match="already holds another run: shard_rows is 650 there and 5 here"):
+        build(IndexConfig(embeddings=source, out=index, shard_rows=5))
     with pytest.raises(UserError, match="already holds another run: checksum"):
         make(tmp_path, {"de": unit(rng, 10)})
+
+
+def test_what_does_not_fit_is_refused_with_a_figure(tmp_path: Path, ray_cluster: None) -> None:
+    part = {"name": "p", "language": "de", "rows": 10**5, "sha256": ""}
+    commit(tmp_path, [part] * 10**4, {"de": 10**9}, 512)
+    config = {"embeddings": str(tmp_path), "out": str(tmp_path / "index")}
+    with pytest.raises(UserError, match=r"a shard of de takes \d{4}\.\d GiB to build and no node"):
+        build(IndexConfig.model_validate({**config, "shard_rows": 10**9}))
+    config = {"embeddings": str(tmp_path), "out": str(tmp_path / "other"), "factory": "IVF9,PQ4"}
+    with pytest.raises(UserError, match=r"training on 1000000000 vectors takes \d{4}\.\d GiB"):
+        build(IndexConfig.model_validate({**config, "train_rows": 10**9}))
+
+
+def test_no_vectors_at_all(tmp_path: Path, ray_cluster: None) -> None:
+    source = write(tmp_path, {"de": np.empty((0, 4), np.float32)})
+    for use in (lambda: build(IndexConfig(embeddings=source, out=str(tmp_path / "index"))),
+                lambda: streaming.search_languages(source, np.ones((1, 4)), 1)):  # fmt: skip
+        with pytest.raises(UserError, match="holds no vectors"):
+            use()
+
+
+def test_an_empty_language_is_no_language(tmp_path: Path, ray_cluster: None) -> None:
+    rng = np.random.default_rng(0)
+    source, index = make(tmp_path, {"de": unit(rng, 3), "en": np.empty((0, 24), np.float32)})
+    queries = unit(rng, 2)
+    with Searcher(index) as searcher:
+        assert searcher.search(queries, 9).ids.shape == (2, 3)
+        with pytest.raises(UserError, match="no language en"):
+            searcher.search(queries, 9, ["en"])
+    assert list(streaming.search_languages(source, queries, 9)) == ["de"]
+    with pytest.raises(UserError, match="no language en"):
+        streaming.search_languages(source, queries, 9, ["en"])
 
 
 def test_scores_are_exact_whatever_the_blocks() -> None:
@@ -167,19 +184,3 @@ def test_scores_are_exact_whatever_the_blocks() -> None:
     np.testing.assert_array_equal(exact.scores(queries, documents, norm, positions), whole[:, order])
     for block in exact.blocks(500, 7):
         np.testing.assert_array_equal(exact.scores(queries[3:5], documents[block], norm), whole[3:5, block])
-
-
-def test_rare_ties_at_the_border_widen_the_candidates() -> None:
-    """More equal documents than the margin: FAISS may drop any of them, and the highest ids must still come first."""
-    rng = np.random.default_rng(0)
-    documents = np.concatenate([unit(rng, 400), np.tile(unit(rng, 1), (shard.MARGIN + 50, 1))])
-    query = documents[-1:]
-    flat = shard.faiss.IndexFlatIP(documents.shape[1])
-    flat.add(documents)
-    ids = shard.pa.array([f"{row:04d}" for row in range(len(documents), 0, -1)], shard.pa.large_string())
-    whole = shard.Shard(flat, documents, ids, 1.0)
-    _, _, certain = shard._candidates(whole, query, 5, 5 + shard.MARGIN)
-    assert not certain[0]
-    positions, _, certain = shard._candidates(whole, query, 5, 4 * (5 + shard.MARGIN))
-    assert certain[0]
-    assert positions[0].tolist() == [400, 401, 402, 403, 404]
