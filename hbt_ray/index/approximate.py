@@ -108,11 +108,15 @@ def row_bytes(index: faiss.Index) -> int:
         return 8 * int(inner.d)
 
 
+def centroid_bytes(index: faiss.Index) -> int:
+    """Memory of the centroids of its lists, which every shard holds."""
+    inner = _inner(index)
+    return 4 * int(index.d) * int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else 0
+
+
 def training_bytes(index: faiss.Index, sample: int) -> int:
     """Memory of training on `sample` rows: the vectors, their copy by k-means, and its centroids twice."""
-    inner = _inner(index)
-    lists = int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else 0
-    return 8 * int(index.d) * (sample + lists)
+    return 8 * int(index.d) * sample + 2 * centroid_bytes(index)
 
 
 def _inner(index: faiss.Index) -> faiss.Index:

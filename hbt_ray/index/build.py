@@ -104,7 +104,8 @@ def _measure(
 
 def _memory(group: parts.Group, index: faiss.Index, whole: bool) -> int:
     """Bytes that building one shard takes."""
-    return group.memory(index.d) + (0 if whole else group.rows * approximate.row_bytes(index))
+    built = 0 if whole else group.rows * approximate.row_bytes(index) + approximate.centroid_bytes(index)
+    return group.memory(index.d) + built
 
 
 def _refuse_too_large(what: str, needed: int) -> None:
