@@ -32,7 +32,7 @@ def measure(
     truth = streaming.search_languages(source, queries, k)
     reference = ray.put(queries)
     task = ray.remote(_search)
-    found = [task.options(memory=2 * int(shard["bytes"])).remote(index, shard, reference, k) for shard in shards]
+    found = [task.options(memory=int(shard["bytes"])).remote(index, shard, reference, k) for shard in shards]
     of_language: dict[str, list[Any]] = {language: [] for language in truth}
     for shard, answer in zip(shards, found, strict=True):
         of_language[shard["language"]].append(answer)
