@@ -1,27 +1,31 @@
-"""A corpus of parquet files: its checks, the fixed parts it is encoded in, and the texts of a part."""
+"""A corpus: its files, whether its ids are unique, the fixed parts it is encoded in, and the texts of a part."""
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pandas as pd
+import ray
+from ray.exceptions import RayTaskError
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.data.sources.files import stem
+from hbt_ray.index import jsonl_documents, parquet_documents
+from hbt_ray.index.spans import Scanned, Span, Texts
 
-T = TypeVar("T")
-COLUMNS = ("id", "lang", "text")
-LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
+NAMED = 1000  # repeated ids that are looked up to name one
+log = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-    """The unit of encoding: the rows of `language` among the rows [start, stop) of one corpus file."""
+    """The unit of encoding: a span of one corpus file. `start`, `stop` and `rows` are the span's."""
 
     name: str
     file: str
@@ -44,129 +48,106 @@ class Corpus(NamedTuple):
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
 
+    @property
+    def rows_by_language(self) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for part in self.parts:
+            counts[part.language] += part.rows
+        return dict(sorted(counts.items()))
 
-def scan(corpus: str, part_rows: int) -> Corpus:
+
+def scan(corpus: str, part_rows: int, language: str | None = None) -> Corpus:
     """Check ids and languages of the file, folder or glob `corpus` and fix its parts.
 
-    Memory is that of all `lang:docid` strings: about 30 bytes a document.
-
-    Raises:
-        UserError: nothing is there, a file is truncated or lacks a column, there is no row, an id or language is
-            missing, or a `lang:docid` occurs twice. Rows are counted from 0.
-    """
-    files = storage.expand(corpus, (".parquet",))
-    languages, keys, sizes = [], [], []
-    for file in files:
-        ids, tags = _ids_and_languages(file)
-        languages.append(tags)
-        keys.append(pc.binary_join_element_wise(tags, ids, pa.scalar(":", pa.large_string())))
-        sizes.append(storage.size(file))
-    if not any(len(tags) for tags in languages):
-        raise UserError(f"the corpus {corpus} is empty")
-    _refuse_duplicates(files, keys)
-    return Corpus(list(zip(files, sizes, strict=True)), plan_parts(files, languages, part_rows))
-
-
-def plan_parts(files: Sequence[str], languages: Sequence[pa.Array], part_rows: int) -> list[Part]:
-    """Cut the rows of each file into parts of one language and at most `part_rows` rows.
+    Memory here is two 8-byte hashes a document; that of a file's ids is taken by the task that scans the file.
 
     Args:
-        languages: the language of every row of each file.
+        language: of files that do not tell it.
+
+    Raises:
+        UserError: nothing is there, a file is truncated or not a corpus file, there is no document, an id or language
+            is missing, or a `lang:docid` occurs twice. Rows are counted from 0.
     """
-    parts: list[Part] = []
-    for file, tags in zip(files, languages, strict=True):
-        encoded = tags.dictionary_encode()
-        codes = encoded.indices.to_numpy(zero_copy_only=False)
-        rows_by_code = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-        for language, rows in sorted(zip(encoded.dictionary.to_pylist(), rows_by_code, strict=True)):
-            for first in range(0, len(rows), part_rows):
-                piece = rows[first : first + part_rows]
-                name = f"{len(parts):06d}-{language}"
-                parts.append(Part(name, file, language, int(piece[0]), int(piece[-1]) + 1, len(piece)))
-    return parts
+    found = _files(corpus)
+    if len(found) == 1:
+        scanned = [_scan(found[0], language, part_rows)]
+    else:
+        task = ray.remote(_scan)
+        try:
+            scanned = ray.get([task.remote(file, language, part_rows) for file in found])
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, UserError) else error) from None
+    hashes, spans = zip(*scanned, strict=True)
+    parts = plan_parts(found, spans)
+    if not parts:
+        raise UserError(f"the corpus {corpus} is empty")
+    _refuse_duplicates(found, hashes, language)
+    return Corpus([(file, storage.size(file)) for file in found], parts)
 
 
-def read_texts(part: Part) -> tuple[list[str], list[str]]:
-    """Ids (`lang:docid`) and texts, title in front, of the rows of `part`.
+def plan_parts(files: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Part]:
+    """Name the spans of each file."""
+    pairs = ((file, span) for file, of_file in zip(files, spans, strict=True) for span in of_file)
+    return [Part(f"{number:06d}-{span.language}", file, *span) for number, (file, span) in enumerate(pairs)]
+
+
+def groups(parts: Sequence[Part]) -> list[list[Part]]:
+    """Parts in order, grouped by what should be read in one go: those of a file that is compressed as a whole."""
+
+    def of(part: Part) -> str:
+        return part.file if part.file.endswith(jsonl_documents.COMPRESSED) else part.name
+
+    return [list(group) for _, group in groupby(parts, of)]
+
+
+def read_texts(group: Sequence[Part]) -> Iterator[Texts]:
+    """The documents of each part of a group.
 
     Raises:
         UserError: a text is missing or no string, or the file has changed since the parts were fixed.
     """
-    table = _rows(part.file, part.start, part.stop)
-    first = table.slice(0, part.stop - part.start)
-    chosen = first.filter(pc.equal(first["lang"].cast(pa.large_string()), part.language))
-    if len(chosen) != part.rows:
-        raise UserError(f"{part.file} changed while it was being encoded")
-    texts = _strings(part.file, chosen, "text").to_pylist()
-    if None in texts:
-        raise UserError(f"{part.file}: document {part.language}:{chosen['id'][texts.index(None)]} has no text")
-    if "title" in chosen.column_names:
-        titles = _strings(part.file, chosen, "title").to_pylist()
-        texts = [f"{title} {text}" if title else text for title, text in zip(titles, texts, strict=True)]
-    return [f"{part.language}:{key}" for key in _strings(part.file, chosen, "id").to_pylist()], texts
+    spans = [Span(part.language, part.start, part.stop, part.rows) for part in group]
+    return _format(group[0].file).read(group[0].file, spans) if group else iter(())
 
 
-def _ids_and_languages(file: str) -> tuple[pa.Array, pa.Array]:
-    with _open(file) as parquet:
-        for column in COLUMNS:
-            if column not in parquet.schema_arrow.names:
-                raise UserError(f"{file} has no column {column}; it has {', '.join(parquet.schema_arrow.names)}")
-        table = _checked(file, lambda: parquet.read(columns=["id", "lang"]))
-    ids, tags = (_strings(file, table, column) for column in ("id", "lang"))
-    for column, values in (("id", ids), ("lang", tags)):
-        missing = pc.fill_null(pc.equal(values, ""), True)
-        if (row := pc.index(missing, True).as_py()) >= 0:
-            raise UserError(f"{file} row {row} has no {column}")
-    for language in pc.unique(tags).to_pylist():
-        if not LANGUAGE.fullmatch(language):
-            row = pc.index(tags, pa.scalar(language, pa.large_string())).as_py()
-            raise UserError(f"{file} row {row}: {language!r} is not a language tag")
-    return ids, tags
+def _files(corpus: str) -> list[str]:
+    found = storage.expand(corpus, (".parquet", *jsonl_documents.SUFFIXES))
+    beir = {file.rpartition("/")[0] for file in found if file.endswith(jsonl_documents.SUFFIXES) and _is_corpus(file)}
+    others = {file for file in found if file.rpartition("/")[0] in beir and not _is_corpus(file)}
+    for file in sorted(others):
+        log.info("%s is no corpus file: its folder has a corpus.jsonl", file)
+    return [file for file in found if file not in others]
 
 
-def _refuse_duplicates(files: Sequence[str], keys: Sequence[pa.Array]) -> None:
-    counts = pc.value_counts(pa.chunked_array(keys))
-    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated) == 0:
+def _is_corpus(file: str) -> bool:
+    return stem(file) == "corpus"
+
+
+def _format(file: str) -> ModuleType:
+    return jsonl_documents if file.endswith(jsonl_documents.SUFFIXES) else parquet_documents
+
+
+def _scan(file: str, language: str | None, part_rows: int) -> tuple[np.ndarray, list[Span]]:
+    """A hash of each row's id, uint64 [rows], and the file's spans."""
+    scanned: Scanned = _format(file).scan(file, language, part_rows)
+    return pd.util.hash_array(scanned.keys.to_numpy(zero_copy_only=False), categorize=False), scanned.spans
+
+
+def _refuse_duplicates(files: Sequence[str], hashes: Sequence[np.ndarray], language: str | None) -> None:
+    together = np.concatenate(hashes)
+    together.sort()
+    repeated = np.unique(together[1:][together[1:] == together[:-1]])
+    if not len(repeated):
         return
-    places = [
-        f"{file} row {row}"
-        for file, values in zip(files, keys, strict=True)
-        for row in np.flatnonzero(pc.equal(values, repeated[0]).to_numpy(zero_copy_only=False))
-    ]
-    others = f"; {len(repeated) - 1} other ids are repeated too" if len(repeated) > 1 else ""
-    raise UserError(f"document {repeated[0]} occurs twice: {places[0]} and {places[1]}{others}")
-
-
-def _rows(file: str, start: int, stop: int) -> pa.Table:
-    """The rows from `start` on, of the row groups that hold [start, stop)."""
-    with _open(file) as parquet:
-        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-    stops = np.cumsum(sizes)
-    groups = np.flatnonzero((stops > start) & (stops - sizes < stop))
-    table = pa.concat_tables([_row_group(file, int(group)) for group in groups])
-    return table.slice(start - int(stops[groups[0]] - sizes[groups[0]]))
-
-
-@functools.lru_cache(maxsize=1)  # neighbouring parts share a row group, which may hold a million rows
-def _row_group(file: str, group: int) -> pa.Table:
-    with _open(file) as parquet:
-        columns = [name for name in (*COLUMNS, "title") if name in parquet.schema_arrow.names]
-        return _checked(file, lambda: parquet.read_row_group(group, columns=columns))
-
-
-def _open(file: str) -> pq.ParquetFile:
-    fs, path = storage.arrow_filesystem(file)
-    return _checked(file, lambda: pq.ParquetFile(fs.open_input_file(path)))
-
-
-def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
-    try:
-        return table[column].cast(pa.large_string()).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UserError(f"{file}: column {column} is {table[column].type}, not string") from None
-
-
-def _checked(file: str, read: Callable[[], T]) -> T:
-    with storage.parquet_errors(file):
-        return read()
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for file, of_file in zip(files, hashes, strict=True):
+        rows = np.flatnonzero(np.isin(of_file, repeated[:NAMED]))
+        if len(rows):
+            keys = _format(file).scan(file, language, len(of_file)).keys.take(rows).to_pylist()
+            for key, row in zip(keys, rows, strict=True):
+                places[key].append(f"{file} row {row}")
+    # two ids of one hash are no duplicates
+    for key, where in places.items():
+        if len(where) > 1:
+            others = f"; {len(repeated) - 1} other ids are repeated too" if len(repeated) > 1 else ""
+            raise UserError(f"document {key} occurs twice: {where[0]} and {where[1]}{others}")

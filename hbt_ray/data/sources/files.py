@@ -21,7 +21,7 @@ def read_json(uri: str) -> Any:
         UserError: the file is missing, truncated or not JSON.
     """
     try:
-        with _opened(uri) as file:
+        with opened(uri) as file:
             return json.load(file)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{uri} is not a JSON file: {error}") from None
@@ -35,7 +35,7 @@ def read_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
     Raises:
         UserError: the file is missing or truncated.
     """
-    with _opened(uri) as file:
+    with opened(uri) as file:
         for number, line in enumerate(file):
             try:
                 value = json.loads(line)
@@ -56,7 +56,7 @@ def folder(uri: str) -> str:
 
 
 @contextlib.contextmanager
-def _opened(uri: str) -> Iterator[Any]:
+def opened(uri: str) -> Iterator[Any]:
     """The file as it was before it was compressed; what reading it raises becomes a UserError."""
     fs, path = storage.filesystem(uri)
     try:

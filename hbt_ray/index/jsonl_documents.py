@@ -1,0 +1,107 @@
+"""Documents in JSON lines: `_id` (as in BEIR's corpus.jsonl) or `docid` (MIRACL's docs-0.jsonl.gz), `title`, `text`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.data import languages
+from hbt_ray.data.sources import files
+from hbt_ray.index.spans import Scanned, Span, Texts, titled
+
+COMPRESSED = (".jsonl.gz", ".jsonl.xz")
+SUFFIXES = (".jsonl", *COMPRESSED)
+KEYS = ("_id", "docid")
+FOLDER = re.compile(r"miracl-corpus-v[0-9.]+-([A-Za-z-]+)")  # as on the hub: one a language
+
+
+def scan(file: str, language: str | None, part_rows: int) -> Scanned:
+    """The ids of a file, and its spans of at most `part_rows` rows.
+
+    Args:
+        language: of the file, when its folder does not tell it.
+
+    Raises:
+        UserError: the file is missing or truncated, its language is not known, or a row is no document.
+    """
+    tag = _language(file, language)
+    keys: list[str] = []
+    spans: list[Span] = []
+    start = stop = 0
+    with files.opened(file) as lines:
+        for row, line in enumerate(lines):
+            keys.append(f"{tag}:{_key(line, file, row)}")
+            stop += len(line)
+            if len(keys) % part_rows == 0:
+                spans.append(Span(tag, start, stop, part_rows))
+                start = stop
+    if stop > start:
+        spans.append(Span(tag, start, stop, len(keys) % part_rows))
+    return Scanned(pa.array(keys, pa.large_string()), spans)
+
+
+def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
+    """The documents of each of the spans, which are in order of the file.
+
+    Raises:
+        UserError: a text is missing, or the file has changed since the spans were fixed.
+    """
+    for span, data in zip(spans, _stretches(file, spans), strict=True):
+        try:
+            documents = [json.loads(line) for line in data.removesuffix(b"\n").split(b"\n")]
+            ids = [f"{span.language}:{_id_of(document)}" for document in documents]
+        except (ValueError, LookupError):
+            documents = []
+        if len(documents) != span.rows:
+            raise UserError(f"{file} changed while it was being encoded")
+        for key, document in zip(ids, documents, strict=True):
+            if not isinstance(document.get("text"), str):
+                raise UserError(f"{file}: document {key} has no text")
+        yield Texts(ids, [titled(document.get("title"), document["text"]) for document in documents])
+
+
+def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
+    if not file.endswith(COMPRESSED):
+        for span in spans:
+            yield storage.read_ranges([(file, span.start, span.stop)])[0]
+        return
+    with files.opened(file) as whole:  # which is read once from its beginning
+        for span in spans:
+            whole.seek(span.start)
+            yield whole.read(span.stop - span.start)
+
+
+def _key(line: bytes, file: str, row: int) -> str:
+    try:
+        return _id_of(json.loads(line))
+    except LookupError:
+        raise UserError(f"{file} row {row} has no {' or '.join(KEYS)}") from None
+    except ValueError:
+        raise UserError(f"{file} row {row} is no JSON object") from None
+
+
+def _id_of(document: Any) -> str:
+    """Raises:
+    ValueError: it is no JSON object.
+    LookupError: it has no id.
+    """
+    if not isinstance(document, dict):
+        raise ValueError
+    key = next((document[name] for name in KEYS if name in document), None)
+    if not isinstance(key, str) or not key:
+        raise LookupError
+    return key
+
+
+def _language(file: str, language: str | None) -> str:
+    named = FOLDER.fullmatch(files.folder(file))
+    tag = languages.normalize(named[1]) if named else language
+    if tag is None:
+        raise UserError(f"{file} does not tell its language: name it with --language")
+    return tag
