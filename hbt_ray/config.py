@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Logger = Literal["mlflow", "wandb"]
 Recall = Literal["0.90", "0.95", "0.99"]
@@ -120,10 +120,33 @@ class EncodingConfig(Section):
 
     part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
     batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")
-    actors: int = Field(1, ge=1, description="encoder actors")
+    actors: tuple[int, int] = Field(
+        (1, 1), description="encoder actors, fewest and most, as the cluster has room; one number: so many [MIN MAX]"
+    )
     gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
     cpus_per_actor: float = Field(1, ge=0, description="CPUs reserved by each actor")
-    dtype: Literal["float16", "float32"] = Field("float16", description="number format of vectors on storage")
+    tokenizers: int = Field(
+        2,
+        ge=1,
+        description="tokenising tasks at once for each actor; they reserve no CPU, so that none can wait for it",
+    )
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = Field(
+        "float16", description="number format of vectors on storage"
+    )
+
+    @field_validator("actors", mode="before")
+    @classmethod
+    def _always_so_many(cls, value: Any) -> Any:
+        """One number, also as the command line has it, is both."""
+        numbers = value if isinstance(value, list | tuple) else [value]
+        return [*numbers, *numbers] if len(numbers) == 1 else value
+
+    @field_validator("actors")
+    @classmethod
+    def _fewest_and_most(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1]:
+            raise ValueError("the fewest is at least 1 and the most no less")
+        return value
 
 
 class ValidationConfig(Section):
@@ -199,8 +222,14 @@ class TrainConfig(Section):
 class EncodeConfig(Section):
     """Settings of `encode`: corpus to embedding parts."""
 
-    corpus: str = Field(description="parquet file, folder or glob with id, lang, text, optional title [URI]")
+    corpus: str = Field(
+        description="parquet with id, lang, text, optional title, or BEIR's or MIRACL's JSONL: file, folder, glob [URI]"
+    )
+    language: str | None = Field(None, description="language of files that do not tell it, such as BEIR's [BCP-47]")
     out: str = Field(description="folder for the embedding parts [URI]")
+    tokens: str | None = Field(
+        None, description="folder where the corpus's tokens are kept, for any model with this tokenizer [URI]"
+    )
     role: Literal["passage", "query"] = Field("passage", description="whose prefix and length limit applies")
     encoder: EncoderConfig
     encoding: EncodingConfig = EncodingConfig()
@@ -262,7 +291,10 @@ class EncodeBenchmark(Section):
 
     model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
     texts: int = Field(3000, ge=100, description="passages of the built-in world facts and joins of them [texts]")
-    batch_tokens: int = Field(4096, ge=64, description="ours: texts encoded at once [tokens, padding included]")
+    xquad_r: str | None = Field(
+        None, description="folder of XQuAD-R: as many of its candidates, of all languages, are measured too [URI]"
+    )
+    batch_tokens: int = Field(1024, ge=64, description="ours: texts encoded at once [tokens, padding included]")
     batch_size: int = Field(32, ge=1, description="the peer's batch; 32 is its default [texts]")
     repeats: int = Field(3, ge=1, description="measurements of each side, alternating; the median counts")
 

@@ -89,13 +89,13 @@ def cutter(folder: str, max_tokens: int) -> Tokenizer:
     return rules
 
 
-def tokenize(rules: Tokenizer, texts: pa.StringArray) -> pa.ListArray:
-    """Token ids of each text without special tokens, list<int32>."""
+def tokenize(rules: Tokenizer, texts: pa.StringArray, framed: bool = False) -> pa.ListArray:
+    """Token ids of each text, list<int32>, with special tokens around them only if `framed`."""
     unique = texts.dictionary_encode()  # the passage of several queries is tokenised once
     flat, ends = array("i"), array("i", [0])
     for start in range(0, len(unique.dictionary), TOGETHER):
         batch = unique.dictionary.slice(start, TOGETHER).to_pylist()
-        for encoding in rules.encode_batch_fast(batch, add_special_tokens=False):
+        for encoding in rules.encode_batch_fast(batch, add_special_tokens=framed):
             flat.extend(encoding.ids)
             ends.append(len(flat))
     tokens = (pa.array(np.array(numbers, dtype=np.int32)) for numbers in (ends, flat))

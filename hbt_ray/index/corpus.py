@@ -20,6 +20,7 @@ from hbt_ray.data.sources.files import stem
 from hbt_ray.index import jsonl_documents, parquet_documents
 from hbt_ray.index.spans import Scanned, Span, Texts
 
+TOGETHER = 65536  # ids that are hashed at once, for which they become Python's strings
 NAMED = 1000  # repeated ids that are looked up to name one
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Corpus(NamedTuple):
 def scan(corpus: str, part_rows: int, language: str | None = None) -> Corpus:
     """Check ids and languages of the file, folder or glob `corpus` and fix its parts.
 
-    Memory here is two 8-byte hashes a document; that of a file's ids is taken by the task that scans the file.
+    Memory here is two 8-byte hashes a document. A task that scans a file holds the file's ids besides.
 
     Args:
         language: of files that do not tell it.
@@ -130,7 +131,11 @@ def _format(file: str) -> ModuleType:
 def _scan(file: str, language: str | None, part_rows: int) -> tuple[np.ndarray, list[Span]]:
     """A hash of each row's id, uint64 [rows], and the file's spans."""
     scanned: Scanned = _format(file).scan(file, language, part_rows)
-    return pd.util.hash_array(scanned.keys.to_numpy(zero_copy_only=False), categorize=False), scanned.spans
+    hashes = np.empty(len(scanned.keys), dtype=np.uint64)
+    for start in range(0, len(hashes), TOGETHER):
+        some = scanned.keys.slice(start, TOGETHER).to_numpy()
+        hashes[start : start + TOGETHER] = pd.util.hash_array(some, categorize=False)
+    return hashes, scanned.spans
 
 
 def _refuse_duplicates(files: Sequence[str], hashes: Sequence[np.ndarray], language: str | None) -> None:

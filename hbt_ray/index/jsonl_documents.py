@@ -31,19 +31,26 @@ def scan(file: str, language: str | None, part_rows: int) -> Scanned:
         UserError: the file is missing or truncated, its language is not known, or a row is no document.
     """
     tag = _language(file, language)
-    keys: list[str] = []
+    chunks: list[pa.Array] = []
     spans: list[Span] = []
+    keys: list[str] = []  # of the span at hand: as Python's strings they take several times the memory
     start = stop = 0
+
+    def end_span() -> None:
+        chunks.append(pa.array(keys, pa.large_string()))
+        spans.append(Span(tag, start, stop, len(keys)))
+        keys.clear()
+
     with files.opened(file) as lines:
         for row, line in enumerate(lines):
             keys.append(f"{tag}:{_key(line, file, row)}")
             stop += len(line)
-            if len(keys) % part_rows == 0:
-                spans.append(Span(tag, start, stop, part_rows))
+            if len(keys) == part_rows:
+                end_span()
                 start = stop
-    if stop > start:
-        spans.append(Span(tag, start, stop, len(keys) % part_rows))
-    return Scanned(pa.array(keys, pa.large_string()), spans)
+    if keys:
+        end_span()
+    return Scanned(pa.chunked_array(chunks, pa.large_string()), spans)
 
 
 def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:

@@ -47,7 +47,7 @@ def scan(file: str, language: str | None, part_rows: int) -> Scanned:
             row = pc.index(tags, pa.scalar(tag, pa.large_string())).as_py()
             raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
     keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
-    return Scanned(keys, cut(tags, part_rows))
+    return Scanned(pa.chunked_array([keys]), cut(tags, part_rows))
 
 
 def cut(tags: pa.Array, part_rows: int) -> list[Span]:

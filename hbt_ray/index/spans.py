@@ -30,7 +30,7 @@ class Scanned(NamedTuple):
         spans: which together hold every row once.
     """
 
-    keys: pa.Array
+    keys: pa.ChunkedArray
     spans: list[Span]
 
 

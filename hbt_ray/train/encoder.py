@@ -99,18 +99,20 @@ class Encoder(nn.Module):
         if compiled:
             transformer.forward = torch.compile(transformer.forward, dynamic=True)  # which is what is called
 
-    def flops(self, tokens: int, squares: int) -> float:
-        """What a forward and a backward pass need of texts with `tokens` in all, whose lengths squared sum to `squares`
-        [FLOP]: 6 a weight and token (4 if it is frozen), and 12 a layer, width and pair of tokens for attention
-        (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). Embedding tables are looked up, not multiplied."""
+    def flops(self, tokens: int, squares: int, backward: bool = True) -> float:
+        """What a forward and, unless it is left out, a backward pass need of texts with `tokens` in all, whose lengths
+        squared sum to `squares` [FLOP]: 6 a weight and token (4 if it is frozen), and 12 a layer, width and pair of
+        tokens for attention (Chowdhery et al. 2022, arXiv 2204.02311, appendix B); forward alone 2 and 4. Embedding
+        tables are looked up, not multiplied."""
         config = self.model[0].auto_model.config
         of_token = sum(
-            getattr(weight, "ds_numel", weight.numel()) * (6 if weight.requires_grad else 4)
+            getattr(weight, "ds_numel", weight.numel()) * (2 if not backward else 6 if weight.requires_grad else 4)
             for module in self.modules()
             if isinstance(module, nn.Linear)
             for weight in module.parameters(recurse=False)
         )
-        return float(of_token) * tokens + 12.0 * config.num_hidden_layers * config.hidden_size * squares
+        of_pair = (12.0 if backward else 4.0) * config.num_hidden_layers * config.hidden_size
+        return float(of_token) * tokens + of_pair * squares
 
     def frame(self, role: Role) -> Frame:
         """What stored tokens get around them in this role."""

