@@ -1,0 +1,78 @@
+"""Encode on two nodes while things are lost: `disturbed.py RUN.yaml LOSS... driver`, each LOSS `actor` or `node`.
+
+A loss comes when a random few parts more have been committed. A driver takes what it started with it, as on the cloud.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import ray
+import yaml
+from ray.cluster_utils import Cluster
+
+from hbt_ray import storage
+from hbt_ray.config import EncodeConfig
+from hbt_ray.index.encode import encode
+
+
+def encoders() -> list[psutil.Process]:
+    """The processes of this run's encoder actors."""
+    return [process for process in started() if any("PartEncoder" in part for part in process.info["cmdline"] or [])]
+
+
+def started() -> list[psutil.Process]:
+    """All processes that this one has started, and they."""
+    own = {process.pid for process in psutil.Process().children(recursive=True)}
+    return [process for process in psutil.process_iter(["cmdline"]) if process.pid in own]
+
+
+def parts_of(out: str) -> set[str]:
+    """The committed parts' names."""
+    names = storage.sizes(storage.join(out, "parts"))
+    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+
+def lose(losses: list[str], cluster: Cluster, nodes: list[object], out: str, note: Path) -> None:
+    chance = random.Random(str(losses))
+    for loss in losses:
+        least = len(parts_of(out)) + chance.randint(3, 15)
+        while len(parts_of(out)) < least:
+            time.sleep(0.02)
+        time.sleep(chance.random() / 10)
+        if loss == "actor":
+            chance.choice(encoders()).kill()
+        elif loss == "node":
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            nodes.append(cluster.add_node(num_cpus=1))
+        else:
+            for process in started():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            note.write_text(" ".join(losses))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    config = EncodeConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
+        },
+    )
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    ray.init(address=cluster.address)
+    # the main thread is the one that can start a node
+    threading.Thread(target=encode, args=(config,), daemon=True).start()
+    lose(sys.argv[2:], cluster, nodes, config.out, Path(sys.argv[1]).with_name("lost"))
