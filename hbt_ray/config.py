@@ -225,7 +225,9 @@ class EncodeConfig(Section):
     corpus: str = Field(
         description="parquet with id, lang, text, optional title, or BEIR's or MIRACL's JSONL: file, folder, glob [URI]"
     )
-    language: str | None = Field(None, description="language of files that do not tell it, such as BEIR's [BCP-47]")
+    language: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]+$", description="language of files that do not tell it, such as BEIR's [BCP-47]"
+    )
     out: str = Field(description="folder for the embedding parts [URI]")
     tokens: str | None = Field(
         None, description="folder where the corpus's tokens are kept, for any model with this tokenizer [URI]"
