@@ -10,8 +10,9 @@ import pyarrow.dataset as ds
 
 from hbt_ray import storage
 from hbt_ray.config import SearchConfig, UserError
-from hbt_ray.index.encode import encode_texts, identify
+from hbt_ray.index.encode import identify
 from hbt_ray.index.search import Searcher
+from hbt_ray.index.vectors import encode_texts
 from hbt_ray.train.models import build
 
 TOKENS = 4096  # of a batch, which one query does not fill

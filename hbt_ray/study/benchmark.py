@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from hbt_ray import storage
-from hbt_ray.config import BenchmarkConfig, UserError
+from hbt_ray.config import UserError
+from hbt_ray.study.benchmarks.settings import BenchmarkConfig
 
 PACKAGES = (
     "numpy",

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from hbt_ray import storage
-from hbt_ray.config import BenchmarkConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.study.benchmark import benchmark
 from hbt_ray.study.benchmarks import store
+from hbt_ray.study.benchmarks.settings import BenchmarkConfig
 
 SMALL: dict[str, dict[str, Any]] = {
     "encode": {"model": "tiny", "texts": 100, "repeats": 1},

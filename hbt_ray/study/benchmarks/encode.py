@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from hbt_ray import storage
-from hbt_ray.config import EncodeBenchmark, EncoderConfig
+from hbt_ray.config import EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation import tasks
 from hbt_ray.index.vectors import encode_texts
+from hbt_ray.study.benchmarks.settings import EncodeBenchmark
 from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.models import build
 

@@ -8,10 +8,11 @@ import time
 from typing import Any
 
 from hbt_ray import storage
-from hbt_ray.config import IndexBenchmark, IndexConfig
+from hbt_ray.config import IndexConfig
 from hbt_ray.index.build import build
 from hbt_ray.study.benchmarks import vectors
 from hbt_ray.study.benchmarks.memory import Watch, megabytes
+from hbt_ray.study.benchmarks.settings import IndexBenchmark
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from hbt_ray.config import ShufflerBenchmark
+from hbt_ray.study.benchmarks.settings import ShufflerBenchmark
 
 WORKERS = (0, 1)  # of each rank's DataLoader: the better one counts
 NAME = "StreamingDataset(shuffle=True) with torch DataLoader, ndarray columns"

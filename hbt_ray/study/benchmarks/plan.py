@@ -18,9 +18,10 @@ from torch.utils.data import BatchSampler, RandomSampler
 
 from hbt_ray.batches import chunk
 from hbt_ray.batches.plan import Plan
-from hbt_ray.config import PlanBenchmark, PlanConfig
+from hbt_ray.config import PlanConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.study.benchmarks import store
+from hbt_ray.study.benchmarks.settings import PlanBenchmark
 
 WORLD_SIZES = (1, 8, 64, 128, 256, 1024)
 PEER_STEPS = 1000

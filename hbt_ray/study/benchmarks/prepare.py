@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hbt_ray.config import PrepareBenchmark, PrepareConfig
+from hbt_ray.config import PrepareConfig
 from hbt_ray.data.prepare import prepare
 from hbt_ray.study.benchmarks.memory import Watch, megabytes
+from hbt_ray.study.benchmarks.settings import PrepareBenchmark
 
 WORDS = 5000  # the texts are made of
 LANGUAGES = ("de", "en", "fr", "ja")

@@ -14,12 +14,13 @@ import faiss
 import numpy as np
 
 from hbt_ray import storage
-from hbt_ray.config import IndexConfig, SearchBenchmark
+from hbt_ray.config import IndexConfig
 from hbt_ray.index import embeddings, streaming
 from hbt_ray.index.build import build
 from hbt_ray.index.search import Searcher, merge
 from hbt_ray.study.benchmarks import vectors
 from hbt_ray.study.benchmarks.memory import Watch, megabytes
+from hbt_ray.study.benchmarks.settings import SearchBenchmark
 
 log = logging.getLogger(__name__)
 

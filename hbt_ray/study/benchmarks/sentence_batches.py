@@ -15,9 +15,10 @@ from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicates
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch.utils.data import DataLoader, RandomSampler
 
-from hbt_ray.config import EncoderConfig, ShufflerBenchmark
+from hbt_ray.config import EncoderConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.study.benchmarks import store
+from hbt_ray.study.benchmarks.settings import ShufflerBenchmark
 from hbt_ray.train.models import build
 
 NAME = "SentenceTransformerDataCollator over datasets.Dataset, as its trainer loads batches"

@@ -7,10 +7,11 @@ import statistics
 import tempfile
 from typing import Any
 
-from hbt_ray.config import PlanConfig, ShufflerBenchmark
+from hbt_ray.config import PlanConfig
 from hbt_ray.study.benchmarks import mosaic, sentence_batches, store
 from hbt_ray.study.benchmarks.consumers import Consumers
 from hbt_ray.study.benchmarks.memory import Watch, megabytes
+from hbt_ray.study.benchmarks.settings import ShufflerBenchmark
 
 SHORT = 1000  # steps of the run that a long one's start is compared with
 GROWTH_BATCH = 16  # a step of the run whose memory is watched is this part of a batch

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import storage
-from hbt_ray.config import ShufflerBenchmark
 from hbt_ray.data import lengths, tokenizer
 from hbt_ray.data.prepare import SIZES
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import Stream, StreamStore
+from hbt_ray.study.benchmarks.settings import ShufflerBenchmark
 
 ROW_GROUP_ROWS = 1024  # as `prepare` has it
 PIECES = 6000  # of the vocabulary

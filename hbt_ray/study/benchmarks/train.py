@@ -17,17 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hbt_ray.config import (
-    EncoderConfig,
-    EngineConfig,
-    OptimizerConfig,
-    PlanConfig,
-    PrepareConfig,
-    TrainBenchmark,
-    TrainConfig,
-)
+from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
+from hbt_ray.study.benchmarks.settings import TrainBenchmark
 from hbt_ray.train import runlog
 from hbt_ray.train.models import build
 from hbt_ray.train.train import train

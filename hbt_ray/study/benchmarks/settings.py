@@ -1,0 +1,111 @@
+"""The settings of every benchmark."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hbt_ray.config import Section
+
+
+class EncodeBenchmark(Section):
+    """Encoding of texts against SentenceTransformer.encode, in turn in one process."""
+
+    model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
+    texts: int = Field(3000, ge=100, description="passages of the built-in world facts and joins of them [texts]")
+    xquad_r: str | None = Field(
+        None, description="folder of XQuAD-R: as many of its candidates, of all languages, are measured too [URI]"
+    )
+    batch_tokens: int = Field(1024, ge=64, description="ours: texts encoded at once [tokens, padding included]")
+    batch_size: int = Field(32, ge=1, description="the peer's batch; 32 is its default [texts]")
+    repeats: int = Field(3, ge=1, description="measurements of each side, alternating; the median counts")
+
+
+class ShufflerBenchmark(Section):
+    """Stored pairs to torch tensors: the shuffler against mosaicml-streaming and sentence-transformers."""
+
+    pairs: int = Field(200_000, ge=100, description="synthetic pairs in the store [pairs]")
+    query_tokens: int = Field(32, ge=1, le=400, description="length of each query [tokens]")
+    passage_tokens: int = Field(128, ge=1, le=400, description="length of each passage [tokens]")
+    batch_size: int = Field(256, ge=2, description="global batch, also the peers' [pairs]")
+    consumers: int = Field(2, ge=1, description="processes that take the batches, also the peers'")
+    steps: int = Field(8000, ge=1, description="length of each measured run [global batches]")
+    rounds: int = Field(3, ge=1, description="measurements of ours and the peers, in turn; the median counts")
+    starts: int = Field(3, ge=0, description="measurements of each time to the first batch; the median counts")
+    late_step: int = Field(1_000_000, ge=1, description="a start here is compared with one at 0, and a length [steps]")
+    peer_pairs: int = Field(50_000, ge=0, description="pairs the peers are measured on, at most --pairs; 0: no peer")
+    memory: bool = Field(False, description="report the peak memory of another run")
+    growth_steps: int = Field(0, ge=0, description="length of a run whose memory is compared at 1/12 and at the end")
+
+
+class PlanBenchmark(Section):
+    """The plan of a store that is a manifest alone, against torch's random batch sampler."""
+
+    rows: int = Field(10**9, ge=1000, description="rows of all streams together [rows]")
+    streams: int = Field(200, ge=4, description="streams, a quarter of them parallel in four languages")
+    batch_sizes: tuple[int, ...] = Field((128, 256, 1024), min_length=1, description="global batches [pairs]")
+    late_step: int = Field(1_000_000, ge=1, description="a plan here is compared with one at 0 [steps]")
+    repeats: int = Field(30, ge=1, description="measurements of each figure; the median counts")
+    peer_rows: int = Field(2_000_000, ge=2000, description="rows the peer draws from: it holds them all [rows]")
+
+
+class PrepareBenchmark(Section):
+    """`prepare` against one process that tokenises, shuffles in memory and writes parquet."""
+
+    pairs: int = Field(200_000, ge=100, description="synthetic pairs of random words [pairs]")
+    pieces: int = Field(2000, ge=100, description="vocabulary that is learned [pieces]")
+
+
+class TrainBenchmark(Section):
+    """Training with GradCache: Ray and DeepSpeed, the same steps in bare torch, and sentence-transformers' trainer."""
+
+    model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of all")
+    batch_size: int = Field(128, ge=2, description="global batch of all [pairs]")
+    query_tokens: int = Field(16, ge=2, description="mean length of the queries [tokens]")
+    passage_tokens: int = Field(150, ge=2, description="mean length of the passages [tokens]")
+    max_tokens: int = Field(384, ge=8, description="longest text [tokens]")
+    steps: int = Field(5, ge=2, description="of each run; the first is not counted [global batches]")
+    rounds: int = Field(1, ge=1, description="runs of each, in turn; the median counts")
+    chunk_tokens: int = Field(2048, ge=64, description="ours: texts encoded at once [tokens]")
+    peer_tokens: tuple[int, ...] = Field((1024, 2048), description="the peer's mini_batch_num_tokens to try")
+    memory_batches: tuple[int, ...] = Field((), description="batches whose peak memory is compared [pairs]")
+    gpus: float = Field(0, ge=0, description="GPUs of each run; 0 trains on CPU")
+
+
+class SearchBenchmark(Section):
+    """Exact search over an index against one FAISS IndexFlatIP in one process, in turn."""
+
+    rows: int = Field(1_000_000, ge=100, description="random unit vectors to search in [vectors]")
+    width: int = Field(384, ge=8, description="their length [numbers]")
+    languages: int = Field(4, ge=1, description="partitions of them, of equal rows")
+    queries: int = Field(1000, ge=1, description="random unit vectors to search for [vectors]")
+    k: int = Field(10, ge=1, description="length of the lists [documents]")
+    rounds: int = Field(3, ge=1, description="measurements of each, in turn; the median counts")
+
+
+class IndexBenchmark(Section):
+    """Building an exact index: speed, and how memory grows with the rows."""
+
+    rows: int = Field(200_000, ge=100, description="random unit vectors of the smaller index [vectors]")
+    width: int = Field(384, ge=8, description="their length [numbers]")
+    languages: int = Field(4, ge=1, description="partitions of them, of equal rows")
+    shard_rows: int = Field(50_000, ge=1, description="largest shard [vectors]")
+    times: int = Field(10, ge=2, description="how often the rows the larger index has")
+
+
+class BenchmarkConfig(Section):
+    """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
+
+    name: Literal["encode", "index", "shuffler", "plan", "prepare", "search", "train"] = Field(
+        "encode", description="what is measured"
+    )
+    out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
+    encode: EncodeBenchmark = EncodeBenchmark()
+    index: IndexBenchmark = IndexBenchmark()
+    shuffler: ShufflerBenchmark = ShufflerBenchmark()
+    plan: PlanBenchmark = PlanBenchmark()
+    prepare: PrepareBenchmark = PrepareBenchmark()
+    search: SearchBenchmark = SearchBenchmark()
+    train: TrainBenchmark = TrainBenchmark()
