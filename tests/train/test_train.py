@@ -165,6 +165,7 @@ def test_what_is_lost_on_two_nodes_is_made_good(
     same_run(out, finished)
 
 
+@pytest.mark.long
 def test_a_node_lost_after_a_notice(store: str, tmp_path: Path) -> None:
     """A checkpoint comes out of turn, and an elastic run goes on from it with the worker that is left."""
     out = tmp_path / "run"
@@ -176,6 +177,7 @@ def test_a_node_lost_after_a_notice(store: str, tmp_path: Path) -> None:
     assert len(losses(out)) == 1000
 
 
+@pytest.mark.long
 def test_memory_that_ends_while_training(store: str, tmp_path: Path) -> None:
     """The line comes from the workers, and no restart repeats what cannot end well."""
     out = tmp_path / "run"
