@@ -265,6 +265,24 @@ class SearchConfig(Section):
     recall: Recall = Field("0.95", description="approximate index: what was measured to be found [share of the best]")
 
 
+class MineConfig(Section):
+    """Settings of `mine`: hard negatives for pairs, from an index of passages."""
+
+    source: str = Field(description="format of the input, as of prepare: pairs, parallel, squad, lareqa, jsonl …")
+    input: tuple[str, ...] = Field((), description="files, folders or globs with the pairs [URIs]")
+    language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
+    index: str = Field(description="folder written by index; its corpus must still be there [URI]")
+    out: str = Field(description="folder for pairs/*.parquet, which prepare reads as pairs, and audit.json [URI]")
+    negatives: int = Field(4, ge=1, description="hard negatives of each pair, at most [passages]")
+    depth: int = Field(50, ge=1, description="best passages of each query that are looked at [passages]")
+    share: float = Field(
+        0.95, gt=0, description="a negative scores below this share of the positive's [cosine / cosine]"
+    )
+    negatives_in: Literal["passage", "query"] = Field("passage", description="whose language the negatives are in")
+    encoder: EncoderConfig
+    encoding: EncodingConfig = EncodingConfig(dtype="float32")
+
+
 class EvaluateConfig(Section):
     """Settings of `evaluate`: a model on a task in the three settings."""
 

