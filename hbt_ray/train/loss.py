@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-BLOCK_SCORES = 2**22  # 16 MiB of fp32
+BLOCK_SCORES = 2**21  # 8 MiB of fp32
 NO_PASSAGE = -1  # key of a place that holds no passage: a row with fewer hard negatives than asked for
 
 

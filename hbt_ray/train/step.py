@@ -13,7 +13,8 @@ from torch import nn
 from hbt_ray.train.batch import Batch
 from hbt_ray.train.encoder import Encoder
 
-TRIM_CHUNKS = 8  # between two returns of freed memory: some percent of the time of chunks of the smallest models
+TRIM_CHUNKS = 4  # between two returns of freed memory: some percent of the time of chunks of the smallest models
+FEW_CHUNKS = 16  # of a batch that leaves too few holes to be worth it
 Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -50,28 +51,31 @@ def backward(engine: Any, batch: Batch, loss_of: Loss, gradcache: bool = False) 
         engine.backward(loss)
         return loss.detach(), groups
     with torch.no_grad():
-        found = torch.cat([engine([chunk]) for chunk in batch.chunks])
-    _return_freed_memory()
+        found = torch.cat([engine([chunk]) for chunk in _sparingly(batch.chunks)])
     found.requires_grad_()
     vectors = found[batch.order]
     loss, groups = loss_of(vectors[:rows], vectors[rows:])
     loss.backward()  # type: ignore[no-untyped-call]
-    _return_freed_memory()
     assert found.grad is not None
     shares = torch.split(found.grad, [len(chunk["input_ids"]) for chunk in batch.chunks])
     with _one_reduction(engine) as before:
-        for number, (chunk, share) in enumerate(zip(batch.chunks, shares, strict=True)):
+        for number, (chunk, share) in enumerate(zip(_sparingly(batch.chunks), shares, strict=True)):
             before(number == len(shares) - 1)
             engine.backward((engine([chunk]) * share).sum())
-            if number % TRIM_CHUNKS == TRIM_CHUNKS - 1:
-                _return_freed_memory()
     return loss.detach(), groups
 
 
-def _return_freed_memory() -> None:
-    """On a CPU, chunks of many shapes leave holes of many sizes, which glibc keeps: more with every chunk."""
-    if not torch.cuda.is_available() and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+def _sparingly(chunks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The chunks, one after the other; on a CPU, what is freed meanwhile is returned now and then.
+
+    Chunks of many shapes leave holes of many sizes, which glibc keeps: more with every chunk.
+    """
+    libc = ctypes.CDLL(None)
+    trims = len(chunks) > FEW_CHUNKS and not torch.cuda.is_available() and hasattr(libc, "malloc_trim")
+    for number, chunk in enumerate(chunks, 1):
+        yield chunk
+        if trims and (number % TRIM_CHUNKS == 0 or number == len(chunks)):
+            libc.malloc_trim(0)
 
 
 @contextmanager
