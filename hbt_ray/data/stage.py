@@ -31,7 +31,7 @@ class Stage:
     """The parts of one stage: `values[n]` (JSON) is what part n is told to do.
 
     Attributes:
-        folder: where the commits are, and the parts' own files, `<out>/work/<name>`.
+        folder: where the commits are, and the parts' own files.
     """
 
     def __init__(self, out: str, name: str, values: Sequence[Any]) -> None:

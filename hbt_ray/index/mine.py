@@ -8,6 +8,7 @@ unlabelled answer (NV-Retriever, Moreira et al. 2024, arXiv 2407.15831, section 
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ import pyarrow as pa
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, MineConfig, PrepareConfig, UserError
-from hbt_ray.data import inputs, parts, records
+from hbt_ray.data import inputs, records
+from hbt_ray.data.parts import Piece
 from hbt_ray.data.read import checked
 from hbt_ray.data.sources import READERS
 from hbt_ray.index import embeddings, texts
@@ -73,11 +75,11 @@ def mine(config: MineConfig) -> dict[str, Any]:
     encoder, identity = same_model(config.encoder, manifest)
     if manifest["role"] != "passage":
         raise UserError(f"{index} is an index of queries")
-    files, versions = inputs.find(_as_input(config, out), 1 << 62)
+    files, versions = inputs.find(_as_input(config, out), sys.maxsize)  # uncut
     about = {**config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}), "files": versions}
     storage.claim(out, "mine", {**about, "index": manifest["checksum"]})
     if not storage.committed(out):
-        pairs, left_out = _read(config, out, [piece for part in parts.bundle(files, 1 << 62) for piece in part.pieces])
+        pairs, left_out = _read(config, out, [Piece(file.uri, number) for number, file in enumerate(files)])
         found = _candidates(config, index, out, pairs, encoder, identity)
         audit = _write(config, manifest["embeddings"], out, pairs, found)
         storage.write_json(storage.join(out, "audit.json"), audit)
@@ -93,7 +95,7 @@ def _as_input(config: MineConfig, out: str) -> PrepareConfig:
     return PrepareConfig(source=config.source, input=files, language=config.language, tokenizer="", out=out)
 
 
-def _read(config: MineConfig, out: str, pieces: Iterable[parts.Piece]) -> tuple[list[Pair], int]:
+def _read(config: MineConfig, out: str, pieces: Iterable[Piece]) -> tuple[list[Pair], int]:
     """The good records, and how many of bitext there are, which has no negatives; bad ones go to `quarantine/`."""
     pairs: list[Pair] = []
     bad, left_out = [], 0

@@ -14,25 +14,14 @@ import threading
 import time
 from pathlib import Path
 
+import clusters
 import psutil
-import ray
 import yaml
 from ray.cluster_utils import Cluster
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig
 from hbt_ray.index.encode import encode
-
-
-def encoders() -> list[psutil.Process]:
-    """The processes of this run's encoder actors."""
-    return [process for process in started() if any("PartEncoder" in part for part in process.info["cmdline"] or [])]
-
-
-def started() -> list[psutil.Process]:
-    """All processes that this one has started, and they."""
-    own = {process.pid for process in psutil.Process().children(recursive=True)}
-    return [process for process in psutil.process_iter(["cmdline"]) if process.pid in own]
 
 
 def parts_of(out: str) -> set[str]:
@@ -49,12 +38,12 @@ def lose(losses: list[str], cluster: Cluster, nodes: list[object], out: str, not
             time.sleep(0.02)
         time.sleep(chance.random() / 10)
         if loss == "actor":
-            chance.choice(encoders()).kill()
+            chance.choice(clusters.processes("PartEncoder")).kill()
         elif loss == "node":
             cluster.remove_node(nodes.pop(0), allow_graceful=False)
             nodes.append(cluster.add_node(num_cpus=1))
         else:
-            for process in started():
+            for process in clusters.processes():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             note.write_text(" ".join(losses))
@@ -63,16 +52,7 @@ def lose(losses: list[str], cluster: Cluster, nodes: list[object], out: str, not
 
 if __name__ == "__main__":
     config = EncodeConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0,
-            "include_dashboard": False,
-            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
-        },
-    )
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    ray.init(address=cluster.address)
+    cluster, nodes = clusters.start()
     # the main thread is the one that can start a node
     threading.Thread(target=encode, args=(config,), daemon=True).start()
     lose(sys.argv[2:], cluster, nodes, config.out, Path(sys.argv[1]).with_name("lost"))

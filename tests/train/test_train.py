@@ -6,11 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import clusters
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -142,15 +142,8 @@ def test_the_engine_does_not_change_what_is_learned(
 def on_two_nodes(config: TrainConfig, event: str) -> subprocess.CompletedProcess[str]:
     file = Path(f"{config.out}.yaml")
     file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    return subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("two_nodes.py")), str(file), event],
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    script = Path(__file__).with_name("two_nodes.py")
+    return clusters.run(script, str(file), event, timeout=400, RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="20")
 
 
 @pytest.mark.parametrize(("event", "counts"), [("worker", (2, None)), ("node", (1, 2))])
@@ -188,7 +181,7 @@ def test_memory_that_ends_while_training(store: str, tmp_path: Path) -> None:
 
 
 def test_a_driver_lost_while_a_checkpoint_is_written(store: str, finished: Path, tmp_path: Path) -> None:
-    """With SIGKILL, and all workers with it; the job is submitted again for fewer workers."""
+    """With SIGKILL, and all it has started; the job is submitted again for fewer workers."""
     out = tmp_path / "run"
     config = settings(store, out, workers=2, checkpoint_every=1)
     assert on_two_nodes(config, "driver").returncode == -signal.SIGKILL

@@ -1,11 +1,13 @@
 """Train on two nodes of one CPU each, and lose something: `two_nodes.py RUN.yaml EVENT`.
 
-`node`, `worker`: lost at step 4. `driver`: lost with all workers while a checkpoint is being written. `notice`: a node
-is told of its end while training, and lost after the next checkpoint. `memory`: workers get MEMORY only. `nothing`.
+`node`, `worker`: lost at step 4. `driver`: lost with all it has started while a checkpoint is being written.
+`notice`: a node is told of its end while training, and lost after the next checkpoint. `memory`: workers get MEMORY
+only. `nothing`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -16,23 +18,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import clusters
 import psutil
 import ray
 import yaml
-from ray.cluster_utils import Cluster
 
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.train.train import train
 
+WORKER = "RayTrainWorker"  # of a process's name
 MEMORY = 2 * 2**30  # of a worker process [bytes]
-
-
-def workers() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any("RayTrainWorker" in part for part in process.info["cmdline"] or [])
-    ]
 
 
 def wait_for_checkpoint(folder: Path) -> None:
@@ -49,13 +44,14 @@ def lose_everything_at_a_half_checkpoint(folder: Path) -> None:
         time.sleep(0.001)
         if not [path for path in folder.glob("step-*") if not (path / "manifest.json").exists()]:
             continue
-        stopped = workers()
+        stopped = clusters.processes(WORKER)
         for process in stopped:
             process.suspend()
         half = [path for path in folder.glob("step-*") if not (path / "manifest.json").exists()]
         if half and folder.joinpath("step-000000002").exists():  # and there is one to go on from
-            for process in stopped:
-                process.kill()
+            for process in clusters.processes():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             (folder.parent / "half").write_text(half[0].name)
             os.kill(os.getpid(), signal.SIGKILL)
         for process in stopped:
@@ -64,20 +60,9 @@ def lose_everything_at_a_half_checkpoint(folder: Path) -> None:
 
 if __name__ == "__main__":
     config = TrainConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0,
-            "include_dashboard": False,
-            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 3},
-        },
-    )
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     event = sys.argv[2]
-    ray.init(
-        address=cluster.address,
-        runtime_env={"worker_process_setup_hook": limit_memory} if event == "memory" else None,
-    )
+    setup = {"worker_process_setup_hook": limit_memory} if event == "memory" else None
+    cluster, nodes = clusters.start(setup)
     folder = Path(config.out) / "checkpoints" / config.name
 
     def lose_a_node() -> None:
@@ -87,7 +72,7 @@ if __name__ == "__main__":
 
     def lose_a_worker() -> None:
         wait_for_checkpoint(folder)
-        workers()[0].kill()
+        clusters.processes(WORKER)[0].kill()
         Path(config.out, "lost").touch()
 
     def lose_a_node_with_notice() -> None:
