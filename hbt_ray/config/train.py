@@ -1,42 +1,15 @@
-"""The settings of every component: one frozen pydantic model each, which checks itself when it is built."""
+"""Settings of `train`: the batches, the encoder, the engine and the optimizer."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
+
+from hbt_ray.config.base import Section
+from hbt_ray.config.encoding import EncodingConfig
 
 Logger = Literal["mlflow", "wandb"]
-Recall = Literal["0.90", "0.95", "0.99"]
-
-
-class UserError(ValueError):
-    """A mistake in what the user gave. Jobs print its one line, without a traceback, and exit with 2."""
-
-
-class Section(BaseModel):
-    """Base of all settings: frozen, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PrepareConfig(Section):
-    """Settings of `prepare`: source files to a stream store."""
-
-    source: str = Field(description="format of the input: pairs, parallel, squad, lareqa, jsonl or world-facts")
-    input: tuple[str, ...] = Field((), description="files, folders or globs to read [URIs]")
-    tokenizer: str = Field(description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces")
-    out: str = Field(description="folder of the new stream store [URI]")
-    language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
-    max_tokens: int = Field(512, ge=8, description="longest text kept, the rest is cut [tokens]")
-    partitions: int | None = Field(
-        None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input, at most 4096"
-    )
-    row_group_rows: int = Field(1024, ge=1, description="unit of reading and of reshuffling between passes [rows]")
-    seed: int = Field(0, ge=0, description="seed of the shuffle")
-    on_error: Literal["fail", "skip"] = Field(
-        "fail", description="a bad file or an unknown language tag: stop, or skip it into quarantine/"
-    )
 
 
 class PlanConfig(Section):
@@ -115,40 +88,6 @@ class OptimizerConfig(Section):
     hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
 
 
-class EncodingConfig(Section):
-    """How texts are encoded: the fixed parts, the batches and the actors."""
-
-    part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
-    batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")
-    actors: tuple[int, int] = Field(
-        (1, 1), description="encoder actors, fewest and most, as the cluster has room; one number: so many [MIN MAX]"
-    )
-    gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
-    cpus_per_actor: float = Field(1, ge=0, description="CPUs reserved by each actor")
-    tokenizers: int = Field(
-        2,
-        ge=1,
-        description="tokenising tasks at once for each actor; they reserve no CPU, so that none can wait for it",
-    )
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = Field(
-        "float16", description="number format of vectors on storage"
-    )
-
-    @field_validator("actors", mode="before")
-    @classmethod
-    def _always_so_many(cls, value: Any) -> Any:
-        """One number, also as the command line has it, is both."""
-        numbers = value if isinstance(value, list | tuple) else [value]
-        return [*numbers, *numbers] if len(numbers) == 1 else value
-
-    @field_validator("actors")
-    @classmethod
-    def _fewest_and_most(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= value[0] <= value[1]:
-            raise ValueError("the fewest is at least 1 and the most no less")
-        return value
-
-
 class ValidationConfig(Section):
     """A small retrieval evaluation of checkpoints while training goes on."""
 
@@ -217,90 +156,3 @@ class TrainConfig(Section):
         """Steps of the run, once `train` has turned epochs into steps."""
         assert self.steps is not None
         return self.steps
-
-
-class EncodeConfig(Section):
-    """Settings of `encode`: corpus to embedding parts."""
-
-    corpus: str = Field(
-        description="parquet with id, lang, text, optional title, or BEIR's or MIRACL's JSONL: file, folder, glob [URI]"
-    )
-    language: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9_-]+$", description="language of files that do not tell it, such as BEIR's [BCP-47]"
-    )
-    out: str = Field(description="folder for the embedding parts [URI]")
-    tokens: str | None = Field(
-        None, description="folder where the corpus's tokens are kept, for any model with this tokenizer [URI]"
-    )
-    role: Literal["passage", "query"] = Field("passage", description="whose prefix and length limit applies")
-    encoder: EncoderConfig
-    encoding: EncodingConfig = EncodingConfig()
-
-
-class IndexConfig(Section):
-    """Settings of `index`: embedding parts to FAISS shards, one or more a language."""
-
-    embeddings: str = Field(description="folder written by encode [URI]")
-    out: str = Field(description="folder of the new index [URI]")
-    shard_rows: int = Field(1_000_000, ge=1, description="largest shard, all of one language [vectors]")
-    factory: str = Field("Flat", description="FAISS factory string; Flat is exact, as IVF4096,Flat or HNSW32 are not")
-    train_rows: int = Field(
-        200_000, ge=1, description="sample that an approximate index is trained on, of all languages [vectors]"
-    )
-    queries: str | None = Field(
-        None, description="embeddings of queries to measure an approximate index with; unset: not measured [URI]"
-    )
-    recall_queries: int = Field(200, ge=1, description="sample of --queries, of all their languages [queries]")
-    recall_k: int = Field(10, ge=1, description="best documents that count in recall [documents]")
-
-
-class SearchConfig(Section):
-    """Settings of `search`: the passages of an index that answer one query."""
-
-    index: str = Field(description="folder written by index [URI]")
-    query: str = Field(description="text to search for")
-    encoder: EncoderConfig
-    languages: tuple[str, ...] = Field((), description="only passages in these; none named: all [BCP-47]")
-    k: int = Field(10, ge=1, description="length of the list [passages]")
-    recall: Recall = Field("0.95", description="approximate index: what was measured to be found [share of the best]")
-
-
-class MineConfig(Section):
-    """Settings of `mine`: hard negatives for pairs, from an index of passages."""
-
-    source: str = Field(description="format of the input, as of prepare: pairs, parallel, squad, lareqa, jsonl …")
-    input: tuple[str, ...] = Field((), description="files, folders or globs with the pairs [URIs]")
-    language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
-    index: str = Field(description="folder written by index; its corpus must still be there [URI]")
-    out: str = Field(description="folder for pairs/*.parquet, which prepare reads as pairs, and audit.json [URI]")
-    negatives: int = Field(4, ge=1, description="hard negatives of each pair, at most [passages]")
-    depth: int = Field(50, ge=1, description="best passages of each query that are looked at [passages]")
-    share: float = Field(
-        0.95, gt=0, description="a negative scores below this share of the positive's [cosine / cosine]"
-    )
-    negatives_in: Literal["passage", "query"] = Field("passage", description="whose language the negatives are in")
-    encoder: EncoderConfig
-    encoding: EncodingConfig = EncodingConfig(dtype="float32")
-
-
-class EvaluateConfig(Section):
-    """Settings of `evaluate`: a model on a task in the three settings."""
-
-    task: str = Field(description="xquad-r or world-facts")
-    data: str = Field(description="folder with the task's files [URI]")
-    out: str = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
-    text: Literal["sentence", "sentence+context"] = Field("sentence", description="what a candidate's text is")
-    depth: int = Field(100, ge=1, description="length of each list in run.trec [documents]")
-    encoder: EncoderConfig
-    encoding: EncodingConfig = EncodingConfig(dtype="float32")
-
-
-class DemoConfig(Section):
-    """Settings of `demo`: the three strategies side by side on the built-in world facts."""
-
-    out: str = Field(description="folder for store, runs, evaluations and report [URI]")
-    steps: int = Field(260, ge=1, description="length of each run [global batches]")
-    batch_size: int = Field(64, ge=2, description="global batch [pairs]")
-    workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
-    zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
-    seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")

@@ -1,0 +1,40 @@
+"""The settings of every component: one frozen pydantic model each, which checks itself when it is built."""
+
+from hbt_ray.config.base import Section, UserError
+from hbt_ray.config.data import PrepareConfig
+from hbt_ray.config.encoding import EncodingConfig
+from hbt_ray.config.evaluation import EvaluateConfig
+from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
+from hbt_ray.config.study import DemoConfig
+from hbt_ray.config.train import (
+    EncoderConfig,
+    EngineConfig,
+    Logger,
+    LoraConfig,
+    OptimizerConfig,
+    PlanConfig,
+    TrainConfig,
+    ValidationConfig,
+)
+
+__all__ = [
+    "DemoConfig",
+    "EncodeConfig",
+    "EncoderConfig",
+    "EncodingConfig",
+    "EngineConfig",
+    "EvaluateConfig",
+    "IndexConfig",
+    "Logger",
+    "LoraConfig",
+    "MineConfig",
+    "OptimizerConfig",
+    "PlanConfig",
+    "PrepareConfig",
+    "Recall",
+    "SearchConfig",
+    "Section",
+    "TrainConfig",
+    "UserError",
+    "ValidationConfig",
+]

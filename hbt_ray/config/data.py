@@ -1,0 +1,28 @@
+"""Settings of `prepare`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hbt_ray.config.base import Section
+
+
+class PrepareConfig(Section):
+    """Settings of `prepare`: source files to a stream store."""
+
+    source: str = Field(description="format of the input: pairs, parallel, squad, lareqa, jsonl or world-facts")
+    input: tuple[str, ...] = Field((), description="files, folders or globs to read [URIs]")
+    tokenizer: str = Field(description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces")
+    out: str = Field(description="folder of the new stream store [URI]")
+    language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
+    max_tokens: int = Field(512, ge=8, description="longest text kept, the rest is cut [tokens]")
+    partitions: int | None = Field(
+        None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input, at most 4096"
+    )
+    row_group_rows: int = Field(1024, ge=1, description="unit of reading and of reshuffling between passes [rows]")
+    seed: int = Field(0, ge=0, description="seed of the shuffle")
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="a bad file or an unknown language tag: stop, or skip it into quarantine/"
+    )

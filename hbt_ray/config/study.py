@@ -1,0 +1,18 @@
+"""Settings of the studies."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hbt_ray.config.base import Section
+
+
+class DemoConfig(Section):
+    """Settings of `demo`: the three strategies side by side on the built-in world facts."""
+
+    out: str = Field(description="folder for store, runs, evaluations and report [URI]")
+    steps: int = Field(260, ge=1, description="length of each run [global batches]")
+    batch_size: int = Field(64, ge=2, description="global batch [pairs]")
+    workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
+    zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
+    seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")
