@@ -1,4 +1,4 @@
-"""Evaluate a model in the monolingual, cross-lingual and multilingual settings."""
+"""Evaluate a model, or a run, on a task: monolingual, cross-lingual and multilingual retrieval, and language bias."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate, and show the headline figures."""
     results = evaluate(config)
     settings = results["settings"]
-    table = Table("setting", "mAP", "rank distance", title=f"{results['task']}, {results['model']}, {results['text']}")
-    for name, values in settings.items():
-        distance = values.get("rank_distance")
-        table.add_row(name, _number(values["map"], 4), _number(distance, 1) if "rank_distance" in values else "")
+    measures = dict.fromkeys(["map", *results["headline"]])
+    title = f"{results['task']}, {results['model']}, {results['text']}"
+    table = Table("setting", *("mAP" if name == "map" else name for name in measures), "rank distance", title=title)
+    for setting, values in settings.items():
+        found = {"map": values["map"], **values["measures"]}
+        distance = _number(values["rank_distance"], 1) if "rank_distance" in values else ""
+        table.add_row(setting, *(_number(found[name], 4) for name in measures), distance)
     Console(stderr=True).print(table)
-    headline = {name: values["map"] for name, values in settings.items()}
     return {
         "out": config.out,
-        "map": headline,
-        "rank_distance": settings["multilingual"]["rank_distance"],
+        "map": {name: values["map"] for name, values in settings.items()},
+        "rank_distance": settings.get("multilingual", {}).get("rank_distance"),
         **results["counts"],
     }
 

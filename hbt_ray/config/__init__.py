@@ -3,7 +3,7 @@
 from hbt_ray.config.base import Section, UserError
 from hbt_ray.config.data import PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
-from hbt_ray.config.evaluation import EvaluateConfig
+from hbt_ray.config.evaluation import EvaluateConfig, Setting
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.study import DemoConfig
 from hbt_ray.config.train import (
@@ -34,6 +34,7 @@ __all__ = [
     "Recall",
     "SearchConfig",
     "Section",
+    "Setting",
     "TrainConfig",
     "UserError",
     "ValidationConfig",

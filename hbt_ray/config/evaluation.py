@@ -10,14 +10,34 @@ from hbt_ray.config.base import Section
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.train import EncoderConfig
 
+Setting = Literal["monolingual", "cross-lingual", "multilingual"]
+
 
 class EvaluateConfig(Section):
-    """Settings of `evaluate`: a model on a task in the three settings."""
+    """Settings of `evaluate`: a model, or a run, on a task in its settings."""
 
-    task: str = Field(description="xquad-r or world-facts")
-    data: str = Field(description="folder with the task's files [URI]")
+    task: str = Field(
+        description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, mkqa, neuclir, pooled,"
+        " belebele, xpqa, world-facts, or beir:URI for any folder in BEIR's layout"
+    )
+    data: str | None = Field(None, description="folder with the task's files [URI]; unset: where the task is published")
+    corpus: str | None = Field(
+        None, description="documents of a task that has them apart, as encode reads them [URI]; unset: as published"
+    )
+    language: str | None = Field(None, description="of a BEIR folder or a corpus whose files do not tell it [tag]")
     out: str = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
-    text: Literal["sentence", "sentence+context"] = Field("sentence", description="what a candidate's text is")
-    depth: int = Field(100, ge=1, description="length of each list in run.trec [documents]")
+    text: Literal["sentence", "sentence+context"] = Field(
+        "sentence", description="what a candidate's text is in xquad-r and mlqa-r"
+    )
+    settings: tuple[Setting, ...] = Field((), description="settings to evaluate; unset: the task's own")
+    depth: int = Field(
+        100, ge=1, description="length of each list in run.trec, or more where the task's measures see more [documents]"
+    )
+    missing_documents: Literal["error", "count"] = Field(
+        "error", description="judged documents that the corpus lacks: refuse, or count as relevant and never found"
+    )
+    run: str | None = Field(
+        None, description="TREC run to evaluate [URI]; nothing is encoded then, and --model is only its name"
+    )
     encoder: EncoderConfig
     encoding: EncodingConfig = EncodingConfig(dtype="float32")

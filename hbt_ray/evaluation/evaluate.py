@@ -1,106 +1,221 @@
-"""A model on a task in the three settings: encode, index, rank and measure; each text is encoded once."""
+"""A model on a task in its settings: encode, index, rank and measure; each text is encoded once."""
 
 from __future__ import annotations
 
 import logging
+import resource
 import time
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
+import numpy as np
 import pyarrow as pa
 
 from hbt_ray import storage
-from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig
-from hbt_ray.evaluation import formats, rankings, tasks
-from hbt_ray.evaluation.rankings import Rankings
-from hbt_ray.evaluation.tasks.base import Task
+from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig, UserError
+from hbt_ray.evaluation import bias, formats, rankings, tasks
+from hbt_ray.evaluation.metrics import columns, cutoff
+from hbt_ray.evaluation.rankings import Ranker, Rankings
+from hbt_ray.evaluation.run import RunRanker
+from hbt_ray.evaluation.tasks.base import Corpus, Task
+from hbt_ray.index import corpus as corpora
 from hbt_ray.index import embeddings
 from hbt_ray.index.build import build
 from hbt_ray.index.encode import RESOURCES, Identity, encode, identify
 from hbt_ray.index.search import Searcher
-from hbt_ray.train.encoder import Role
 
 LOG = logging.getLogger(__name__)
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "numpy")
+
+
+class System(NamedTuple):
+    """What is evaluated, ready to rank.
+
+    Attributes:
+        queries: of the task, as the ranker wants them, one row each.
+        encoded: how many texts have been encoded for it.
+        documents: that it ranks; None when they are not known.
+        missing: judged documents that it does not have.
+        unanswered: queries for which it has no list.
+    """
+
+    ranker: Ranker
+    queries: np.ndarray
+    encoded: dict[str, int]
+    documents: int | None
+    missing: frozenset[str] = frozenset()
+    unanswered: int = 0
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate a model; a finished evaluation with the same settings is returned as it is, an unfinished one goes on.
 
     Monolingual results are means over languages, cross-lingual ones over ordered pairs of languages (only questions
-    that have a relevant document in the pair's corpus count), multilingual ones over query languages.
+    that have a judged document in the pair's corpus count), multilingual ones over query languages. Queries without
+    results count 0, those without judgements do not count, as in `trec_eval -c`; `counts` says how many there are.
 
     Returns: what results.json holds.
 
     Raises:
-        UserError: task or model are unusable, or `out` holds another run.
+        UserError: task, model or run are unusable, judged documents are missing, or `out` holds another run.
     """
     started = time.monotonic()
     out = storage.absolute(config.out)
     encoder = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
     config = config.model_copy(update={"encoder": encoder})
-    task = tasks.load(config.task, storage.absolute(config.data), config.text)
-    identity = identify(config.encoder)
+    task = tasks.load(config.task, config.data, config.text, config.corpus, config.language)
+    identity = identify(config.encoder) if config.run is None else None
     storage.claim(out, "evaluate", _claim(config, identity))
     if storage.committed(out):
         results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
         return results
+    settings = config.settings or task.settings
+    depth = max(config.depth, *(cutoff(name) for name in columns(task.headline)))
+    with _model(config, identity, task, out) if identity else _run(config, task) as system:
+        searching = time.monotonic()
+        ranked = rankings.rank(task, system.queries, system.ranker, depth, settings, system.missing)
+        LOG.info(
+            "ranked and measured %s queries in %.1f s; this process has held %.2f GiB at most",
+            f"{len(system.queries):,}",
+            time.monotonic() - searching,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        )
+        return _write(config, out, task, ranked, system, started)
+
+
+@contextmanager
+def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> Iterator[System]:
+    """The model's own index of the documents."""
+    missing = _missing(task, config.missing_documents)
+    settings = {"encoder": config.encoder, "encoding": config.encoding}
+    parts = {name: storage.join(out, name) for name in ("queries", "documents", "index")}
+    queries = EncodeConfig(
+        corpus=_table(task.queries, parts["queries"]), out=parts["queries"], role="query", **settings
+    )
+    corpus = task.documents
+    if isinstance(corpus, pa.Table):
+        corpus = Corpus(_table(corpus, parts["documents"]))
+    documents = EncodeConfig(
+        corpus=corpus.uri, language=corpus.language, out=parts["documents"], role="passage", **settings
+    )
     with ThreadPoolExecutor(2) as both:  # starting an encoder takes longer than many a task's queries
-        queries = both.submit(_encode, config, identity, task.queries, "query", storage.join(out, "queries"))
-        documents = both.submit(_encode, config, identity, task.documents, "passage", storage.join(out, "documents"))
-    encoded = {"queries": queries.result(), "documents": documents.result()}
-    index = storage.join(out, "index")
-    build(IndexConfig(embeddings=storage.join(out, "documents"), out=index))
-    vectors = embeddings.read_aligned(storage.join(out, "queries"), task.queries["id"].to_pylist())
-    searching = time.monotonic()
-    with Searcher(index) as searcher:
-        ranked = rankings.rank(task, vectors, searcher, config.depth)
-    LOG.info("ranked %s queries in %.1f s", f"{len(vectors):,}", time.monotonic() - searching)
-    return _write(config, out, task, ranked, encoded, started)
+        done = {
+            "queries": both.submit(encode, queries, identity),
+            "documents": both.submit(encode, documents, identity),
+        }
+    encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
+    build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
+    vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
+    with Searcher(parts["index"]) as searcher:
+        yield System(searcher, vectors, encoded, encoded["documents"], missing)
 
 
-def _encode(config: EvaluateConfig, identity: Identity, texts: pa.Table, role: Role, out: str) -> int:
-    """Encode a task's table as a corpus, whose ids are without language; returns how many texts have been encoded."""
-    corpus = f"{out}.parquet"
+@contextmanager
+def _run(config: EvaluateConfig, task: Task) -> Iterator[System]:
+    """The lists of a run file, for which nothing is encoded."""
+    assert config.run is not None
+    ranker = RunRanker(storage.absolute(config.run))
+    keys = task.queries["id"].to_pylist()
+    if not ranker.queries.intersection(keys):
+        raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
+    documents = len(task.documents) if isinstance(task.documents, pa.Table) else None
+    unanswered = len(set(keys) - ranker.queries)
+    yield System(ranker, np.array(keys, dtype=object), {}, documents, unanswered=unanswered)
+
+
+def _missing(task: Task, rule: str) -> frozenset[str]:
+    """Judged documents that are not among the task's."""
+    missing: Set[str]
+    if isinstance(task.documents, Corpus):
+        missing = corpora.absent(task.documents.uri, task.judged_documents, task.documents.language)
+    else:
+        missing = task.judged_documents.difference(task.documents["id"].to_pylist())
+    if missing and rule == "error":
+        examples = ", ".join(sorted(missing)[:3])
+        raise UserError(
+            f"{task.name}: {len(missing):,} of {len(task.judged_documents):,} judged documents are not in the corpus,"
+            f" for example {examples}; --missing-documents count takes them as never found"
+        )
+    return frozenset(missing)
+
+
+def _table(texts: pa.Table, out: str) -> str:
+    """Write a task's table as a corpus, whose ids are without language; returns its URI."""
+    uri = f"{out}.parquet"
     pairs = zip(texts["id"].to_pylist(), texts["lang"].to_pylist(), strict=True)
     ids = pa.array([key.removeprefix(f"{language}:") for key, language in pairs], pa.string())
-    storage.write_parquet(corpus, pa.table({"id": ids, "lang": texts["lang"], "text": texts["text"]}))
-    settings = EncodeConfig(corpus=corpus, out=out, role=role, encoder=config.encoder, encoding=config.encoding)
-    return int(encode(settings, identity)["rows"])
+    storage.write_parquet(uri, pa.table({"id": ids, "lang": texts["lang"], "text": texts["text"]}))
+    return uri
 
 
 def _write(
-    config: EvaluateConfig, out: str, task: Task, ranked: Rankings, encoded: dict[str, int], started: float
+    config: EvaluateConfig, out: str, task: Task, ranked: Rankings, system: System, started: float
 ) -> dict[str, Any]:
     """Write every result file and the manifest; returns the results."""
-    summary = rankings.summarise(ranked.table)
-    results = {
+    settings = config.settings or task.settings
+    summary = rankings.summarise(ranked.table, settings)
+    results: dict[str, Any] = {
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
-        "settings": rankings.settings(summary),
-        "counts": {"queries": len(task.queries), "documents": len(task.documents)},
-        "encoded": encoded,
+        "headline": list(task.headline),
+        "settings": rankings.settings(summary, columns(task.headline)),
+        "counts": _counts(task, system),
+        "encoded": system.encoded,
         "versions": {name: version(name) for name in PACKAGES} | {"faiss": faiss.__version__},
     }
     queries = task.queries["id"].to_pylist()
-    formats.write_run(storage.join(out, "run.trec"), queries, ranked.multilingual)
-    formats.write_run(storage.join(out, "run.monolingual.trec"), queries, ranked.monolingual)
-    formats.write_qrels(storage.join(out, "qrels.trec"), task.relevant)
+    if "multilingual" in settings:
+        results["settings"]["multilingual"]["language_share"] = _shares(task, ranked, queries)
+        formats.write_run(storage.join(out, "run.trec"), queries, ranked.multilingual)
+    if "monolingual" in settings:
+        formats.write_run(storage.join(out, "run.monolingual.trec"), queries, ranked.monolingual)
+    formats.write_qrels(storage.join(out, "qrels.trec"), task.judgements)
     storage.write_parquet(storage.join(out, "per_query.parquet"), ranked.table)
-    revision = storage.fingerprint([task.queries.to_pydict(), task.documents.to_pydict(), task.relevant])
-    mteb = formats.mteb(task.name, revision, summary, time.monotonic() - started)
-    storage.write_json(storage.join(out, "mteb", f"{task.name}.json"), mteb)
+    mteb = formats.mteb(task, _revision(task), summary, time.monotonic() - started)
+    storage.write_json(storage.join(out, "mteb", f"{_file_name(task)}.json"), mteb)
     storage.write_json(storage.join(out, "results.json"), results)
     storage.commit(out, "evaluation", {"task": task.name, "model": config.encoder.model, "text": config.text})
     return results
 
 
-def _claim(config: EvaluateConfig, identity: Identity) -> dict[str, Any]:
+def _shares(task: Task, ranked: Rankings, queries: Sequence[str]) -> dict[str, dict[str, float]]:
+    top = [ids for _, hits in ranked.multilingual for ids in hits.ids[:, : bias.TOP].tolist()]
+    return bias.language_shares(task.queries["lang"].to_pylist(), top, [task.relevant[query] for query in queries])
+
+
+def _counts(task: Task, system: System) -> dict[str, int | None]:
+    judged = [query for query in task.queries["id"].to_pylist() if task.judgements.get(query)]
+    return {
+        "queries": len(task.queries),
+        "documents": system.documents,
+        "queries_without_judgements": len(task.queries) - len(judged),
+        "queries_without_relevant": sum(not task.relevant[query] for query in judged),
+        "queries_without_results": system.unanswered,
+        "missing_documents": len(system.missing),
+    }
+
+
+def _revision(task: Task) -> str:
+    """Of the data that the task was made of."""
+    documents = list(task.documents) if isinstance(task.documents, Corpus) else task.documents.to_pydict()
+    return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])
+
+
+def _file_name(task: Task) -> str:
+    """The task's name for a file: `beir:s3://b/scifact` has its folder's."""
+    return task.name.rstrip("/").rsplit("/", 1)[-1].replace(":", "-")
+
+
+def _claim(config: EvaluateConfig, identity: Identity | None) -> dict[str, Any]:
+    places = {name: getattr(config, name) for name in ("data", "corpus", "run")}
     return {
         **config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}),
-        "data": storage.absolute(config.data),
-        "model_fingerprint": identity.fingerprints,
+        **{name: None if uri is None else storage.absolute(uri) for name, uri in places.items()},
+        "model_fingerprint": identity.fingerprints if identity else None,
+        "run_version": storage.version_of(places["run"]) if config.run else None,
     }

@@ -8,7 +8,9 @@ from typing import Any
 import langcodes
 
 from hbt_ray import storage
+from hbt_ray.evaluation.bias import script
 from hbt_ray.evaluation.rankings import Lists, Summary
+from hbt_ray.evaluation.tasks.base import Task
 
 TAG = "hbt_ray"
 
@@ -20,18 +22,22 @@ def write_run(uri: str, queries: Sequence[str], lists: Lists) -> None:
         for rows, hits in lists:
             for row, ids, scores in zip(rows, hits.ids.tolist(), hits.scores.tolist(), strict=True):
                 for place, (document, score) in enumerate(zip(ids, scores, strict=True), start=1):
+                    if not document:  # nor has the list one further down
+                        break
                     yield f"{queries[row]} Q0 {document} {place} {score:.9g} {TAG}\n"
 
     storage.write(uri, lambda file: file.writelines(line.encode() for line in lines()))
 
 
-def write_qrels(uri: str, relevant: Mapping[str, Sequence[str]]) -> None:
-    """Write relevance judgements as `query 0 document 1`."""
-    lines = (f"{query} 0 {document} 1\n" for query, documents in relevant.items() for document in documents)
+def write_qrels(uri: str, judgements: Mapping[str, Mapping[str, int]]) -> None:
+    """Write relevance judgements as `query 0 document grade`."""
+    lines = (
+        f"{query} 0 {document} {grade}\n" for query, grades in judgements.items() for document, grade in grades.items()
+    )
     storage.write(uri, lambda file: file.writelines(line.encode() for line in lines))
 
 
-def mteb(task: str, revision: str, summary: Summary, seconds: float) -> dict[str, Any]:
+def mteb(task: Task, revision: str, summary: Summary, seconds: float) -> dict[str, Any]:
     """Results as MTEB stores them; `mteb_version` is null, since mteb did not compute them.
 
     A subset is `ar` (monolingual), `ar-de` (query and corpus language) or `ar-all` (the multilingual pool).
@@ -40,7 +46,7 @@ def mteb(task: str, revision: str, summary: Summary, seconds: float) -> dict[str
         revision: of the data set.
         seconds: that the evaluation took.
     """
-    everything = sorted({language for language, _ in summary["multilingual"]})
+    everything = sorted({language for language, _ in summary.get("multilingual", {})})
     scores = []
     for setting, groups in summary.items():
         for (language, pool), measures in groups.items():
@@ -49,11 +55,11 @@ def mteb(task: str, revision: str, summary: Summary, seconds: float) -> dict[str
             scores.append({
                 "hf_subset": language if setting == "monolingual" else f"{language}-{pool}",
                 "languages": [_mteb_language(tag) for tag in tags],
-                "main_score": measures["map"],
+                "main_score": measures[task.headline[0]],
                 **named,
             })  # fmt: skip
     return {
-        "task_name": task,
+        "task_name": task.name,
         "dataset_revision": revision,
         "mteb_version": None,
         "evaluation_time": seconds,
@@ -64,7 +70,6 @@ def mteb(task: str, revision: str, summary: Summary, seconds: float) -> dict[str
 def _mteb_language(tag: str) -> str:
     """ISO 639-3 and script, `ara-Arab` for `ar`; the tag itself when it names no such language."""
     try:
-        language = langcodes.get(tag)
-        return f"{language.to_alpha3()}-{language.maximize().script}"
+        return f"{langcodes.get(tag).to_alpha3()}-{script(tag)}"
     except (LookupError, ValueError):
         return tag

@@ -1,29 +1,49 @@
-"""Every query ranked in the three settings, and what the measures say: one table row for each (query, pool)."""
+"""Every query ranked in the settings of a task, and what the measures say: one table row for each (query, pool)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from hbt_ray.evaluation.bias import rank_distance
-from hbt_ray.evaluation.metrics import TREC_MEASURES, average_precision, group_ranks, macro, trec_measures
+from hbt_ray.config import Setting
+from hbt_ray.evaluation import bias
+from hbt_ray.evaluation.metrics import average_precision, columns, macro, ranks_in_lists, trec_measures
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.index.exact import blocks
-from hbt_ray.index.search import Above, Hits, Searcher, merge
+from hbt_ray.index.search import Above, Hits, merge
 
 QUERIES = 2048  # searched at once
 
 Lists = list[tuple[np.ndarray, Hits]]  # rows of queries and their lists
-Summary = dict[str, dict[tuple[str, str], dict[str, float | None]]]  # setting; language and pool; measure
+Summary = dict[Setting, dict[tuple[str, str], dict[str, float | None]]]  # language and pool; measure
+
+
+class Ranker(Protocol):
+    """What ranks documents for queries: an index, or what stands in its place.
+
+    `queries` is what the ranker needs to know of each query, one row each: a vector, a text, an id.
+    """
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """Of the documents."""
+
+    def search_languages(self, queries: np.ndarray, k: int) -> dict[str, Hits]:
+        """The k best documents in each language's own pool; shorter lists end with the id "" and minus infinity."""
+
+    def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
+        """Where relevant documents stand; those that the ranker never found are left out."""
 
 
 class Rankings(NamedTuple):
     """Attributes:
-    table: query, lang, item, setting, pool (a language, or `all`), ap (average precision), ranks (of the relevant
-        documents, ascending), rank_distance (multilingual only), and the measures of `TREC_MEASURES`.
-    monolingual, multilingual: the lists themselves.
+    table: query, lang, item, setting, pool (a language, or `all`), relevant (documents in the pool), ap (average
+        precision), ranks (of the relevant documents that were found, ascending), rank_distance (multilingual only),
+        and the measures of `metrics.columns`.
+    monolingual, multilingual: the lists themselves, of the settings asked for.
     """
 
     table: pa.Table
@@ -31,71 +51,125 @@ class Rankings(NamedTuple):
     multilingual: Lists
 
 
-def rank(task: Task, vectors: np.ndarray, searcher: Searcher, depth: int) -> Rankings:
-    """Rank all queries. A query counts in a pool when the pool has a document relevant to it.
+def rank(
+    task: Task,
+    queries: np.ndarray,
+    ranker: Ranker,
+    depth: int,
+    settings: Sequence[Setting] = (),
+    missing: Collection[str] = (),
+) -> Rankings:
+    """Rank all queries. A query counts in a pool when it has a judgement of a document of the pool.
+
+    If none of these documents is relevant, or the ranker has no list for the query, its measures there are 0, as
+    `trec_eval -c` has it.
 
     Args:
-        vectors: of the task's queries, fp32 [queries, width].
+        queries: one row for each query of the task, as the ranker wants them.
         depth: length of the lists [documents]; `ap`, `ranks` and `rank_distance` come from whole rankings.
+        settings: to rank in; the task's own when empty.
+        missing: judged documents that the ranker does not have, and so never finds.
     """
-    above = searcher.ranks(vectors, [task.relevant[key] for key in task.queries["id"].to_pylist()])
-    languages = np.array(searcher.languages, dtype=object)
+    wanted = settings or task.settings
+    gone = frozenset(missing)
+    keys = task.queries["id"].to_pylist()
     asked = np.array(task.queries["lang"].to_pylist(), dtype=object)
+    above = ranker.ranks(queries, [[key for key in task.relevant[query] if key not in gone] for query in keys])
+    judged = _Judged(task, keys)
+    # a language all of whose judged documents are missing has lists without documents
+    languages = np.array([*ranker.languages, *sorted(judged.languages - set(ranker.languages))], dtype=object)
     own_rank = 1 + np.take_along_axis(above.counts, above.languages[:, None], axis=1)[:, 0]
-    single = _Pools(above, above.queries * len(languages) + above.languages, own_rank)
-    whole = _Pools(above, above.queries, 1 + above.counts.sum(axis=1))
-    query, column = np.divmod(single.keys, len(languages))
-    monolingual: Lists = []
-    multilingual: Lists = []
-    for block in blocks(len(vectors), QUERIES):
-        found = searcher.search_languages(vectors[block], depth)
-        rows = np.arange(block.start, block.stop)
-        multilingual.append((rows, merge(found, depth, len(rows))))
-        in_block = np.flatnonzero((whole.keys >= block.start) & (whole.keys < block.stop))
-        whole.measure(in_block, _pick(multilingual[-1][1], whole.keys[in_block] - block.start))
-        inside = (query >= block.start) & (query < block.stop)
-        for number, language in enumerate(languages):
-            pools = np.flatnonzero(inside & (column == number))
-            single.measure(pools, _pick(found[language], query[pools] - block.start))
-            same = rows[asked[block] == language]
-            monolingual.append((same, _pick(found[language], same - block.start)))
+    measures = columns(task.headline)
+    width = len(languages)
+    single = _Pools(judged, judged.queries * width + judged.column(languages), above,
+                    above.queries * width + above.languages, own_rank, measures)  # fmt: skip
+    whole = _Pools(judged, judged.queries, above, above.queries, 1 + above.counts.sum(axis=1), measures)
+    query, column = np.divmod(single.keys, width)
     setting = np.where(asked[query] == languages[column], "monolingual", "cross-lingual")
-    table = pa.concat_tables([
-        single.table(task, query, setting, languages[column], np.full(len(query), np.nan)),
-        whole.table(task, whole.keys, np.full(len(whole.keys), "multilingual"), np.full(len(whole.keys), "all"),
-                    rank_distance(whole.offsets, whole.ranks)),
-    ])  # fmt: skip
-    return Rankings(table, monolingual, multilingual)
+    asked_for = np.isin(setting, wanted)
+    lists: dict[str, Lists] = {"monolingual": [], "multilingual": []}
+    for block in blocks(len(queries), QUERIES):
+        found = ranker.search_languages(queries[block], depth)
+        rows = np.arange(block.start, block.stop)
+        if "multilingual" in wanted:
+            merged = merge(found, depth, len(rows))
+            lists["multilingual"].append((rows, merged))
+            in_block = np.flatnonzero((whole.keys >= block.start) & (whole.keys < block.stop))
+            whole.measure(in_block, _pick(merged, whole.keys[in_block] - block.start))
+        inside = asked_for & (query >= block.start) & (query < block.stop)
+        for number, language in enumerate(languages):
+            hits = found[language] if language in found else merge({}, depth, len(rows))
+            pools = np.flatnonzero(inside & (column == number))
+            single.measure(pools, _pick(hits, query[pools] - block.start))
+            same = rows[asked[block] == language]
+            if "monolingual" in wanted:
+                lists["monolingual"].append((same, _pick(hits, same - block.start)))
+    parts = [
+        single.table(task, query, setting, languages[column], np.full(len(query), np.nan)).filter(pa.array(asked_for))
+    ]
+    if "multilingual" in wanted:
+        distance = bias.rank_distance(whole.offsets, whole.ranks, whole.relevant)
+        total = len(whole.keys)
+        parts.append(whole.table(task, whole.keys, np.full(total, "multilingual"), np.full(total, "all"), distance))
+    return Rankings(pa.concat_tables(parts), lists["monolingual"], lists["multilingual"])
 
 
-def summarise(table: pa.Table) -> Summary:
+def summarise(table: pa.Table, settings: Sequence[Setting]) -> Summary:
     """Means over the queries of each language in each pool."""
-    columns = ["ap", "rank_distance", *TREC_MEASURES]
-    means = table.group_by(["setting", "lang", "pool"], use_threads=False).aggregate([(c, "mean") for c in columns])
-    summary: Summary = {"monolingual": {}, "cross-lingual": {}, "multilingual": {}}
+    first = table.column_names.index("rank_distance")
+    names = ["ap", *table.column_names[first:]]
+    means = table.group_by(["setting", "lang", "pool"], use_threads=False).aggregate([(c, "mean") for c in names])
+    summary: Summary = {setting: {} for setting in settings}
     for row in means.sort_by([("lang", "ascending"), ("pool", "ascending")]).to_pylist():
-        measures = {name: row[f"{name}_mean"] for name in columns}
+        measures = {name: row[f"{name}_mean"] for name in names}
         summary[row["setting"]][row["lang"], row["pool"]] = {"map": measures.pop("ap"), **measures}
     return summary
 
 
-def settings(summary: Summary) -> dict[str, dict[str, Any]]:
+def settings(summary: Summary, measures: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The `settings` of results.json: macro averages and what they are averages of; null where there is no query."""
     result: dict[str, dict[str, Any]] = {}
     for setting, groups in summary.items():
-        averages = {name: macro(measure[name] for measure in groups.values()) for name in ("map", *TREC_MEASURES)}
+        averages = {name: macro(measure[name] for measure in groups.values()) for name in ("map", *measures)}
         languages = sorted({language for language, _ in groups})
         result[setting] = {
             "map": averages.pop("map"),
             "by_language": {name: macro(m["map"] for key, m in groups.items() if key[0] == name) for name in languages},
             "measures": averages,
         }
-    pairs = summary["cross-lingual"].items()
-    result["cross-lingual"]["by_pair"] = {f"{query}-{corpus}": measures["map"] for (query, corpus), measures in pairs}
-    distances = {language: m["rank_distance"] for (language, _), m in summary["multilingual"].items()}
-    result["multilingual"]["rank_distance"] = macro(distances.values())
-    result["multilingual"]["rank_distance_by_language"] = distances
+    if "cross-lingual" in summary:
+        pairs = {pair: measures["map"] for pair, measures in summary["cross-lingual"].items()}
+        result["cross-lingual"]["by_pair"] = {f"{query}-{corpus}": value for (query, corpus), value in pairs.items()}
+        result["cross-lingual"]["by_script"] = bias.by_script(pairs)
+    if "multilingual" in summary:
+        distances = {language: m["rank_distance"] for (language, _), m in summary["multilingual"].items()}
+        result["multilingual"]["rank_distance"] = macro(distances.values())
+        result["multilingual"]["rank_distance_by_language"] = distances
     return result
+
+
+class _Judged:
+    """The judgements of a task, one row each.
+
+    Attributes:
+        queries: row of the query, int64 [judgements].
+        grades: int64 [judgements].
+        documents: id of each, str [judgements].
+        languages: of the documents.
+    """
+
+    def __init__(self, task: Task, keys: Sequence[str]) -> None:
+        of_query = [task.judgements.get(key, {}) for key in keys]
+        self.queries = np.repeat(np.arange(len(keys)), [len(grades) for grades in of_query])
+        self.grades = np.array([grade for grades in of_query for grade in grades.values()], dtype=np.int64)
+        self.documents = np.array([key for grades in of_query for key in grades], dtype=object)
+        self._tags = [key.partition(":")[0] for key in self.documents]
+        self.languages = frozenset(self._tags)
+
+    def column(self, languages: np.ndarray) -> np.ndarray:
+        """The place among `languages` of each document's own."""
+        places = {language: place for place, language in enumerate(languages)}
+        return np.array([places[tag] for tag in self._tags], dtype=np.int64)
 
 
 class _Pools:
@@ -103,19 +177,31 @@ class _Pools:
 
     Attributes:
         keys: one number a list, ascending [lists].
-        offsets, ranks: as `group_ranks` gives them.
+        offsets, ranks: as `ranks_in_lists` gives them.
+        relevant: documents of each list, found or not, int64 [lists].
     """
 
-    def __init__(self, above: Above, keys: np.ndarray, ranks: np.ndarray) -> None:
-        self.keys, self.offsets, self.ranks = group_ranks(keys, ranks)
-        documents = above.documents[np.argsort(keys, kind="stable")]
-        self.relevant = np.split(documents, self.offsets[1:-1])
-        self.measures = {name: np.empty(len(self.keys)) for name in TREC_MEASURES}
+    def __init__(
+        self, judged: _Judged, lists: np.ndarray, above: Above, found: np.ndarray, ranks: np.ndarray,
+        measures: Sequence[str],
+    ) -> None:  # fmt: skip
+        """Args:
+        lists: the list of each judgement, int [judgements].
+        found: the list of each document of `above`, and `ranks` its rank there, int [documents].
+        """
+        self.keys, number = np.unique(lists, return_inverse=True)
+        self.offsets, self.ranks = ranks_in_lists(self.keys, found, ranks)
+        self.relevant = np.bincount(number[judged.grades >= 1], minlength=len(self.keys))
+        self._judged: list[dict[str, int]] = [{} for _ in self.keys]
+        for place, document, grade in zip(number.tolist(), judged.documents, judged.grades.tolist(), strict=True):
+            self._judged[place][document] = grade
+        self._measures = {name: np.zeros(len(self.keys)) for name in measures}
 
     def measure(self, lists: np.ndarray, hits: Hits) -> None:
         """Measure the lists at the places `lists`, whose top is `hits`."""
-        for name, values in trec_measures(hits, [self.relevant[i] for i in lists]).items():
-            self.measures[name][lists] = values
+        found = trec_measures(hits, [self._judged[i] for i in lists], tuple(self._measures))
+        for name, values in found.items():
+            self._measures[name][lists] = values
 
     def table(
         self, task: Task, query: np.ndarray, setting: np.ndarray, pool: np.ndarray, distance: np.ndarray
@@ -127,10 +213,11 @@ class _Pools:
             "item": asked["item"],
             "setting": pa.array(setting.tolist(), pa.string()),
             "pool": pa.array(pool.tolist(), pa.string()),
-            "ap": average_precision(self.offsets, self.ranks),
+            "relevant": pa.array(self.relevant, pa.int32()),
+            "ap": average_precision(self.offsets, self.ranks, self.relevant),
             "ranks": pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), pa.array(self.ranks)),
             "rank_distance": pa.array(distance, from_pandas=True),
-            **self.measures,
+            **self._measures,
         })  # fmt: skip
 
 

@@ -6,20 +6,22 @@ import tempfile
 from typing import Any
 
 from hbt_ray import storage
-from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig
+from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.train import checkpoint, validations
 from hbt_ray.train.models import build
 from hbt_ray.train.step import Chunks
 
-SETTINGS = ("monolingual", "cross-lingual", "multilingual")
-
 
 def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
     """Evaluate the checkpoint after `step` steps of the run with these `settings`, a dumped TrainConfig.
 
-    Returns mAP by setting, `mean`, their mean, and `rank_distance`; leaves them for `train/validations.py`.
+    Returns mAP by setting, `mean`, their mean, and `rank_distance` where the task has it; leaves them for
+    `train/validations.py`.
+
+    Raises:
+        UserError: the task does not have the setting that `--validation.metric` names.
     """
     config = TrainConfig.model_validate(settings)
     assert config.validation.task is not None
@@ -40,9 +42,12 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
             encoding=config.validation.encoding,
         )
     )["settings"]
-    numbers = {setting: found[setting]["map"] for setting in SETTINGS}
+    numbers = {setting: values["map"] for setting, values in found.items() if values["map"] is not None}
     numbers["mean"] = sum(numbers.values()) / len(numbers)
-    numbers["rank_distance"] = found["multilingual"]["rank_distance"]
+    if config.validation.metric not in numbers:
+        raise UserError(f"--validation.metric: {config.validation.task} has {', '.join(numbers)} only")
+    if (distance := found.get("multilingual", {}).get("rank_distance")) is not None:
+        numbers["rank_distance"] = distance
     storage.clear(done)
     storage.write_json(validations.uri_of(config, step), {"step": step, **numbers})
     return numbers

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
 
@@ -84,6 +86,29 @@ def scan(corpus: str, part_rows: int, language: str | None = None) -> Corpus:
         raise UserError(f"the corpus {corpus} is empty")
     _refuse_duplicates(found, hashes, language)
     return Corpus([(file, storage.size(file)) for file in found], parts)
+
+
+def absent(corpus: str, ids: Collection[str], language: str | None = None) -> set[str]:
+    """Those of `ids` (`lang:docid`) that the corpus does not have. A task that scans a file holds the file's ids.
+
+    Args:
+        language: of files that do not tell it.
+
+    Raises:
+        UserError: as of `scan`.
+    """
+    wanted = ray.put(pa.array(sorted(ids), pa.large_string()))
+    task = ray.remote(_known)
+    try:
+        return set(ids).difference(*ray.get([task.remote(file, language, wanted) for file in _files(corpus)]))
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, UserError) else error) from None
+
+
+def _known(file: str, language: str | None, wanted: pa.Array) -> list[str]:
+    keys = _format(file).scan(file, language, TOGETHER).keys
+    known: list[str] = keys.filter(pc.is_in(keys, value_set=wanted)).to_pylist()
+    return known
 
 
 def plan_parts(files: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Part]:

@@ -102,7 +102,14 @@ def test_settings_equal_plain_numpy(finished: tuple[Path, dict[str, Any]]) -> No
 
 def test_counts_and_files(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
-    assert results["counts"] == results["encoded"] == {"queries": 9, "documents": 9}
+    assert results["encoded"] == {"queries": 9, "documents": 9}
+    assert results["counts"] == {
+        **results["encoded"],
+        "queries_without_judgements": 0,
+        "queries_without_relevant": 0,
+        "queries_without_results": 0,
+        "missing_documents": 0,
+    }
     assert json.loads((folder / "out/results.json").read_text()) == results
     rows = pq.read_table(folder / "out/per_query.parquet").to_pylist()
     assert len(rows) == 9 + 8 + 9
@@ -163,7 +170,7 @@ def test_world_facts(tmp_path: Path, ray_cluster: None) -> None:
     queries = {"id": [f"q{key}" for key in ids], "lang": languages, "text": questions, "item": ids}
     pq.write_table(pa.table(queries), tmp_path / "data/queries.parquet")
     results = evaluate(config(tmp_path, task="world-facts"))
-    assert results["counts"] == {"queries": 8, "documents": 8}
+    assert (results["counts"]["queries"], results["counts"]["documents"]) == (8, 8)
     assert results["settings"]["monolingual"]["map"] > 0.8
     with pytest.raises(UserError, match="world-facts has sentences only"):
         evaluate(config(tmp_path, task="world-facts", text="sentence+context", out=str(tmp_path / "other")))

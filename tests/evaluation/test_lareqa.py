@@ -96,5 +96,5 @@ def test_xquad_r_counts() -> None:
 
 
 def test_unknown_task(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no task squad; there are xquad-r, world-facts"):
-        tasks.load("squad", str(tmp_path), "sentence")
+    with pytest.raises(UserError, match="no task squad; there are xquad-r, mlqa-r,"):
+        tasks.load("squad", str(tmp_path))

@@ -29,7 +29,7 @@ READERS: dict[str, Read] = {
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "pairs": (".parquet",),
     "parallel": (".parquet",),
-    "squad": (".json", ".json.gz", ".json.xz"),
+    "squad": (".json", ".json.gz", ".json.xz", ".parquet"),
     "lareqa": (".json", ".json.gz", ".json.xz"),
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.xz"),
 }

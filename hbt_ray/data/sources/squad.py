@@ -1,4 +1,4 @@
-"""The SQuAD family: SQuAD, XQuAD, MLQA and TyDi QA GoldP in SQuAD's JSON, and LAReQA's -R files.
+"""The SQuAD family: SQuAD, XQuAD, MLQA and TyDi QA GoldP in SQuAD's JSON or the hub's parquet, and LAReQA's -R files.
 
 A question id is the group: XQuAD and MLQA give translations of a question the same id.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.data import languages, records
 from hbt_ray.data.parts import Piece
@@ -22,36 +23,31 @@ TYDI_LANGUAGES = {
     "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id", "japanese": "ja",
     "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te", "thai": "th",
 }  # fmt: skip
+HUB_COLUMNS = ("id", "question", "context")
 
 
 def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     """One record a question: the passage is the paragraph.
 
     Raises:
-        UserError: the file is not SQuAD JSON, or nothing tells its language.
+        UserError: the file is neither SQuAD JSON nor parquet with SQuAD's columns, or nothing tells its language.
     """
     uri = piece.uri
-    data = read_json(uri)
     query_lang, passage_lang = (language, language) if language else _languages_in_name(uri)
     rows: list[dict[str, Any]] = []
-    try:
-        for article in data["data"]:
-            for paragraph in article["paragraphs"]:
-                for question in paragraph["qas"]:
-                    in_id = TYDI_LANGUAGES.get(str(question["id"]).split("-")[0])
-                    rows.append(
-                        {
-                            "row": len(rows),
-                            "source": folder(uri),
-                            "group": str(question["id"]),
-                            "query_lang": query_lang or in_id,
-                            "passage_lang": passage_lang or in_id,
-                            "query": question["question"],
-                            "passage": paragraph["context"],
-                        }
-                    )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{uri} is not SQuAD JSON: no {error}") from None
+    for key, question, context in _questions(uri):
+        in_id = TYDI_LANGUAGES.get(key.split("-")[0])
+        rows.append(
+            {
+                "row": len(rows),
+                "source": folder(uri),
+                "group": key,
+                "query_lang": query_lang or in_id,
+                "passage_lang": passage_lang or in_id,
+                "query": question,
+                "passage": context,
+            }
+        )
     if any(row["query_lang"] is None for row in rows):
         raise UserError(f"{uri}: its name does not tell the language; give --language")
     yield from records.tables(rows)
@@ -78,13 +74,34 @@ def read_lareqa(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     )
 
 
+def _questions(uri: str) -> Iterator[tuple[str, Any, Any]]:
+    """Id, question and context of each question."""
+    if uri.endswith(".parquet"):
+        table = storage.read_parquet(uri)
+        for column in HUB_COLUMNS:
+            if column not in table.column_names:
+                raise UserError(f"{uri} has no column {column}; it has {', '.join(table.column_names)}")
+        for key, question, context in zip(*(table[name].to_pylist() for name in HUB_COLUMNS), strict=True):
+            yield str(key), question, context
+        return
+    data = read_json(uri)
+    try:
+        for article in data["data"]:
+            for paragraph in article["paragraphs"]:
+                for entry in paragraph["qas"]:
+                    yield str(entry["id"]), entry["question"], paragraph["context"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{uri} is not SQuAD JSON: no {error}") from None
+
+
 def _languages_in_name(uri: str) -> tuple[str | None, str | None]:
-    """Query and passage language in a file name: `de.json`, `xquad.ro.json`, `dev-context-ar-question-de.json`."""
+    """Query and passage language in a file's name (`de.json`, `xquad.ro.json`, `dev-context-ar-question-de.json`), or
+    in the name of its folder on the hub (`xquad.de`, `mlqa.ar.de`)."""
     name = uri.rstrip("/").rsplit("/", 1)[-1]
-    mlqa = re.search(r"context-(\w+)-question-(\w+)", name)
-    if mlqa:
-        return mlqa.group(2), mlqa.group(1)
-    for part in (stem(uri), *name.split(".")[1:2]):
+    pair = re.search(r"context-(\w+)-question-(\w+)", name) or re.fullmatch(r"mlqa\.(\w+)\.(\w+)", folder(uri).lower())
+    if pair:
+        return pair.group(2), pair.group(1)
+    for part in (stem(uri), *name.split(".")[1:2], *folder(uri).split(".")[1:2]):
         if re.fullmatch(r"[a-z]{2,3}(-[A-Z][a-z]{3})?", part) and languages.normalize(part):
             return part, part
     return None, None

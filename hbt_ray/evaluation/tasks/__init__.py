@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hbt_ray.config import UserError
-from hbt_ray.evaluation.tasks import world_facts, xquad_r
 from hbt_ray.evaluation.tasks.base import Task
+from hbt_ray.evaluation.tasks.beir import BEIR
+from hbt_ray.evaluation.tasks.definition import Definition
+from hbt_ray.evaluation.tasks.paragraphs import MLQA, TYDIQA, XQUAD
+from hbt_ray.evaluation.tasks.sentences import MLQA_R, XQUAD_R
+from hbt_ray.evaluation.tasks.wikipedia import MIRACL, MRTYDI
+from hbt_ray.evaluation.tasks.world_facts import WORLD_FACTS
 
-LOADERS: dict[str, Callable[[str, str], Task]] = {"xquad-r": xquad_r.load, "world-facts": world_facts.load}
+DEFINITIONS: dict[str, Definition] = {
+    "xquad-r": XQUAD_R,
+    "mlqa-r": MLQA_R,
+    "xquad": XQUAD,
+    "mlqa": MLQA,
+    "tydiqa": TYDIQA,
+    "miracl": MIRACL,
+    "mrtydi": MRTYDI,
+    "world-facts": WORLD_FACTS,
+}
 
 
-def load(name: str, data: str, text: str) -> Task:
+def load(
+    name: str,
+    data: str | None = None,
+    text: str = "sentence",
+    corpus: str | None = None,
+    language: str | None = None,
+) -> Task:
     """The task `name` from its files.
 
     Args:
-        data: folder with the task's files, URI.
+        name: of DEFINITIONS, or `beir:URI`.
+        data: folder with the task's files [URI]; where they are published when None.
         text: what a candidate's text is, `sentence` or `sentence+context`.
+        corpus: its documents, where they are apart [URI]; where they are published when None.
+        language: of a BEIR folder or of a corpus whose files do not tell it.
 
     Raises:
         UserError: there is no such task, or its files are missing or malformed.
     """
-    if name not in LOADERS:
-        raise UserError(f"--task: no task {name}; there are {', '.join(LOADERS)}")
-    return LOADERS[name](data, text)
+    kind, colon, folder = name.partition(":")
+    if kind == "beir" and colon:
+        if data is not None:
+            raise UserError(f"--data: {name} names its folder already")
+        return BEIR.load(name, folder, corpus, language, text)
+    if name not in DEFINITIONS:
+        raise UserError(f"--task: no task {name}; there are {', '.join(DEFINITIONS)} and beir:URI")
+    return DEFINITIONS[name].load(name, data, corpus, language, text)

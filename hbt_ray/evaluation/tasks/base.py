@@ -4,47 +4,85 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from hbt_ray.config import UserError
+from hbt_ray.config import Setting, UserError
 
 SPACE = re.compile(r"\s")  # would end a field of a TREC file
 
 
+class Corpus(NamedTuple):
+    """Documents that stay where they are, in a format of `index/corpus.py`; never held in memory as a whole.
+
+    Attributes:
+        uri: file, folder or glob.
+        language: of files that do not tell it.
+    """
+
+    uri: str
+    language: str | None = None
+
+
 @dataclass(frozen=True)
 class Task:
-    """A retrieval task over several languages; checks itself when it is built.
+    """A retrieval task over one or several languages; checks itself when it is built.
 
     Attributes:
         name: as users give it and results bear it.
         queries: id (`lang:questionid`), lang, text, item; translations of a question are one item.
-        documents: id (`lang:docid`), lang, text.
-        relevant: query id to the ids of its relevant documents, in any language.
+        documents: a table of id (`lang:docid`), lang, text; or the corpus that holds them.
+        judgements: query id to document id to grade: 1 or more is relevant, 0 was judged and is not.
+        settings: what is evaluated unless the user asks for others.
+        headline: the measures that are quoted of it, by our names.
 
     Raises:
-        UserError: an id is repeated or has white space, or a query has no relevant document or one that is not there.
+        UserError: an id is repeated or has white space, a judgement is of no query, or no query has a judgement.
     """
 
     name: str
     queries: pa.Table
-    documents: pa.Table
-    relevant: dict[str, tuple[str, ...]]
+    documents: pa.Table | Corpus
+    judgements: Mapping[str, Mapping[str, int]]
+    settings: tuple[Setting, ...]
+    headline: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for kind, table in (("query", self.queries), ("document", self.documents)):
-            ids = table["id"].to_pylist()
-            if not ids:
-                raise UserError(f"{self.name} has no {kind}")
-            key, times = Counter(ids).most_common(1)[0]
-            if times > 1:
-                raise UserError(f"{self.name}: {kind} {key} occurs {times} times")
-            for key in ids:
-                if SPACE.search(key):
-                    raise UserError(f"{self.name}: {kind} id {key!r} has white space, which TREC files cannot hold")
-        documents = set(self.documents["id"].to_pylist())
-        for query in self.queries["id"].to_pylist():
-            relevant = self.relevant.get(query, ())
-            if not relevant or not documents.issuperset(relevant):
-                raise UserError(f"{self.name}: query {query} has no relevant document among the documents")
+        self._check_ids("query", self.queries)
+        if isinstance(self.documents, pa.Table):
+            self._check_ids("document", self.documents)
+        strange = self.judgements.keys() - set(self.queries["id"].to_pylist())
+        if strange:
+            raise UserError(
+                f"{self.name}: {len(strange):,} queries have judgements and no text, for example {min(strange)}"
+            )
+        if not any(self.judgements.values()):
+            raise UserError(f"{self.name} has no judgements")
+
+    @cached_property
+    def relevant(self) -> dict[str, tuple[str, ...]]:
+        """Query id to the ids of its relevant documents; every query has an entry."""
+        return {
+            query: tuple(key for key, grade in self.judgements.get(query, {}).items() if grade >= 1)
+            for query in self.queries["id"].to_pylist()
+        }
+
+    @cached_property
+    def judged_documents(self) -> frozenset[str]:
+        """Every document that some query has a judgement of."""
+        return frozenset(document for grades in self.judgements.values() for document in grades)
+
+    def _check_ids(self, kind: str, table: pa.Table) -> None:
+        ids = table["id"].to_pylist()
+        if not ids:
+            raise UserError(f"{self.name} has no {kind}")
+        key, times = Counter(ids).most_common(1)[0]
+        if times > 1:
+            raise UserError(f"{self.name}: {kind} {key} occurs {times} times")
+        for key in ids:
+            if SPACE.search(key):
+                raise UserError(f"{self.name}: {kind} id {key!r} has white space, which TREC files cannot hold")

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from hbt_ray import storage
 from hbt_ray.config import EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation import tasks
+from hbt_ray.evaluation.tasks.base import Corpus
 from hbt_ray.index.vectors import encode_texts
 from hbt_ray.study.benchmarks.settings import EncodeBenchmark
 from hbt_ray.train.encoder import Encoder
@@ -33,7 +33,9 @@ def measure(config: EncodeBenchmark) -> dict[str, Any]:
     """
     found = _compare(config, _texts(config.texts))
     if config.xquad_r is not None:
-        candidates = tasks.load("xquad-r", storage.absolute(config.xquad_r), "sentence").documents["text"].to_pylist()
+        documents = tasks.load("xquad-r", config.xquad_r).documents
+        assert not isinstance(documents, Corpus)
+        candidates = documents["text"].to_pylist()
         some = np.random.default_rng(0).permutation(len(candidates))[: config.texts]
         found["xquad_r"] = _compare(config, [candidates[i] for i in some])
     return found

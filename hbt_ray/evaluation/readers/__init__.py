@@ -1,0 +1,1 @@
+"""How evaluation data comes: one file a format, from URIs to queries, documents and judgements."""

@@ -1,0 +1,80 @@
+"""What a reader finds: queries, documents and judgements, with ids as `lang:id` everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from hbt_ray.evaluation.tasks.base import Corpus
+
+QUERY = ("id", "lang", "text", "item")
+DOCUMENT = ("id", "lang", "text")
+
+
+class Asked(NamedTuple):
+    """What the user wants read.
+
+    Attributes:
+        data: the task's files [URI].
+        corpus: its documents, where they are apart [URI].
+        language: of files that do not tell it.
+        text: `sentence` or `sentence+context`.
+    """
+
+    data: str
+    corpus: str | None
+    language: str | None
+    text: str
+
+
+class Content(NamedTuple):
+    """Queries, documents and judgements as `Task` has them."""
+
+    queries: pa.Table
+    documents: pa.Table | Corpus
+    judgements: Mapping[str, Mapping[str, int]]
+
+
+class Collected:
+    """Gathers a task's content row by row."""
+
+    def __init__(self) -> None:
+        self._queries: list[tuple[str, str, str, str]] = []
+        self._documents: list[tuple[str, str, str]] = []
+        self.judgements: dict[str, dict[str, int]] = {}
+
+    def query(self, language: str, key: str, text: str, item: str) -> str:
+        """Add a query; returns its id."""
+        self._queries.append((f"{language}:{key}", language, text, item))
+        return self._queries[-1][0]
+
+    def document(self, language: str, key: str, text: str) -> str:
+        """Add a document; returns its id."""
+        self._documents.append((f"{language}:{key}", language, text))
+        return self._documents[-1][0]
+
+    def judge(self, query: str, document: str, grade: int = 1) -> None:
+        """Add a judgement, of two different ones the higher."""
+        grades = self.judgements.setdefault(query, {})
+        grades[document] = max(grade, grades.get(document, grade))
+
+    def judge_items(self, of_item: Mapping[str, Mapping[str, int]]) -> None:
+        """Judge every query by what is known of its item."""
+        for key, _, _, item in self._queries:
+            if item in of_item:
+                self.judgements[key] = dict(of_item[item])
+
+    def content(self, documents: Corpus | None = None) -> Content:
+        """All of it.
+
+        Args:
+            documents: where they are, when none have been added.
+        """
+        return Content(_table(QUERY, self._queries), documents or _table(DOCUMENT, self._documents), self.judgements)
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> pa.Table:
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(columns, values, strict=True)})
