@@ -17,7 +17,7 @@ class EvaluateConfig(Section):
     """Settings of `evaluate`: a model, or a run, on a task in its settings."""
 
     task: str = Field(
-        description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, mkqa, neuclir, pooled,"
+        description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, neuclir, pooled,"
         " belebele, xpqa, world-facts, or beir:URI for any folder in BEIR's layout"
     )
     data: str | None = Field(None, description="folder with the task's files [URI]; unset: where the task is published")

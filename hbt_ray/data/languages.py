@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import langcodes
+from babel import Locale
 
 
 @lru_cache(maxsize=4096)
@@ -23,3 +24,15 @@ def normalize(tag: str) -> str | None:
     script = language.maximize().script  # also what the region tells: Traditional characters in zh-TW
     usual = langcodes.Language.make(language=language.language).maximize().script
     return language.language if script in (None, usual) else f"{language.language}-{script}"
+
+
+@lru_cache(maxsize=4096)
+def named(name: str) -> str | None:
+    """The tag of the language with this English name (`arabic`), as the Unicode CLDR has it; None when none has."""
+    return _names().get(name.lower())
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    known = {name.lower(): tag for tag, name in Locale("en").languages.items() if normalize(tag) == tag}
+    return known | {"bengali": "bn"}  # which the CLDR calls Bangla

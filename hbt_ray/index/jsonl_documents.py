@@ -1,4 +1,7 @@
-"""Documents in JSON lines: `_id` (as in BEIR's corpus.jsonl) or `docid` (MIRACL's docs-0.jsonl.gz), `title`, `text`."""
+"""Documents a line: JSON with `_id` (BEIR), `docid` (MIRACL, Mr. TyDi) or `id` (NeuCLIR), `title` and `text`.
+
+Or id, tab and text, as MS MARCO and mMARCO have them in files named `…collection.tsv`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,14 @@ from hbt_ray.data.sources import files
 from hbt_ray.index.spans import Scanned, Span, Texts, titled
 
 COMPRESSED = (".jsonl.gz", ".jsonl.xz")
-SUFFIXES = (".jsonl", *COMPRESSED)
-KEYS = ("_id", "docid")
-FOLDER = re.compile(r"miracl-corpus-v[0-9.]+-([A-Za-z-]+)")  # as on the hub: one a language
+TABLE = "collection.tsv"
+SUFFIXES = (".jsonl", TABLE, *COMPRESSED)
+KEYS = ("_id", "docid", "id")
+NAMES = re.compile(  # the language, by tag or English name, where the hub has a folder or file for each
+    r"(?:^|/)(?:(?:miracl-corpus|mrtydi)-v[0-9.]+-([A-Za-z-]+)/[^/]+"
+    r"|([a-z]+)_collection\.tsv"
+    r"|([a-z]{3})-\d+-of-\d+\.\S+)$"
+)
 
 
 def scan(file: str, language: str | None, part_rows: int) -> Scanned:
@@ -61,7 +69,7 @@ def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
     """
     for span, data in zip(spans, _stretches(file, spans), strict=True):
         try:
-            documents = [json.loads(line) for line in data.removesuffix(b"\n").split(b"\n")]
+            documents = [_document(line, file) for line in data.removesuffix(b"\n").split(b"\n")]
             ids = [f"{span.language}:{_id_of(document)}" for document in documents]
         except (ValueError, LookupError):
             documents = []
@@ -86,11 +94,25 @@ def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
 
 def _key(line: bytes, file: str, row: int) -> str:
     try:
-        return _id_of(json.loads(line))
+        return _id_of(_document(line, file))
     except LookupError:
         raise UserError(f"{file} row {row} has no {' or '.join(KEYS)}") from None
     except ValueError:
-        raise UserError(f"{file} row {row} is no JSON object") from None
+        raise UserError(
+            f"{file} row {row} is {'no id, tab and text' if file.endswith(TABLE) else 'no JSON object'}"
+        ) from None
+
+
+def _document(line: bytes, file: str) -> Any:
+    """Raises:
+    ValueError: the line is not of the file's format.
+    """
+    if not file.endswith(TABLE):
+        return json.loads(line)
+    key, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
+    if not tab:
+        raise ValueError
+    return {"_id": key, "text": text}
 
 
 def _id_of(document: Any) -> str:
@@ -107,8 +129,9 @@ def _id_of(document: Any) -> str:
 
 
 def _language(file: str, language: str | None) -> str:
-    named = FOLDER.fullmatch(files.folder(file))
-    tag = languages.normalize(named[1]) if named else language
+    found = NAMES.search(file)
+    name = next(filter(None, found.groups())) if found else None
+    tag = (languages.named(name) or languages.normalize(name)) if name else language
     if tag is None:
         raise UserError(f"{file} does not tell its language: name it with --language")
     return tag

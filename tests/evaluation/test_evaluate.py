@@ -178,3 +178,76 @@ def test_world_facts(tmp_path: Path, ray_cluster: None) -> None:
     pq.write_table(pa.table(queries), tmp_path / "data/queries.parquet")
     with pytest.raises(UserError, match="query en:qf0 has no relevant document"):
         evaluate(config(tmp_path, task="world-facts", out=str(tmp_path / "another")))
+
+
+def run_lines(run: dict[str, dict[str, float]]) -> str:
+    return "".join(f"{query} Q0 {key} 1 {score} x\n" for query, found in run.items() for key, score in found.items())
+
+
+def test_a_run_gives_the_figures_of_the_model_that_made_it(finished: tuple[Path, dict[str, Any]]) -> None:
+    """Every list of this small task is whole, so that nothing is lost by cutting it off."""
+    folder, results = finished
+    changes = {"run": str(folder / "out/run.trec"), "out": str(folder / "from-run")}
+    again = evaluate(config(folder, **changes))
+    assert again["settings"] == results["settings"]
+    assert (again["encoded"], again["counts"]) == ({}, results["counts"])
+    with pytest.raises(UserError, match="already holds another run: settings is"):
+        evaluate(config(folder, **changes, settings=["monolingual"]))
+    (folder / "part.trec").write_text(run_lines({"de:q0": {"de:0_0": 2.0, "de:0_1": 1.0}, "fr:q9": {"de:0_1": 1.0}}))
+    part = evaluate(config(folder, run=str(folder / "part.trec"), out=str(folder / "part"), settings=["monolingual"]))
+    assert part["counts"]["queries_without_results"] == 8
+    assert part["settings"]["monolingual"]["by_language"] == {"de": 1 / 4, "en": 0.0}
+    assert set(part["settings"]) == {"monolingual"}
+    (folder / "other.trec").write_text(run_lines({"q0": {"de:0_0": 2.0}}))
+    with pytest.raises(UserError, match=r"other.trec: none of its queries is one of xquad-r, such as de:q0"):
+        evaluate(config(folder, run=str(folder / "other.trec"), out=str(folder / "other")))
+
+
+def test_bias_in_the_results(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    share = results["settings"]["multilingual"]["language_share"]
+    # all nine documents are in the first ten places
+    assert share["top"] == pytest.approx({"de": 4 / 9, "en": 5 / 9})
+    assert share["relevant"] == pytest.approx({"de": 0.5 * (0.5 + 0.4), "en": 0.5 * (0.5 + 0.6)})
+    cross = results["settings"]["cross-lingual"]
+    assert cross["by_script"] == {"same": cross["map"], "different": None, "Latn-Latn": cross["map"]}
+
+
+def test_a_corpus_apart_with_documents_missing(tmp_path: Path, ray_cluster: None) -> None:
+    """As MIRACL on the hub; one of two relevant documents is not in the corpus, and so never found."""
+    texts = {"en": ("What is round?", SENTENCES["en"]), "de": ("Was ist rund?", SENTENCES["de"])}
+    for language, (question, sentences) in texts.items():
+        data = tmp_path / "data" / f"miracl-v1.0-{language}"
+        for kind in ("topics", "qrels"):
+            (data / kind).mkdir(parents=True)
+        topics = f"1\t{question}\n2\t{question} Really?\n3\tWhy?\n"
+        (data / f"topics/topics.miracl-v1.0-{language}-dev.tsv").write_text(topics)
+        judged = "1\tQ0\t0\t1\n1\tQ0\t99\t1\n2\tQ0\t0\t0\n"
+        (data / f"qrels/qrels.miracl-v1.0-{language}-dev.tsv").write_text(judged)
+        corpus = tmp_path / "corpus" / f"miracl-corpus-v1.0-{language}"
+        corpus.mkdir(parents=True)
+        lines = [json.dumps({"docid": str(i), "title": "", "text": text}) for i, text in enumerate(sentences)]
+        (corpus / "docs-0.jsonl").write_text("\n".join(lines) + "\n")
+    changes = {"task": "miracl", "corpus": str(tmp_path / "corpus")}
+    with pytest.raises(
+        UserError, match="miracl: 2 of 4 judged documents are not in the corpus, for example de:99, en:99"
+    ):
+        evaluate(config(tmp_path, **changes))
+    found = evaluate(config(tmp_path, **changes, missing_documents="count"))
+    assert found["counts"] == {
+        "queries": 6,
+        "documents": 9,
+        "queries_without_judgements": 2,
+        "queries_without_relevant": 2,
+        "queries_without_results": 0,
+        "missing_documents": 2,
+    }
+    assert (found["headline"], set(found["settings"])) == (["ndcg@10", "recall@100"], {"monolingual"})
+    # of the two queries that count, one finds one of two documents at rank 1 and the other has none to find
+    monolingual = found["settings"]["monolingual"]
+    assert monolingual["measures"]["recall@100"] == pytest.approx((1 / 2 + 0) / 2)
+    assert monolingual["map"] == pytest.approx((1 / 2 + 0) / 2)
+    table = pq.read_table(tmp_path / "out/per_query.parquet").to_pylist()
+    assert {row["query"]: (row["relevant"], row["ranks"]) for row in table} == {
+        f"{language}:{query}": expected for language in texts for query, expected in ((1, (2, [1])), (2, (0, [])))
+    }

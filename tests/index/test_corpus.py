@@ -79,6 +79,38 @@ def test_miracl_folders(tmp_path: Path, s3: str, where: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "language"),
+    [
+        ("mrtydi-v1.1-bengali/corpus.jsonl.gz", "bn"),
+        ("data/zho-00000-of-00001.jsonl.gz", "zh"),
+        ("google/collections/dutch_collection.tsv", "nl"),
+    ],
+)
+def test_files_on_the_hub_tell_their_language(tmp_path: Path, file: str, language: str) -> None:
+    rows = [("7", "Eins zwei"), ("11", "drei")]
+    if file.endswith(".tsv"):
+        storage.write_bytes(f"{tmp_path}/{file}", "".join(f"{key}\t{text}\n" for key, text in rows).encode())
+    else:
+        lines(f"{tmp_path}/{file}", [{"id": key, "title": "", "text": text} for key, text in rows])
+    assert documents(corpus.scan(str(tmp_path), 1)) == {f"{language}:{key}": text for key, text in rows}
+
+
+def test_a_collection_with_a_bad_line(tmp_path: Path) -> None:
+    (tmp_path / "collection.tsv").write_text("1\ta\n2 b\n")
+    with pytest.raises(UserError, match="collection.tsv row 1 is no id, tab and text"):
+        corpus.scan(str(tmp_path), 2, "en")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_documents_that_are_not_in_a_corpus(tmp_path: Path) -> None:
+    lines(f"{tmp_path}/miracl-corpus-v1.0-th/docs-0.jsonl.gz", MIRACL)
+    lines(f"{tmp_path}/miracl-corpus-v1.0-yo/docs-0.jsonl", MIRACL[:1])
+    there = {f"th:{MIRACL[-1]['docid']}", f"yo:{MIRACL[0]['docid']}"}
+    gone = {f"yo:{MIRACL[-1]['docid']}", "sw:1", "th:nothing"}
+    assert corpus.absent(str(tmp_path), there | gone) == gone
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b'{"_id": "1", "text": "a"}\n{"text": "b"}\n', "corpus.jsonl row 1 has no _id or docid"),

@@ -18,11 +18,6 @@ from hbt_ray.data.parts import Piece
 from hbt_ray.data.sources import lareqa
 from hbt_ray.data.sources.files import folder, read_json, stem
 
-# TyDi QA GoldP's own files hold all languages; an id begins with the language's name
-TYDI_LANGUAGES = {
-    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id", "japanese": "ja",
-    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te", "thai": "th",
-}  # fmt: skip
 HUB_COLUMNS = ("id", "question", "context")
 
 
@@ -36,7 +31,7 @@ def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     query_lang, passage_lang = (language, language) if language else _languages_in_name(uri)
     rows: list[dict[str, Any]] = []
     for key, question, context in _questions(uri):
-        in_id = TYDI_LANGUAGES.get(key.split("-")[0])
+        in_id = languages.named(key.split("-")[0])  # files of TyDi QA GoldP may hold all: `arabic-123-0`
         rows.append(
             {
                 "row": len(rows),

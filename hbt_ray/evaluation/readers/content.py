@@ -60,11 +60,11 @@ class Collected:
         grades = self.judgements.setdefault(query, {})
         grades[document] = max(grade, grades.get(document, grade))
 
-    def judge_items(self, of_item: Mapping[str, Mapping[str, int]]) -> None:
+    def judge_items(self, of_item: Mapping[str, dict[str, int]]) -> None:
         """Judge every query by what is known of its item."""
         for key, _, _, item in self._queries:
             if item in of_item:
-                self.judgements[key] = dict(of_item[item])
+                self.judgements[key] = of_item[item]  # one for all: there may be many languages
 
     def content(self, documents: Corpus | None = None) -> Content:
         """All of it.

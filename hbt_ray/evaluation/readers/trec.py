@@ -71,6 +71,9 @@ def _lines(uri: str) -> Iterator[tuple[int, str]]:
 
 def _grade(text: str, uri: str, number: int) -> int:
     try:
-        return int(text)
+        grade = float(text)  # `1.0` in judgements that went through a table of numbers
+        if grade.is_integer():
+            return int(grade)
     except ValueError:
-        raise UserError(f"{uri} line {number}: the grade is {text!r}, not a whole number") from None
+        pass
+    raise UserError(f"{uri} line {number}: the grade is {text!r}, not a whole number")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.data import languages
 from hbt_ray.data.sources import files
-from hbt_ray.data.sources.squad import TYDI_LANGUAGES
 from hbt_ray.evaluation.readers import trec
 from hbt_ray.evaluation.readers.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.base import Corpus
@@ -31,8 +31,10 @@ def reader(name: str, split: str) -> Callable[[Asked], Content]:
             for kind, pattern in kinds.items():
                 if match := pattern.search(uri):
                     found[kind][match[1]] = uri
-            if (match := on_hub.search(uri)) and match[1] in TYDI_LANGUAGES:
-                _read_lines(uri, TYDI_LANGUAGES[match[1]], collected)
+            match = on_hub.search(uri)
+            language = languages.named(match[1]) if match else None
+            if language is not None:
+                _read_lines(uri, language, collected)
         for language, uri in found["topics"].items():
             if language not in found["qrels"]:
                 raise UserError(f"{asked.data} has topics and no judgements of {language}: no qrels beside {uri}")

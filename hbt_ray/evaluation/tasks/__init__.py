@@ -6,7 +6,10 @@ from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.evaluation.tasks.beir import BEIR
 from hbt_ray.evaluation.tasks.definition import Definition
+from hbt_ray.evaluation.tasks.marco import MMARCO, MSMARCO
+from hbt_ray.evaluation.tasks.neuclir import NEUCLIR
 from hbt_ray.evaluation.tasks.paragraphs import MLQA, TYDIQA, XQUAD
+from hbt_ray.evaluation.tasks.parallel import BELEBELE, POOLED, XPQA
 from hbt_ray.evaluation.tasks.sentences import MLQA_R, XQUAD_R
 from hbt_ray.evaluation.tasks.wikipedia import MIRACL, MRTYDI
 from hbt_ray.evaluation.tasks.world_facts import WORLD_FACTS
@@ -19,6 +22,12 @@ DEFINITIONS: dict[str, Definition] = {
     "tydiqa": TYDIQA,
     "miracl": MIRACL,
     "mrtydi": MRTYDI,
+    "msmarco": MSMARCO,
+    "mmarco": MMARCO,
+    "neuclir": NEUCLIR,
+    "belebele": BELEBELE,
+    "xpqa": XPQA,
+    "pooled": POOLED,
     "world-facts": WORLD_FACTS,
 }
 

@@ -8,4 +8,4 @@ from __future__ import annotations
 from hbt_ray.evaluation.readers import beir
 from hbt_ray.evaluation.tasks.definition import Definition
 
-BEIR = Definition("https://huggingface.co/BeIR", beir.read, ("monolingual",), ("ndcg@10", "recall@100"))
+BEIR = Definition("a folder in BEIR's layout", beir.read, ("monolingual",), ("ndcg@10", "recall@100"), published=False)

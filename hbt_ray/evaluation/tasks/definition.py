@@ -18,7 +18,7 @@ class Definition:
     """A task as its file declares it.
 
     Attributes:
-        source: where its files are published, as a URI that can be read, or as a link for people.
+        source: where its files are published [URI]; words that say whence, when they are not.
         read: its reader.
         settings: what is evaluated unless the user asks for others.
         headline: the measures that are quoted of it, by our names; the first is the main one.
@@ -32,6 +32,7 @@ class Definition:
     headline: tuple[str, ...]
     corpus: str | None = None
     texts: tuple[str, ...] = ("sentence",)
+    published: bool = True
 
     def load(self, name: str, data: str | None, corpus: str | None, language: str | None, text: str) -> Task:
         """Read the task.
@@ -45,15 +46,16 @@ class Definition:
         """
         if text not in self.texts:
             raise UserError(f"--text {text}: {name} has {' or '.join(self.texts)} only")
-        uri = storage.absolute(self.source if data is None else data)
-        self._find(name, uri)
-        asked = Asked(uri, self.corpus if corpus is None else storage.absolute(corpus), language, text)
+        if data is None and not self.published:
+            raise UserError(f"{name}: --data names its folder, with {self.source}")
+        places = [storage.absolute(self.source if data is None else data)]
+        if corpus is not None or self.corpus is not None:
+            places.append(storage.absolute(corpus or self.corpus or ""))
+        for place, published, flag in zip(places, (self.source, self.corpus), ("data", "corpus"), strict=False):
+            try:
+                storage.expand(place)
+            except (UserError, OSError) as error:  # OSError: a hub that does not answer, or does not know the place
+                hint = f"its files are at {published}, and --{flag} names a copy" if self.published else self.source
+                raise UserError(f"{name}: {' '.join(str(error).split())}; {hint}") from None
+        asked = Asked(places[0], places[1] if len(places) > 1 else None, language, text)
         return Task(name, *self.read(asked), self.settings, self.headline)
-
-    def _find(self, name: str, uri: str) -> None:
-        try:
-            storage.expand(uri)
-        except (UserError, OSError) as error:  # OSError: a hub that does not answer, or does not know the place
-            raise UserError(
-                f"{name}: {' '.join(str(error).split())}; its files are at {self.source}, and --data names a copy"
-            ) from None

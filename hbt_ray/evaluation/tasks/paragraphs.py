@@ -11,18 +11,17 @@ Documents of a language are all paragraphs that the files have in it, each text 
 
 from __future__ import annotations
 
-from hbt_ray.evaluation.readers import squad
+from hbt_ray.evaluation.readers import groups
 from hbt_ray.evaluation.tasks.definition import Definition
 
+READ = groups.reader("squad")
 HEADLINE = ("mrr@10", "ndcg@10", "recall@1", "recall@10", "recall@100")
 
-XQUAD = Definition("hf://datasets/google/xquad", squad.read, ("monolingual",), HEADLINE)
-MLQA = Definition(
-    "hf://datasets/google/xtreme/MLQA.*/test-*.parquet", squad.read, ("monolingual", "cross-lingual"), HEADLINE
-)
+XQUAD = Definition("hf://datasets/google/xquad", READ, ("monolingual",), HEADLINE)
+MLQA = Definition("hf://datasets/google/xtreme/MLQA.*/test-*.parquet", READ, ("monolingual", "cross-lingual"), HEADLINE)
 TYDIQA = Definition(
     "hf://datasets/google-research-datasets/tydiqa/secondary_task/validation-*.parquet",
-    squad.read,
+    READ,
     ("monolingual",),
     HEADLINE,
 )

@@ -5,4 +5,6 @@ from __future__ import annotations
 from hbt_ray.evaluation.readers import world_facts
 from hbt_ray.evaluation.tasks.definition import EVERY, Definition
 
-WORLD_FACTS = Definition("make demo, which writes them", world_facts.read, EVERY, ("map",))
+WORLD_FACTS = Definition(
+    "documents.parquet and queries.parquet as make demo writes them", world_facts.read, EVERY, ("map",), published=False
+)
