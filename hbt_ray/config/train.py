@@ -92,10 +92,10 @@ class ValidationConfig(Section):
     """A small retrieval evaluation of checkpoints while training goes on."""
 
     task: str | None = Field(None, description="task, as of evaluate; unset: no evaluation")
-    data: str = Field("", description="folder with the task's files [URI]")
+    data: str | None = Field(None, description="folder with the task's files, as of evaluate [URI]")
     every: int = Field(500, ge=1, description="distance of evaluations, each of a checkpoint [steps]")
     metric: Literal["monolingual", "cross-lingual", "multilingual", "mean"] = Field(
-        "mean", description="whose mAP is the best checkpoint's, which becomes the model; mean: of the three"
+        "mean", description="whose mAP is the best checkpoint's, which becomes the model; mean: of the task's settings"
     )
     patience: int | None = Field(None, ge=1, description="stop when this many evaluations in turn were not the best")
     encoding: EncodingConfig = EncodingConfig(dtype="float32", cpus_per_actor=0)

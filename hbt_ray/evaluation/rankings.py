@@ -56,7 +56,7 @@ def rank(
     queries: np.ndarray,
     ranker: Ranker,
     depth: int,
-    settings: Sequence[Setting] = (),
+    chosen: Sequence[Setting] = (),
     missing: Collection[str] = (),
 ) -> Rankings:
     """Rank all queries. A query counts in a pool when it has a judgement of a document of the pool.
@@ -67,10 +67,10 @@ def rank(
     Args:
         queries: one row for each query of the task, as the ranker wants them.
         depth: length of the lists [documents]; `ap`, `ranks` and `rank_distance` come from whole rankings.
-        settings: to rank in; the task's own when empty.
+        chosen: settings to rank in; the task's own when empty.
         missing: judged documents that the ranker does not have, and so never finds.
     """
-    wanted = settings or task.settings
+    wanted = chosen or task.settings
     gone = frozenset(missing)
     keys = task.queries["id"].to_pylist()
     asked = np.array(task.queries["lang"].to_pylist(), dtype=object)

@@ -88,8 +88,9 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
         "data": storage.absolute(config.data),
         "out": storage.absolute(config.out),
         "encoder": encoder.model_copy(update={"model": storage.model_name(encoder.model)}),
-        "validation": validation.model_copy(update={"data": storage.absolute(validation.data)}),
     }
+    if validation.data is not None:
+        changes["validation"] = validation.model_copy(update={"data": storage.absolute(validation.data)})
     if engine_.deepspeed is not None:
         changes["engine"] = engine_.model_copy(update={"deepspeed": storage.absolute(engine_.deepspeed)})
     return config.model_copy(update=changes)
