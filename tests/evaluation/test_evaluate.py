@@ -229,9 +229,7 @@ def test_a_corpus_apart_with_documents_missing(tmp_path: Path, ray_cluster: None
         lines = [json.dumps({"docid": str(i), "title": "", "text": text}) for i, text in enumerate(sentences)]
         (corpus / "docs-0.jsonl").write_text("\n".join(lines) + "\n")
     changes = {"task": "miracl", "corpus": str(tmp_path / "corpus")}
-    with pytest.raises(
-        UserError, match="miracl: 2 of 4 judged documents are not in the corpus, .* de:99, en:99"
-    ):
+    with pytest.raises(UserError, match="miracl: 2 of 4 judged documents are not in the corpus, .* de:99, en:99"):
         evaluate(config(tmp_path, **changes))
     found = evaluate(config(tmp_path, **changes, missing_documents="count"))
     assert found["counts"] == {

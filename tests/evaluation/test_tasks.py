@@ -210,7 +210,12 @@ def test_bad_lines_are_named(tmp_path: Path, file: str, line: str, message: str)
             "xquad: no input at /nowhere; its files are at hf://datasets/google/xquad",
         ),
         ("xquad", {}, "xquad: .*; its files are at hf://datasets/google/xquad, and --data names a copy"),
-        ("pooled", {}, "pooled: --data names its folder"),
+        ("pooled", {}, "pooled: --data has to name a folder of parquet files with columns group, lang, query, passage"),
+        (
+            "mlqa-r",
+            {},
+            "mlqa-r: --data has to name the folder https://github.com/google-research-datasets/lareqa/tree/354d67d",
+        ),
         ("beir:/nowhere", {}, "beir:/nowhere: no input at /nowhere"),
         ("xquad", {"text": "sentence+context"}, r"--text sentence\+context: xquad has sentence only"),
     ],

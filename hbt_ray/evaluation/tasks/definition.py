@@ -18,7 +18,7 @@ class Definition:
     """A task as its file declares it.
 
     Attributes:
-        source: where its files are published [URI]; words that say whence, when they are not.
+        source: where its files can be read [URI]; if it is not `published` so, what a user has to name.
         read: its reader.
         settings: what is evaluated unless the user asks for others.
         headline: the measures that are quoted of it, by our names; the first is the main one.
@@ -46,8 +46,9 @@ class Definition:
         """
         if text not in self.texts:
             raise UserError(f"--text {text}: {name} has {' or '.join(self.texts)} only")
+        needed = f"--data has to name {self.source}"
         if data is None and not self.published:
-            raise UserError(f"{name}: --data names its folder, with {self.source}")
+            raise UserError(f"{name}: {needed}")
         places = [storage.absolute(self.source if data is None else data)]
         if corpus is not None or self.corpus is not None:
             places.append(storage.absolute(corpus or self.corpus or ""))
@@ -55,7 +56,7 @@ class Definition:
             try:
                 storage.expand(place)
             except (UserError, OSError) as error:  # OSError: a hub that does not answer, or does not know the place
-                hint = f"its files are at {published}, and --{flag} names a copy" if self.published else self.source
+                hint = f"its files are at {published}, and --{flag} names a copy" if self.published else needed
                 raise UserError(f"{name}: {' '.join(str(error).split())}; {hint}") from None
         asked = Asked(places[0], places[1] if len(places) > 1 else None, language, text)
         return Task(name, *self.read(asked), self.settings, self.headline)

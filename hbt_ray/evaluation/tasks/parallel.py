@@ -19,5 +19,9 @@ BELEBELE = Definition(
 )
 XPQA = Definition("hf://datasets/jinaai/xpqa/test.csv", xpqa.read, ("monolingual", "cross-lingual"), ("ndcg@10",))
 POOLED = Definition(
-    "your own files", groups.reader("parallel"), ("multilingual",), ("ndcg@20", "recall@100"), published=False
+    "a folder of parquet files with columns group, lang, query, passage",
+    groups.reader("parallel"),
+    ("multilingual",),
+    ("ndcg@20", "recall@100"),
+    published=False,
 )

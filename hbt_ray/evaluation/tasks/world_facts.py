@@ -6,5 +6,9 @@ from hbt_ray.evaluation.readers import world_facts
 from hbt_ray.evaluation.tasks.definition import EVERY, Definition
 
 WORLD_FACTS = Definition(
-    "documents.parquet and queries.parquet as make demo writes them", world_facts.read, EVERY, ("map",), published=False
+    "the folder with documents.parquet and queries.parquet that make demo writes",
+    world_facts.read,
+    EVERY,
+    ("map",),
+    published=False,
 )
