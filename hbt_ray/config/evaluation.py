@@ -17,14 +17,16 @@ class EvaluateConfig(Section):
     """Settings of `evaluate`: a model, or a run, on a task in its settings."""
 
     task: str = Field(
-        description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, neuclir, pooled,"
+        description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, mkqa, neuclir, pooled,"
         " belebele, xpqa, world-facts, or beir:URI for any folder in BEIR's layout"
     )
     data: str | None = Field(None, description="folder with the task's files [URI]; unset: where the task is published")
     corpus: str | None = Field(
         None, description="documents of a task that has them apart, as encode reads them [URI]; unset: as published"
     )
-    language: str | None = Field(None, description="of a BEIR folder or a corpus whose files do not tell it [tag]")
+    language: str | None = Field(
+        None, description="of files that do not tell it [tag]; a BEIR folder has en when unset"
+    )
     out: str = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
     text: Literal["sentence", "sentence+context"] = Field(
         "sentence", description="what a candidate's text is in xquad-r and mlqa-r"

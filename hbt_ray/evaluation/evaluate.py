@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig, UserError
-from hbt_ray.evaluation import bias, formats, rankings, tasks
+from hbt_ray.evaluation import answers, bias, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
 from hbt_ray.evaluation.run import RunRanker
@@ -77,6 +77,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     depth = max(config.depth, *(cutoff(name) for name in columns(task.headline)))
     with _model(config, identity, task, out) if identity else _run(config, task) as system:
         searching = time.monotonic()
+        if task.answers:
+            task = answers.judge(task, system.queries, system.ranker, depth)
         ranked = rankings.rank(task, system.queries, system.ranker, depth, settings, system.missing)
         LOG.info(
             "ranked and measured %s queries in %.1f s; this process has held %.2f GiB at most",
@@ -129,6 +131,8 @@ def _run(config: EvaluateConfig, task: Task) -> Iterator[System]:
 
 def _missing(task: Task, rule: str) -> frozenset[str]:
     """Judged documents that are not among the task's."""
+    if not task.judged_documents:
+        return frozenset()
     missing: Set[str]
     if isinstance(task.documents, Corpus):
         missing = corpora.absent(task.documents.uri, task.judged_documents, task.documents.language)

@@ -24,7 +24,19 @@ def of(embeddings: str, ids: Collection[str]) -> dict[str, str]:
         UserError: embeddings or corpus are not there any more, or the corpus has changed.
     """
     about = storage.read_manifest(embeddings, "embeddings")["corpus"]
-    corpus = corpora.scan(about["uri"], PART_ROWS, about["language"])
+    return of_corpus(about["uri"], about["language"], ids)
+
+
+def of_corpus(uri: str, language: str | None, ids: Collection[str]) -> dict[str, str]:
+    """The same from a corpus.
+
+    Args:
+        language: of files that do not tell it.
+
+    Raises:
+        UserError: the corpus is not usable, or does not have all of `ids`.
+    """
+    corpus = corpora.scan(uri, PART_ROWS, language)
     languages = {key.partition(":")[0] for key in ids}
     groups = corpora.groups([part for part in corpus.parts if part.language in languages])
     wanted = ray.put(frozenset(ids))
@@ -34,7 +46,7 @@ def of(embeddings: str, ids: Collection[str]) -> dict[str, str]:
         found |= texts
     if len(found) < len(ids):
         missing = min(set(ids) - found.keys())
-        raise UserError(f"{about['uri']} has no document {missing}, which {embeddings} has: it has changed since")
+        raise UserError(f"{uri} has no document {missing}: it is another corpus, or has changed since")
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 import pytrec_eval
 
 from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.evaluation import answers
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.index import embeddings
 
@@ -249,3 +250,41 @@ def test_a_corpus_apart_with_documents_missing(tmp_path: Path, ray_cluster: None
     assert {row["query"]: (row["relevant"], row["ranks"]) for row in table} == {
         f"{language}:{query}": expected for language in texts for query, expected in ((1, (2, [1])), (2, (0, [])))
     }
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "held"),
+    [
+        ("New York", "in new  YORK, 1900", True),
+        ("York", "Yorkshire", False),
+        ("café", "the cafe\u0301.", True),
+        ("$5", "costs $5.", True),
+        ("5", "costs 5.5", True),
+        ("हिन्दी", "यह हिन्दी है", True),
+        ("हिन", "यह हिन्दी है", False),
+    ],
+)
+def test_answers_are_whole_tokens(answer: str, text: str, held: bool) -> None:
+    assert (answers.spaced(answer) in answers.spaced(text)) is held
+
+
+def test_passages_with_an_answer_are_the_relevant_ones(tmp_path: Path, ray_cluster: None) -> None:
+    """As MKQA: nothing is judged before the search."""
+    (tmp_path / "corpus").mkdir()
+    documents = [{"_id": str(i), "text": text} for i, text in enumerate(SENTENCES["en"])]
+    (tmp_path / "corpus/corpus.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in documents))
+    found = {"What can fly?": ["a plane", "birds"], "What is wet?": ["rain"]}
+    rows = [
+        {"example_id": i, "query": query, "queries": {"en": query, "de": QUESTIONS["de"][i]},
+         "answers": {"en": [{"type": "entity", "text": text} for text in texts]}}
+        for i, (query, texts) in enumerate(found.items())
+    ]  # fmt: skip
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mkqa.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    changes = {"task": "mkqa", "data": str(tmp_path / "data/mkqa.jsonl"), "corpus": str(tmp_path / "corpus")}
+    results = evaluate(config(tmp_path, **changes))
+    for setting in ("monolingual", "cross-lingual"):  # one question of two has a passage with its answer
+        assert results["settings"][setting]["measures"]["success@100"] == 0.5
+    assert results["counts"]["queries_without_relevant"] == 2
+    qrels = (tmp_path / "out/qrels.trec").read_text().splitlines()
+    assert "en:0 0 en:3 1" in qrels and "de:0 0 en:3 1" in qrels

@@ -144,6 +144,16 @@ def test_neuclir_as_on_the_hub(tmp_path: Path) -> None:
     assert (task.judgements, task.settings) == ({"en:1": {"fa:a": 3, "ru:b": 0}}, ("multilingual",))
 
 
+def test_mkqa_as_published(tmp_path: Path) -> None:
+    answer = {"type": "entity", "entity": "Q1", "text": "New York", "aliases": ["NYC", None]}
+    line = {"example_id": 7, "query": "where", "queries": {"en": "where", "zh_cn": "哪里"}, "answers": {"en": [answer]}}
+    no_string = line | {"example_id": 8, "answers": {"en": [{"type": "binary", "entity": None, "text": "yes"}]}}
+    put(tmp_path / "mkqa.jsonl.gz", line, no_string)
+    task = tasks.load("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
+    assert task.answers == {"en:7": ("New York", "NYC"), "zh_cn:7": ("New York", "NYC")}
+    assert (task.documents, task.judgements) == (Corpus(str(tmp_path), "en"), {})
+
+
 def test_belebele_as_on_the_hub(tmp_path: Path) -> None:
     line = {"link": "https://x/y", "question_number": 1, "flores_passage": "P.", "question": "Q?", "mc_answer1": "A"}
     for code in ("arb_Arab", "arz_Arab"):

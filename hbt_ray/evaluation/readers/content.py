@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -30,11 +31,12 @@ class Asked(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Queries, documents and judgements as `Task` has them."""
+    """Queries, documents, judgements and answers as `Task` has them."""
 
     queries: pa.Table
     documents: pa.Table | Corpus
     judgements: Mapping[str, Mapping[str, int]]
+    answers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Collected:
@@ -44,6 +46,7 @@ class Collected:
         self._queries: list[tuple[str, str, str, str]] = []
         self._documents: list[tuple[str, str, str]] = []
         self.judgements: dict[str, dict[str, int]] = {}
+        self.answers: dict[str, tuple[str, ...]] = {}
 
     def query(self, language: str, key: str, text: str, item: str) -> str:
         """Add a query; returns its id."""
@@ -72,7 +75,8 @@ class Collected:
         Args:
             documents: where they are, when none have been added.
         """
-        return Content(_table(QUERY, self._queries), documents or _table(DOCUMENT, self._documents), self.judgements)
+        there = documents or _table(DOCUMENT, self._documents)
+        return Content(_table(QUERY, self._queries), there, self.judgements, self.answers)
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> pa.Table:

@@ -36,4 +36,4 @@ def read(asked: Asked) -> Content:
             for key, document, grade in judgements:
                 collected.judge(f"{language}:{key}", f"{language}:{document}", grade)
     assert asked.corpus is not None
-    return collected.content(Corpus(asked.corpus))
+    return collected.content(Corpus(asked.corpus, asked.language))

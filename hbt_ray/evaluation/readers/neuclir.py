@@ -28,4 +28,4 @@ def read(asked: Asked) -> Content:
             if topic in topics:
                 collected.judge(f"en:{topic}", f"{languages.normalize(code)}:{document}", grade)
     assert asked.corpus is not None
-    return collected.content(Corpus(asked.corpus))
+    return collected.content(Corpus(asked.corpus, asked.language))

@@ -43,7 +43,7 @@ def reader(name: str, split: str) -> Callable[[Asked], Content]:
             for key, document, grade in trec.read_qrels(found["qrels"][language]):
                 collected.judge(f"{language}:{key}", f"{language}:{document}", grade)
         assert asked.corpus is not None
-        return collected.content(Corpus(asked.corpus))
+        return collected.content(Corpus(asked.corpus, asked.language))
 
     return read
 

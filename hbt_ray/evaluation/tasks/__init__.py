@@ -7,6 +7,7 @@ from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.evaluation.tasks.beir import BEIR
 from hbt_ray.evaluation.tasks.definition import Definition
 from hbt_ray.evaluation.tasks.marco import MMARCO, MSMARCO
+from hbt_ray.evaluation.tasks.mkqa import MKQA
 from hbt_ray.evaluation.tasks.neuclir import NEUCLIR
 from hbt_ray.evaluation.tasks.paragraphs import MLQA, TYDIQA, XQUAD
 from hbt_ray.evaluation.tasks.parallel import BELEBELE, POOLED, XPQA
@@ -24,6 +25,7 @@ DEFINITIONS: dict[str, Definition] = {
     "mrtydi": MRTYDI,
     "msmarco": MSMARCO,
     "mmarco": MMARCO,
+    "mkqa": MKQA,
     "neuclir": NEUCLIR,
     "belebele": BELEBELE,
     "xpqa": XPQA,

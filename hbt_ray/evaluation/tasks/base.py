@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -39,9 +39,10 @@ class Task:
         judgements: query id to document id to grade: 1 or more is relevant, 0 was judged and is not.
         settings: what is evaluated unless the user asks for others.
         headline: the measures that are quoted of it, by our names.
+        answers: query id to strings; where there are any, judgements are made after the search (`answers.py`).
 
     Raises:
-        UserError: an id is repeated or has white space, a judgement is of no query, or no query has a judgement.
+        UserError: an id is repeated or has white space, a judgement is of no query, or nothing has a judgement.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     judgements: Mapping[str, Mapping[str, int]]
     settings: tuple[Setting, ...]
     headline: tuple[str, ...]
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_ids("query", self.queries)
@@ -60,7 +62,7 @@ class Task:
             raise UserError(
                 f"{self.name}: {len(strange):,} queries have judgements and no text, for example {min(strange)}"
             )
-        if not any(self.judgements.values()):
+        if not any(self.judgements.values()) and not self.answers:
             raise UserError(f"{self.name} has no judgements")
 
     @cached_property

@@ -59,4 +59,5 @@ class Definition:
                 hint = f"its files are at {published}, and --{flag} names a copy" if self.published else needed
                 raise UserError(f"{name}: {' '.join(str(error).split())}; {hint}") from None
         asked = Asked(places[0], places[1] if len(places) > 1 else None, language, text)
-        return Task(name, *self.read(asked), self.settings, self.headline)
+        content = self.read(asked)
+        return Task(name, *content[:3], self.settings, self.headline, content.answers)
