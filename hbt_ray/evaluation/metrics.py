@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytrec_eval
 
 from hbt_ray.config import UserError
-from hbt_ray.index.search import Hits
 
 ALWAYS = ("mrr@10", "ndcg@10", "recall@10", "recall@100", "success@1", "map@20")  # computed for every task
 MEASURE = re.compile(r"(mrr|ndcg|recall|success|map)@([1-9][0-9]*)")
@@ -26,18 +26,21 @@ def cutoff(measure: str) -> int:
     return _split(measure)[1]
 
 
-def ranks_in_lists(lists: np.ndarray, groups: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranks_in_lists(
+    lists: np.ndarray, groups: np.ndarray, ranks: np.ndarray, grades: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort the ranks of the relevant documents that were found, within their lists.
 
     Args:
         lists: numbers of all lists, ascending, int [lists].
         groups: number of the list of each document, int [documents].
         ranks: from 1, int [documents].
+        grades: int [documents].
 
-    Returns: offsets [lists + 1] of each list's ranks, of which it may have none; ranks [documents].
+    Returns: offsets [lists + 1] of each list's documents, of which it may have none; ranks and grades [documents].
     """
     order = np.lexsort((ranks, groups))
-    return np.append(np.searchsorted(groups[order], lists), len(groups)), ranks[order]
+    return np.append(np.searchsorted(groups[order], lists), len(groups)), ranks[order], grades[order]
 
 
 def average_precision(offsets: np.ndarray, ranks: np.ndarray, relevant: np.ndarray) -> np.ndarray:
@@ -60,34 +63,53 @@ def average_precision(offsets: np.ndarray, ranks: np.ndarray, relevant: np.ndarr
     return averages
 
 
-def trec_measures(hits: Hits, judged: Sequence[Mapping[str, int]], measures: Sequence[str]) -> dict[str, np.ndarray]:
-    """Measures of each list as trec_eval computes them, float64 [lists].
+def trec_measures(
+    offsets: np.ndarray,
+    ranks: np.ndarray,
+    grades: np.ndarray,
+    relevant: Sequence[Sequence[int]],
+    measures: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Measures of each list as trec_eval computes them, float64 [lists]; 0 for a list without relevant documents.
 
-    A list shorter than a measure's cut-off is taken as it is: recall@100 of lists of 50 is their recall@50. Places
-    that hold no document (id "") are left out; a list without a document has 0, as `trec_eval -c` gives it.
+    They depend on nothing but the grades, and the ranks down to the largest cut-off. So trec_eval measures each
+    different case once, on a list made for it: most lists of one language have one relevant document, at one of few
+    ranks.
 
     Args:
-        judged: document id to grade, of each list; 0 is not relevant.
+        offsets, ranks, grades: of the relevant documents that were found, as `ranks_in_lists` gives them.
+        relevant: grades of all relevant documents of each list, found or not.
         measures: by our names; `mrr@10` is trec_eval's recip_rank where that is at least 1/10, and so on.
     """
+    deepest = max(cutoff(name) for name in measures)
+    cases: dict[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], int] = {}
+    case_of = np.empty(len(relevant), dtype=np.int64)
+    found = list(zip(ranks.tolist(), grades.tolist(), strict=True))
+    for number, (start, stop, all_grades) in enumerate(zip(offsets[:-1], offsets[1:], relevant, strict=True)):
+        seen = tuple(pair for pair in found[start:stop] if pair[0] <= deepest)
+        case_of[number] = cases.setdefault((seen, tuple(sorted(all_grades))), len(cases))
     parts = {name: _split(name) for name in measures}
-    evaluator = pytrec_eval.RelevanceEvaluator(
-        {str(row): dict(grades) for row, grades in enumerate(judged)},
-        {TREC[kind] if kind == "mrr" else f"{TREC[kind]}.{k}" for kind, k in parts.values()},
+    theirs = {name: TREC[kind] if kind == "mrr" else f"{TREC[kind]}_{k}" for name, (kind, k) in parts.items()}
+    asked = {TREC[kind] if kind == "mrr" else f"{TREC[kind]}.{k}" for kind, k in parts.values()}
+    made = {str(number): _made(*case) for case, number in cases.items()}
+    results = pytrec_eval.RelevanceEvaluator({key: judged for key, (judged, _) in made.items()}, asked).evaluate(
+        {key: listed for key, (_, listed) in made.items()}
     )
-    lists = {
-        str(row): {key: score for key, score in zip(ids, scores, strict=True) if key}
-        for row, (ids, scores) in enumerate(zip(hits.ids.tolist(), hits.scores.tolist(), strict=True))
+    values = {
+        name: np.array([results.get(key, {}).get(theirs[name], 0.0) for key in made], dtype=np.float64)
+        for name in parts
     }
-    results = evaluator.evaluate(lists)
-    found: dict[str, np.ndarray] = {}
     for name, (kind, k) in parts.items():
-        theirs = TREC[kind] if kind == "mrr" else f"{TREC[kind]}_{k}"
-        values = np.array([results[str(row)][theirs] if str(row) in results else 0.0 for row in range(len(judged))])
         if kind == "mrr":
-            values[values < 1 / (k + 0.5)] = 0.0  # between those of ranks k and k + 1
-        found[name] = values
-    return found
+            values[name][values[name] < 1 / (k + 0.5)] = 0.0  # between those of ranks k and k + 1
+    return {name: of_case[case_of] for name, of_case in values.items()}
+
+
+def _made(seen: Sequence[tuple[int, int]], grades: Sequence[int]) -> tuple[dict[str, int], dict[str, float]]:
+    """Judgements, and a list in which what was seen stands at its ranks and no other relevant document stands."""
+    unseen = Counter(grades) - Counter(grade for _, grade in seen)
+    judged = {str(rank): grade for rank, grade in seen} | {f"-{i}": g for i, g in enumerate(unseen.elements())}
+    return judged, {str(rank): -float(rank) for rank in range(1, seen[-1][0] + 1 if seen else 1)}
 
 
 def macro(values: Iterable[float | None]) -> float | None:

@@ -82,36 +82,26 @@ def rank(
     measures = columns(task.headline)
     width = len(languages)
     single = _Pools(judged, judged.queries * width + judged.column(languages), above,
-                    above.queries * width + above.languages, own_rank, measures)  # fmt: skip
-    whole = _Pools(judged, judged.queries, above, above.queries, 1 + above.counts.sum(axis=1), measures)
+                    above.queries * width + above.languages, own_rank)  # fmt: skip
     query, column = np.divmod(single.keys, width)
     setting = np.where(asked[query] == languages[column], "monolingual", "cross-lingual")
-    asked_for = np.isin(setting, wanted)
+    tables = [single.table(task, measures, query, setting, languages[column], np.full(len(query), np.nan))]
+    tables[0] = tables[0].filter(pa.array(np.isin(setting, wanted)))
+    if "multilingual" in wanted:
+        whole = _Pools(judged, judged.queries, above, above.queries, 1 + above.counts.sum(axis=1))
+        distance = bias.rank_distance(whole.offsets, whole.ranks, whole.relevant)
+        names = np.full((2, len(distance)), [["multilingual"], ["all"]])
+        tables.append(whole.table(task, measures, whole.keys, names[0], names[1], distance))
     lists: dict[str, Lists] = {"monolingual": [], "multilingual": []}
-    for block in blocks(len(queries), QUERIES):
+    for block in blocks(len(queries), QUERIES) if lists.keys() & set(wanted) else ():
         found = ranker.search_languages(queries[block], depth)
         rows = np.arange(block.start, block.stop)
         if "multilingual" in wanted:
-            merged = merge(found, depth, len(rows))
-            lists["multilingual"].append((rows, merged))
-            in_block = np.flatnonzero((whole.keys >= block.start) & (whole.keys < block.stop))
-            whole.measure(in_block, _pick(merged, whole.keys[in_block] - block.start))
-        inside = asked_for & (query >= block.start) & (query < block.stop)
-        for number, language in enumerate(languages):
-            hits = found[language] if language in found else merge({}, depth, len(rows))
-            pools = np.flatnonzero(inside & (column == number))
-            single.measure(pools, _pick(hits, query[pools] - block.start))
-            same = rows[asked[block] == language]
-            if "monolingual" in wanted:
-                lists["monolingual"].append((same, _pick(hits, same - block.start)))
-    parts = [
-        single.table(task, query, setting, languages[column], np.full(len(query), np.nan)).filter(pa.array(asked_for))
-    ]
-    if "multilingual" in wanted:
-        distance = bias.rank_distance(whole.offsets, whole.ranks, whole.relevant)
-        total = len(whole.keys)
-        parts.append(whole.table(task, whole.keys, np.full(total, "multilingual"), np.full(total, "all"), distance))
-    return Rankings(pa.concat_tables(parts), lists["monolingual"], lists["multilingual"])
+            lists["multilingual"].append((rows, merge(found, depth, len(rows))))
+        if "monolingual" in wanted:
+            own = {language: rows[asked[block] == language] for language in found}
+            lists["monolingual"] += [(same, _pick(found[name], same - block.start)) for name, same in own.items()]
+    return Rankings(pa.concat_tables(tables), lists["monolingual"], lists["multilingual"])
 
 
 def summarise(table: pa.Table, settings: Sequence[Setting]) -> Summary:
@@ -154,7 +144,6 @@ class _Judged:
     Attributes:
         queries: row of the query, int64 [judgements].
         grades: int64 [judgements].
-        documents: id of each, str [judgements].
         languages: of the documents.
     """
 
@@ -162,9 +151,14 @@ class _Judged:
         of_query = [task.judgements.get(key, {}) for key in keys]
         self.queries = np.repeat(np.arange(len(keys)), [len(grades) for grades in of_query])
         self.grades = np.array([grade for grades in of_query for grade in grades.values()], dtype=np.int64)
-        self.documents = np.array([key for grades in of_query for key in grades], dtype=object)
-        self._tags = [key.partition(":")[0] for key in self.documents]
+        self._of_query = of_query
+        self._tags = [key.partition(":")[0] for grades in of_query for key in grades]
         self.languages = frozenset(self._tags)
+
+    def of(self, above: Above) -> np.ndarray:
+        """The grade of each document of `above`, int64 [documents]."""
+        pairs = zip(above.queries.tolist(), above.documents, strict=True)
+        return np.array([self._of_query[query][key] for query, key in pairs], dtype=np.int64)
 
     def column(self, languages: np.ndarray) -> np.ndarray:
         """The place among `languages` of each document's own."""
@@ -173,7 +167,7 @@ class _Judged:
 
 
 class _Pools:
-    """Ranked lists, each of one query in one pool: the ranks of its relevant documents, and measures as they come.
+    """Ranked lists, each of one query in one pool, known by the ranks of its relevant documents.
 
     Attributes:
         keys: one number a list, ascending [lists].
@@ -181,30 +175,26 @@ class _Pools:
         relevant: documents of each list, found or not, int64 [lists].
     """
 
-    def __init__(
-        self, judged: _Judged, lists: np.ndarray, above: Above, found: np.ndarray, ranks: np.ndarray,
-        measures: Sequence[str],
-    ) -> None:  # fmt: skip
+    def __init__(self, judged: _Judged, lists: np.ndarray, above: Above, found: np.ndarray, ranks: np.ndarray) -> None:
         """Args:
         lists: the list of each judgement, int [judgements].
         found: the list of each document of `above`, and `ranks` its rank there, int [documents].
         """
         self.keys, number = np.unique(lists, return_inverse=True)
-        self.offsets, self.ranks = ranks_in_lists(self.keys, found, ranks)
-        self.relevant = np.bincount(number[judged.grades >= 1], minlength=len(self.keys))
-        self._judged: list[dict[str, int]] = [{} for _ in self.keys]
-        for place, document, grade in zip(number.tolist(), judged.documents, judged.grades.tolist(), strict=True):
-            self._judged[place][document] = grade
-        self._measures = {name: np.zeros(len(self.keys)) for name in measures}
-
-    def measure(self, lists: np.ndarray, hits: Hits) -> None:
-        """Measure the lists at the places `lists`, whose top is `hits`."""
-        found = trec_measures(hits, [self._judged[i] for i in lists], tuple(self._measures))
-        for name, values in found.items():
-            self._measures[name][lists] = values
+        self.offsets, self.ranks, self._grades = ranks_in_lists(self.keys, found, ranks, judged.of(above))
+        positive = judged.grades >= 1
+        self.relevant = np.bincount(number[positive], minlength=len(self.keys))
+        order = np.argsort(number[positive], kind="stable")
+        self._all_grades = np.split(judged.grades[positive][order], np.cumsum(self.relevant)[:-1])
 
     def table(
-        self, task: Task, query: np.ndarray, setting: np.ndarray, pool: np.ndarray, distance: np.ndarray
+        self,
+        task: Task,
+        measures: Sequence[str],
+        query: np.ndarray,
+        setting: np.ndarray,
+        pool: np.ndarray,
+        distance: np.ndarray,
     ) -> pa.Table:
         asked = task.queries.take(pa.array(query))
         return pa.table({
@@ -217,7 +207,7 @@ class _Pools:
             "ap": average_precision(self.offsets, self.ranks, self.relevant),
             "ranks": pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), pa.array(self.ranks)),
             "rank_distance": pa.array(distance, from_pandas=True),
-            **self._measures,
+            **trec_measures(self.offsets, self.ranks, self._grades, [g.tolist() for g in self._all_grades], measures),
         })  # fmt: skip
 
 

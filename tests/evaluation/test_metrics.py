@@ -17,7 +17,6 @@ from hbt_ray.evaluation.bias import by_script, language_shares, rank_distance
 from hbt_ray.evaluation.metrics import ALWAYS, average_precision, columns, macro, ranks_in_lists, trec_measures
 from hbt_ray.evaluation.run import RunRanker
 from hbt_ray.evaluation.tasks.base import Task
-from hbt_ray.index.search import Hits
 
 # what trec_eval calls our measures, and its value where ours stops at a rank
 THEIRS = {"map": "map", "map@20": "map_cut_20", "ndcg@10": "ndcg_cut_10", "ndcg@20": "ndcg_cut_20",
@@ -35,14 +34,16 @@ def test_average_precision_is_trec_eval_map_of_the_full_list(lists: list[list[bo
     expected = pytrec_eval.RelevanceEvaluator(qrel, {"map"}).evaluate(run)
     pairs = [(q, i + 1) for q, row in enumerate(lists) for i, hit in enumerate(row) if hit]
     shuffled = np.random.default_rng(0).permutation(np.array(pairs))
-    offsets, ranks = ranks_in_lists(np.arange(len(lists)), shuffled[:, 0], shuffled[:, 1])
+    offsets, ranks, _ = ranks_in_lists(np.arange(len(lists)), shuffled[:, 0], shuffled[:, 1], shuffled[:, 1])
     ours = average_precision(offsets, ranks, np.diff(offsets))
     assert ours == pytest.approx([expected[str(q)]["map"] for q in range(len(lists))], abs=1e-6)
 
 
 def test_lists_that_found_little_or_nothing() -> None:
-    offsets, ranks = ranks_in_lists(np.array([2, 5, 7]), np.array([7, 2, 7]), np.array([5, 1, 2]))
-    assert (offsets.tolist(), ranks.tolist()) == ([0, 1, 1, 3], [1, 2, 5])
+    offsets, ranks, grades = ranks_in_lists(
+        *(np.array(values) for values in ([2, 5, 7], [7, 2, 7], [5, 1, 2], [3, 1, 2]))
+    )
+    assert (offsets.tolist(), ranks.tolist(), grades.tolist()) == ([0, 1, 1, 3], [1, 2, 5], [1, 2, 3])
     found = average_precision(offsets, ranks, np.array([2, 0, 2]))
     assert found.tolist() == [0.5, 0.0, (1 / 2 + 2 / 5) / 2]
     assert average_precision(np.array([0]), np.array([]), np.array([])).tolist() == []
@@ -107,25 +108,19 @@ def test_runs_that_are_refused(tmp_path: Path, lines: list[str], message: str) -
 
 
 def test_measures_on_a_tiny_run() -> None:
-    ids = np.array([[f"d{i}" for i in range(20)]] * 3, dtype=object)
-    scores = np.tile(np.arange(20, 0, -1, dtype=np.float32), (3, 1))
-    judged = [{"d0": 1, "d1": 1}, {"d9": 1, "other": 1}, {"d10": 1, "d0": 0}]
-    measures = trec_measures(Hits(ids, scores), judged, [*ALWAYS, "mrr@100"])
-    assert measures["mrr@10"] == pytest.approx([1, 0.1, 0])
-    assert measures["mrr@100"] == pytest.approx([1, 0.1, 1 / 11])
-    assert measures["success@1"] == pytest.approx([1, 0, 0])
-    assert measures["recall@10"] == pytest.approx([1, 0.5, 0])
-    assert measures["recall@100"] == pytest.approx([1, 0.5, 1])
-    assert measures["map@20"] == pytest.approx([1, 0.05, 1 / 11], abs=1e-6)
+    """Ranks 1 and 2; rank 10, of two documents; rank 11; nothing relevant; grade 2 at rank 2 and 1 at rank 3."""
+    offsets, ranks, grades = np.array([0, 2, 3, 4, 4, 6]), np.array([1, 2, 10, 11, 2, 3]), np.array([1, 1, 1, 1, 2, 1])
+    every = [[1, 1], [1, 1], [1], [], [1, 2]]
+    measures = trec_measures(offsets, ranks, grades, every, [*ALWAYS, "mrr@100"])
+    assert measures["mrr@10"] == pytest.approx([1, 0.1, 0, 0, 0.5])
+    assert measures["mrr@100"] == pytest.approx([1, 0.1, 1 / 11, 0, 0.5])
+    assert measures["success@1"] == pytest.approx([1, 0, 0, 0, 0])
+    assert measures["recall@10"] == pytest.approx([1, 0.5, 0, 0, 1])
+    assert measures["recall@100"] == pytest.approx([1, 0.5, 1, 0, 1])
+    assert measures["map@20"] == pytest.approx([1, 0.05, 1 / 11, 0, (1 / 2 + 2 / 3) / 2], abs=1e-6)
     gain = 1 / np.log2(11)
-    assert measures["ndcg@10"] == pytest.approx([1, gain / (1 + 1 / np.log2(3)), 0], abs=1e-6)
-
-
-def test_ties_rank_as_in_our_lists() -> None:
-    """trec_eval orders equal scores by descending id, as search does."""
-    hits = Hits(np.array([["de:b", "de:a"]], dtype=object), np.ones((1, 2), dtype=np.float32))
-    assert trec_measures(hits, [{"de:b": 1}], ["mrr@10"])["mrr@10"] == [1.0]
-    assert trec_measures(hits, [{"de:a": 1}], ["mrr@10"])["mrr@10"] == [0.5]
+    graded = (2 / np.log2(3) + 1 / np.log2(4)) / (2 + 1 / np.log2(3))
+    assert measures["ndcg@10"] == pytest.approx([1, gain / (1 + 1 / np.log2(3)), 0, 0, graded], abs=1e-6)
 
 
 def test_macro() -> None:

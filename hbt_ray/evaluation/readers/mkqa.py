@@ -30,8 +30,6 @@ def read(asked: Asked) -> Content:
             for language, text in {"en": line["query"], **line["queries"]}.items():
                 collected.answers[collected.query(language, item, text, item)] = tuple(strings)
         except (AssertionError, KeyError, TypeError):
-            raise UserError(
-                f"{asked.data} line {number + 1} is not MKQA's"
-            ) from None
+            raise UserError(f"{asked.data} line {number + 1} is not MKQA's") from None
     assert asked.corpus is not None
     return collected.content(Corpus(asked.corpus, asked.language or "en"))
