@@ -43,3 +43,18 @@ class EvaluateConfig(Section):
     )
     encoder: EncoderConfig
     encoding: EncodingConfig = EncodingConfig(dtype="float32")
+
+
+class CompareConfig(Section):
+    """Settings of `compare`: finished evaluations of one task, each system against the first."""
+
+    runs: tuple[str, ...] = Field(
+        description="systems, the baseline first; each NAME=FOLDER or FOLDER, with runs of several seeds as "
+        "FOLDER,FOLDER [URIs of folders written by evaluate]"
+    )
+    out: str = Field(description="folder for compare.json, compare.md and the plot [URI]")
+    measures: tuple[str, ...] = Field(
+        ("map", "rank_distance"), min_length=1, description="columns of per_query.parquet; map is its ap"
+    )
+    permutations: int = Field(10_000, ge=99, description="sign flips of all items, and as many bootstrap samples")
+    seed: int = Field(0, ge=0, description="seed of both")

@@ -1,0 +1,125 @@
+"""What a comparison writes and shows: compare.json, a table for Markdown and for the terminal, and a plot."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from rich.markup import escape
+from rich.table import Table
+
+from hbt_ray import storage
+
+COLUMNS = ("system", "setting", "measure", "baseline", "system's", "difference", "interval", "p", "p (Holm)",
+           "effect size", "result")  # fmt: skip
+STYLE: dict[str, Any] = {
+    "font.size": 11,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # a system's name is no formula
+    "svg.hashsalt": "hbt_ray",  # the same comparison gives the same file
+}
+
+
+def write(out: str, result: dict[str, Any]) -> None:
+    """Write compare.json, compare.md, compare.svg and compare.png into the folder `out`."""
+    storage.write_json(storage.join(out, "compare.json"), result)
+    storage.write_bytes(storage.join(out, "compare.md"), markdown(result).encode())
+    with matplotlib.rc_context(STYLE):
+        figure = _draw(result)
+        for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=ending, dpi=160, metadata=metadata)
+            storage.write_bytes(storage.join(out, f"compare.{ending}"), drawn.getvalue())
+
+
+def table(result: dict[str, Any]) -> Table:
+    """For the terminal."""
+    shown = Table(title=escape(_title(result)))
+    for column in COLUMNS:
+        shown.add_column(column)
+    for row in _rows(result):
+        shown.add_row(*(escape(cell) for cell in row))
+    return shown
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table with what its columns mean, and the systems with their runs."""
+    lines = [f"# {_title(result)}", "", *_pipes([COLUMNS, *_rows(result)]), ""]
+    lines += [
+        f"Differences are system minus baseline, {result['baseline']}. Intervals: {result['level']:.0%}, bootstrap over"
+        f" {result['items']:,} items (a question and its translations are one). p: {result['permutations']:,} sign"
+        " flips of whole items, corrected over all rows by Holm's method. Effect size: mean over standard deviation of"
+        " the items' shares (Cohen's d_z). Runs of several seeds are averaged for each query; the test is about other"
+        " items, not about other seeds.",
+        "",
+    ]
+    header = ("system", "setting", "measure", "mean of runs", "standard deviation over runs", "runs")
+    rows = [
+        (system["name"], figure["setting"], figure["measure"], _number(figure["value"], figure["measure"]),
+         _number(figure["spread"], figure["measure"]), str(len(figure["by_run"])))
+        for system in result["systems"]
+        for figure in system["figures"]
+    ]  # fmt: skip
+    return "\n".join([*lines, *_pipes([header, *rows]), ""])
+
+
+def _title(result: dict[str, Any]) -> str:
+    return f"{result['task']}, {result['text']}: against {result['baseline']}"
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    values = {
+        (system["name"], figure["setting"], figure["measure"]): figure["value"]
+        for system in result["systems"]
+        for figure in system["figures"]
+    }
+    rows = []
+    for entry in result["comparisons"]:
+        line = entry["setting"], entry["measure"]
+        difference, low, high = (_number(entry[key], line[1], "+") for key in ("difference", "low", "high"))
+        rows.append((
+            entry["system"], *line,
+            *(_number(values[name, *line], line[1]) for name in (result["baseline"], entry["system"])),
+            difference, f"{low} to {high}", f"{entry['p']:.4f}", f"{entry['p_holm']:.4f}",
+            "–" if entry["effect_size"] is None else f"{entry['effect_size']:+.2f}", entry["verdict"],
+        ))  # fmt: skip
+    return rows
+
+
+def _pipes(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows of a Markdown table, the first of which is its header."""
+    header, *others = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    return [header, "|---" * len(rows[0]) + "|", *others]
+
+
+def _number(value: float | None, measure: str, sign: str = "") -> str:
+    """A measure from 0 to 1 with four digits, a distance in ranks with one."""
+    if value is None:
+        return "–"
+    return f"{value:{sign},.1f}" if measure == "rank_distance" else f"{value:{sign}.4f}"
+
+
+def _draw(result: dict[str, Any]) -> Figure:
+    """A panel for each measure; in it the interval of every system's difference, setting by setting."""
+    entries = result["comparisons"]
+    measures = list(dict.fromkeys(entry["measure"] for entry in entries))
+    rows = [[entry for entry in entries if entry["measure"] == measure] for measure in measures]
+    figure = Figure(layout="constrained", figsize=(9, 0.9 * len(measures) + 0.32 * len(entries)))
+    panels = figure.subplots(len(measures), squeeze=False, height_ratios=[len(row) + 1 for row in rows])[:, 0]
+    for axes, measure, row in zip(panels, measures, rows, strict=True):
+        for place, entry in enumerate(row):
+            colour = {"better": "#009E73", "worse": "#D55E00"}.get(entry["verdict"], "#666666")
+            axes.plot([entry["low"], entry["high"]], [place, place], color=colour, linewidth=2.5)
+            axes.plot(entry["difference"], place, "o", color=colour, markersize=6)
+        axes.axvline(0, color="#000000", linewidth=1)
+        axes.set_yticks(range(len(row)), [f"{entry['system']}, {entry['setting']}" for entry in row])
+        axes.set_ylim(len(row) - 0.5, -0.5)
+        axes.grid(axis="x", color="#e4e4e4")
+        unit = "ranks, lower is better" if measure == "rank_distance" else "higher is better"
+        axes.set_xlabel(f"difference in {measure} from {result['baseline']} ({unit})")
+    figure.suptitle("green: better, orange: worse, grey: no difference shown", fontsize=10)
+    return figure

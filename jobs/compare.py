@@ -1,0 +1,23 @@
+"""Compare evaluations of one task: differences from the first system, tested, with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from hbt_ray.config import CompareConfig
+from hbt_ray.evaluation import comparison_files
+from hbt_ray.evaluation.compare import compare
+from hbt_ray.job import main
+
+
+def run(config: CompareConfig) -> dict[str, Any]:
+    """Compare, and show the table."""
+    result = compare(config)
+    Console(stderr=True, width=160).print(comparison_files.table(result))
+    return {"out": config.out, "comparisons": result["comparisons"]}
+
+
+if __name__ == "__main__":
+    main(CompareConfig, run)
