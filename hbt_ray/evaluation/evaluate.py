@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from hbt_ray import storage
-from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig, UserError
-from hbt_ray.evaluation import answers, bias, formats, rankings, tasks
+from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
+from hbt_ray.evaluation import answers, bias, bm25, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
 from hbt_ray.evaluation.run import RunRanker
@@ -29,21 +29,22 @@ from hbt_ray.index.encode import RESOURCES, Identity, encode, identify
 from hbt_ray.index.search import Searcher
 
 LOG = logging.getLogger(__name__)
-PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "numpy")
+PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
 
 
 class System(NamedTuple):
     """What is evaluated, ready to rank.
 
     Attributes:
-        queries: of the task, as the ranker wants them, one row each.
+        rankers: each with the settings in which it ranks.
+        queries: of the task, as the rankers want them, one row each.
         encoded: how many texts have been encoded for it.
         documents: that it ranks; None when they are not known.
         missing: judged documents that it does not have.
         unanswered: queries for which it has no list.
     """
 
-    ranker: Ranker
+    rankers: Sequence[tuple[Ranker, Sequence[Setting]]]
     queries: np.ndarray
     encoded: dict[str, int]
     documents: int | None
@@ -68,18 +69,24 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     encoder = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
     config = config.model_copy(update={"encoder": encoder})
     task = tasks.load(config.task, config.data, config.text, config.corpus, config.language)
-    identity = identify(config.encoder) if config.run is None else None
-    storage.claim(out, "evaluate", _claim(config, identity))
+    identity, fingerprint = _identify(config)
+    storage.claim(out, "evaluate", _claim(config, fingerprint))
     if storage.committed(out):
         results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
         return results
-    settings = config.settings or task.settings
     depth = max(config.depth, *(cutoff(name) for name in columns(task.headline)))
-    with _model(config, identity, task, out) if identity else _run(config, task) as system:
+    if identity is not None:
+        prepared = _model(config, identity, task, out)
+    else:
+        prepared = _run(config, task) if config.run is not None else _words(config, task)
+    with prepared as system:
         searching = time.monotonic()
         if task.answers:
-            task = answers.judge(task, system.queries, system.ranker, depth)
-        ranked = rankings.rank(task, system.queries, system.ranker, depth, settings, system.missing)
+            task = answers.judge(task, system.queries, system.rankers[0][0], depth)
+        ranked = rankings.joined([
+            rankings.rank(task, system.queries, ranker, depth, chosen, system.missing)
+            for ranker, chosen in system.rankers
+        ])  # fmt: skip
         LOG.info(
             "ranked and measured %s queries in %.1f s; this process has held %.2f GiB at most",
             f"{len(system.queries):,}",
@@ -87,6 +94,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
         return _write(config, out, task, ranked, system, started)
+
+
+def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:
+    """The model, if one encodes, and what its rankings depend on, if that is not a run file."""
+    if config.run is not None:
+        return None, None
+    if config.encoder.model != bm25.MODEL:
+        identity = identify(config.encoder)
+        return identity, identity.fingerprints
+    if config.encoder != EncoderConfig(model=bm25.MODEL):
+        raise UserError(f"--model {bm25.MODEL} searches by words: no other setting of an encoder applies to it")
+    return None, bm25.FINGERPRINT
 
 
 @contextmanager
@@ -113,7 +132,20 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
     with Searcher(parts["index"]) as searcher:
-        yield System(searcher, vectors, encoded, encoded["documents"], missing)
+        yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"], missing)
+
+
+@contextmanager
+def _words(config: EvaluateConfig, task: Task) -> Iterator[System]:
+    """BM25, for which nothing is encoded; each pool is ranked as one BM25 index of that pool ranks it."""
+    missing = _missing(task, config.missing_documents)
+    collection = bm25.collect(task.documents)
+    settings = config.settings or task.settings
+    single = tuple(setting for setting in settings if setting != "multilingual")
+    whole = tuple(setting for setting in settings if setting == "multilingual")
+    chosen = [(bm25.Bm25(collection, pooled), some) for pooled, some in ((False, single), (True, whole)) if some]
+    queries = np.array(task.queries["text"].to_pylist(), dtype=object)
+    yield System(chosen, queries, {"queries": 0, "documents": 0}, len(collection.ids), missing)
 
 
 @contextmanager
@@ -126,7 +158,7 @@ def _run(config: EvaluateConfig, task: Task) -> Iterator[System]:
         raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
     documents = len(task.documents) if isinstance(task.documents, pa.Table) else None
     unanswered = len(set(keys) - ranker.queries)
-    yield System(ranker, np.array(keys, dtype=object), {}, documents, unanswered=unanswered)
+    yield System([(ranker, config.settings)], np.array(keys, dtype=object), {}, documents, unanswered=unanswered)
 
 
 def _missing(task: Task, rule: str) -> frozenset[str]:
@@ -215,11 +247,11 @@ def _file_name(task: Task) -> str:
     return task.name.rstrip("/").rsplit("/", 1)[-1].replace(":", "-")
 
 
-def _claim(config: EvaluateConfig, identity: Identity | None) -> dict[str, Any]:
+def _claim(config: EvaluateConfig, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
     places = {name: getattr(config, name) for name in ("data", "corpus", "run")}
     return {
         **config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}),
         **{name: None if uri is None else storage.absolute(uri) for name, uri in places.items()},
-        "model_fingerprint": identity.fingerprints if identity else None,
+        "model_fingerprint": fingerprint,
         "run_version": storage.version_of(places["run"]) if config.run else None,
     }

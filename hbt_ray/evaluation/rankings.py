@@ -104,6 +104,13 @@ def rank(
     return Rankings(pa.concat_tables(tables), lists["monolingual"], lists["multilingual"])
 
 
+def joined(parts: Sequence[Rankings]) -> Rankings:
+    """Rankings of the same queries in different settings, as one."""
+    tables, *lists = zip(*parts, strict=True)
+    monolingual, multilingual = ([pair for of_part in kind for pair in of_part] for kind in lists)
+    return Rankings(pa.concat_tables(tables), monolingual, multilingual)
+
+
 def summarise(table: pa.Table, settings: Sequence[Setting]) -> Summary:
     """Means over the queries of each language in each pool."""
     first = table.column_names.index("rank_distance")
