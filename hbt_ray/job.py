@@ -22,20 +22,23 @@ C = TypeVar("C", bound=Section)
 
 
 def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: Sequence[str] | None = None) -> None:
-    """Run `function` on the settings the command line gives, on the Ray cluster at hand (or a new local one)."""
+    """Run `function` on the settings the command line gives, on the Ray cluster at hand (or a new local one).
+
+    A result whose `status` is `error`, and whose `error` says why, ends the job with 1, without a traceback.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config = parse(settings, arguments)
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
         DataContext.get_current().enable_operator_progress_bars = False  # one line of progress is enough
-        result = function(config)
+        line = {"status": "ok", **function(config)}
     except Exception as error:
         mistake = user_error(error)
         if mistake is None:
             raise
         _end({"status": "error", "error": mistake}, 2)
-    _end({"status": "ok", **result}, 0)
+    _end(line, 0 if line["status"] == "ok" else 1)
 
 
 def user_error(error: BaseException | None) -> str | None:

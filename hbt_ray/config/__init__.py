@@ -3,7 +3,7 @@
 from hbt_ray.config.base import Section, UserError
 from hbt_ray.config.data import PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
-from hbt_ray.config.evaluation import CompareConfig, EvaluateConfig, Setting
+from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.study import DemoConfig
 from hbt_ray.config.train import (
@@ -18,6 +18,7 @@ from hbt_ray.config.train import (
 )
 
 __all__ = [
+    "CheckConfig",
     "CompareConfig",
     "DemoConfig",
     "EncodeConfig",

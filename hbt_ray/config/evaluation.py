@@ -58,3 +58,12 @@ class CompareConfig(Section):
     )
     permutations: int = Field(10_000, ge=99, description="sign flips of all items, and as many bootstrap samples")
     seed: int = Field(0, ge=0, description="seed of both")
+
+
+class CheckConfig(Section):
+    """Settings of `check`: evaluations whose scores are known, run again."""
+
+    expected: str | None = Field(None, description="YAML file of expected scores [URI]; unset: that of this package")
+    data: dict[str, str] = Field({}, description="folder of a task's files, as xquad-r=URI; unset: as published")
+    models: dict[str, str] = Field({}, description="folder of a model, as org/name=URI; unset: its name is a hub id")
+    out: str = Field(description="folder for check.json and the evaluations [URI]")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hbt_ray import storage
 
-COLUMNS = ("system", "setting", "measure", "baseline", "system's", "difference", "interval", "p", "p (Holm)",
+COLUMNS = ("system", "setting", "measure", "of baseline", "of system", "difference", "interval", "p", "p (Holm)",
            "effect size", "result")  # fmt: skip
 STYLE: dict[str, Any] = {
     "font.size": 11,
