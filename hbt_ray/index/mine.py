@@ -1,8 +1,9 @@
 """Hard negatives for pairs: what an index ranks high for a query and is no answer to it.
 
-A candidate is left out when it is the positive or another passage of the query's group (its translations), when it has
-the text of one taken before, or when it scores at least a share of the positive's score: such a passage is often an
-unlabelled answer (NV-Retriever, Moreira et al. 2024, arXiv 2407.15831, section 3, TopK-PercPos).
+A candidate is left out when it is the positive, another passage of the query's group (its translations) or that of
+another pair with the same query, when it has the text of one taken before, or when it scores at least a share of the
+positive's score: such a passage is often an unlabelled answer (NV-Retriever, Moreira et al. 2024, arXiv 2407.15831,
+section 3, TopK-PercPos).
 """
 
 from __future__ import annotations
@@ -153,8 +154,10 @@ def _write(
     """Write the pairs of each part; returns the audit: a line for each language pair."""
     known = texts.of(source, {key for one in found for key in np.unique(one.ids).tolist() if key})
     answers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    same_query: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
         answers[pair.source, pair.group].add(pair.passage)
+        same_query[pair.query].add(pair.passage)
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     margins: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number, one in enumerate(found):
@@ -164,7 +167,8 @@ def _write(
             of_languages = pair.query_lang, pair.passage_lang
             candidates = [(known[key], score) for key, score in zip(ids, scores.tolist(), strict=True) if key]
             limit = config.share * positive
-            chosen, why = choose(candidates, answers[pair.source, pair.group], limit, config.negatives)
+            right = answers[pair.source, pair.group] | same_query[pair.query]
+            chosen, why = choose(candidates, right, limit, config.negatives)
             counts[of_languages].update(why, pairs=1, negatives=len(chosen), without=not chosen)
             margins[of_languages].extend(positive - score for _, score in chosen)
             rows.append({
@@ -189,7 +193,7 @@ def choose(
     """The first `most` of ranked (text, score) that can be negatives, and how many before them could not, by reason.
 
     Args:
-        answers: texts of the query's group.
+        answers: texts of the query's group, and of other pairs with the same query.
         limit: what a negative scores less than.
     """
     chosen: dict[str, float] = {}

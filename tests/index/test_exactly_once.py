@@ -74,7 +74,11 @@ LONG = (["node", "actor", "driver"], ["actor", "driver"], ["actor", "node", "dri
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(
     ("where", "parts", "runs"),
-    [pytest.param("s3", 60, SHORT, id="short"), pytest.param("local", 240, LONG, marks=pytest.mark.long, id="long")],
+    [
+        pytest.param("s3", 60, SHORT, id="short"),
+        pytest.param("local", 240, LONG, marks=pytest.mark.long, id="long"),
+        pytest.param("s3", 240, LONG, marks=pytest.mark.long, id="long, S3"),
+    ],
 )
 def test_actors_nodes_and_drivers_are_lost(
     tmp_path: Path, s3: str, s3_server: FlakyServer, where: str, parts: int, runs: tuple[list[str], ...]

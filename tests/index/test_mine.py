@@ -37,10 +37,13 @@ ENCODER = EncoderConfig(model=MODEL, precision="fp32")
 
 @pytest.fixture(scope="module")
 def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Translated pairs in four languages, some of them twice, and an index of all their passages."""
+    """Translated pairs in four languages, a query with a second answer, and an index of all passages, some twice."""
     path = tmp_path_factory.mktemp("mine")
     facts = world_facts.rows("train")
     chosen = facts.filter(pa.compute.is_in(facts["lang"], pa.array(["de", "en", "fr", "ja"]))).slice(0, 160)
+    first, *_, last = chosen.filter(pa.compute.equal(chosen["lang"], "de")).to_pylist()
+    again = {**first, "group": "again", "passage": last["passage"]}
+    chosen = pa.concat_tables([chosen, pa.Table.from_pylist([again], schema=chosen.schema)])
     pq.write_table(chosen, path / "facts.parquet")
     passages = dict.fromkeys(zip(chosen["lang"].to_pylist(), chosen["passage"].to_pylist(), strict=True))
     twice = [*passages, *list(passages)[:20]]  # two documents of one text
@@ -74,27 +77,28 @@ def test_negatives_are_what_the_definition_says(folder: Path, tmp_path: Path) ->
     assert done["without"] == sum(not row["negatives"] for row in mined)
 
     model = SentenceTransformer(MODEL, device="cpu")
-    groups, passages = defaultdict(set), defaultdict(dict)
+    groups, asked, passages = defaultdict(set), defaultdict(set), defaultdict(dict)
     for fact in facts:
         groups[fact["group"]].add(fact["passage"])
+        asked[fact["query"]].add(fact["passage"])
         passages[fact["lang"]][fact["passage"]] = None
     vectors = {lang: model.encode_document(list(texts)) for lang, texts in passages.items()}
-    written = {(row["passage_lang"], row["query"]): row for row in mined}
+    written = {(row["passage_lang"], row["query"], row["passage"]): row for row in mined}
     for fact in facts:
-        row = written[fact["lang"], fact["query"]]
-        assert row["passage"] == fact["passage"]
+        row = written[fact["lang"], fact["query"], fact["passage"]]
+        right = groups[fact["group"]] | asked[fact["query"]]
         scores = vectors[fact["lang"]] @ model.encode_query(fact["query"])
         score_of = dict(zip(passages[fact["lang"]], scores.tolist(), strict=True))
         assert row["score"] == pytest.approx(score_of[fact["passage"]], abs=1e-5)
         assert [score_of[text] for text in row["negatives"]] == pytest.approx(row["negative_scores"], abs=1e-5)
         assert row["negative_scores"] == sorted(row["negative_scores"], reverse=True)
-        assert not set(row["negatives"]) & groups[fact["group"]]
+        assert not set(row["negatives"]) & right
         assert len(set(row["negatives"])) == len(row["negatives"]) <= 3
         assert all(score < 0.95 * row["score"] for score in row["negative_scores"])
         if len(row["negatives"]) == 3:  # none that ranks higher has been passed over
             for text, score in score_of.items():
                 if score > row["negative_scores"][-1] + 1e-5 and text not in row["negatives"]:
-                    assert text in groups[fact["group"]] or score >= 0.95 * row["score"] - 1e-5
+                    assert text in right or score >= 0.95 * row["score"] - 1e-5
 
 
 def test_what_comes_out_goes_into_prepare_and_a_rerun_changes_nothing(folder: Path, tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from hbt_ray.config import EncoderConfig
+from hbt_ray import storage
+from hbt_ray.config import EncodeConfig, EncoderConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation import tasks
 from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.index.encode import encode
 from hbt_ray.index.vectors import encode_texts
+from hbt_ray.study.benchmarks.memory import Watch, megabytes
 from hbt_ray.study.benchmarks.settings import EncodeBenchmark
 from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.models import build
@@ -26,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def measure(config: EncodeBenchmark) -> dict[str, Any]:
     """Texts/s of both, their ratio, and the largest difference between the vectors; `xquad_r` has the same of its
-    candidates.
+    candidates, `peak_memory_mib` the memory of all processes by size of the corpus.
 
     Raises:
         UserError: XQuAD-R is named and not there.
@@ -38,7 +42,24 @@ def measure(config: EncodeBenchmark) -> dict[str, Any]:
         candidates = documents["text"].to_pylist()
         some = np.random.default_rng(0).permutation(len(candidates))[: config.texts]
         found["xquad_r"] = _compare(config, [candidates[i] for i in some])
+    if config.memory_texts:
+        _peak(min(config.memory_texts))  # Ray's workers start
+        found["peak_memory_mib"] = {str(count): megabytes(_peak(count)) for count in config.memory_texts}
     return found
+
+
+def _peak(count: int) -> int:
+    """Of all processes, Ray's included, while `encode` runs on a corpus of that many texts [bytes]."""
+    facts = world_facts.rows("train").select(["lang", "passage"]).rename_columns(["lang", "text"])
+    facts = pa.concat_tables([facts] * -(-count // len(facts))).slice(0, count)
+    with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
+        corpus, model = storage.join(folder, "corpus.parquet"), storage.join(folder, "model")
+        _encoder("tiny", facts["text"].slice(0, 1000).to_pylist()).export(model)
+        storage.write_parquet(corpus, facts.add_column(0, "id", pa.array(map(str, range(count)), pa.string())))
+        with Watch() as watch:
+            encode(EncodeConfig(corpus=corpus, out=storage.join(folder, "out"), encoder=EncoderConfig(model=model)))
+    log.info("%s texts: at most %.0f MiB", f"{count:,}", megabytes(watch.peak))
+    return watch.peak
 
 
 def _compare(config: EncodeBenchmark, texts: list[str]) -> dict[str, Any]:

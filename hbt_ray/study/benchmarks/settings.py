@@ -20,6 +20,9 @@ class EncodeBenchmark(Section):
     batch_tokens: int = Field(1024, ge=64, description="ours: texts encoded at once [tokens, padding included]")
     batch_size: int = Field(32, ge=1, description="the peer's batch; 32 is its default [texts]")
     repeats: int = Field(3, ge=1, description="measurements of each side, alternating; the median counts")
+    memory_texts: tuple[int, ...] = Field(
+        (), description="sizes of corpora, encoded by a tiny model on Ray, whose peak memory is compared [texts]"
+    )
 
 
 class ShufflerBenchmark(Section):
