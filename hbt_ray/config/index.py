@@ -57,6 +57,7 @@ class SearchConfig(Section):
     languages: tuple[str, ...] = Field((), description="only passages in these; none named: all [BCP-47]")
     k: int = Field(10, ge=1, description="length of the list [passages]")
     recall: Recall = Field("0.95", description="approximate index: what was measured to be found [share of the best]")
+    gpus_per_actor: float = Field(0, ge=0, description="GPUs that an actor spreads its exact shards over; 0: on CPU")
 
 
 class MineConfig(Section):

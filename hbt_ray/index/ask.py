@@ -29,7 +29,7 @@ def ask(config: SearchConfig) -> dict[str, Any]:
     manifest = storage.read_manifest(index, "index")
     encoder, _ = same_model(config.encoder, manifest)
     vector = encode_texts(build(encoder).eval(), [config.query], "query", TOKENS)
-    with Searcher(index, recall=config.recall) as searcher:
+    with Searcher(index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
         ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
     found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]
     try:

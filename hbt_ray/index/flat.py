@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hbt_ray.index import exact
+from hbt_ray.index.candidates import Candidates, Cpu
 from hbt_ray.index.found import Found, compact, highest
 
 MARGIN = 32  # candidates taken from FAISS beyond the k asked for
@@ -25,33 +26,37 @@ class Flat(NamedTuple):
     ids: large_string [rows], descending, so that among equal scores a lower position ranks higher.
     norm: the largest L2 norm of a vector.
     owner: the index whose memory `vectors` is, if one is.
+    gpu: finds candidates faster, if there is one.
     """
 
     vectors: np.ndarray
     ids: pa.Array
     norm: float
     owner: faiss.IndexFlat | None = None
+    gpu: Candidates | None = None
 
     def best(self, queries: np.ndarray, k: int) -> Found:
         """The min(k, rows) best documents of each query, fp32 [queries, width].
 
-        FAISS scores in fp32, which is not quite `exact.scores`: a document it left out scores at most its last
-        candidate's score plus the rounding error. While the k-th best does not lie above that, the left-out may tie
-        or win, and the query takes more candidates.
+        FAISS scores in fp32 or fp16, which is not quite `exact.scores`: a document it left out scores at most its last
+        candidate's score plus the error. While the k-th best does not lie above that, the left-out may tie or win, and
+        the query takes more candidates, at last all documents.
         """
         rows = len(self.ids)
         k = min(k, rows)
         positions = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
-        todo, wide = np.arange(len(queries)), k + MARGIN
-        while len(todo) and wide * GATHER < rows:
-            rough, found = faiss.knn(queries[todo], self.vectors, wide, metric=faiss.METRIC_INNER_PRODUCT)
-            for block in exact.blocks(len(todo), max(1, BLOCK_NUMBERS // (wide * queries.shape[1]))):
-                chosen = todo[block]
-                near = exact.scores(queries[chosen], self.vectors, self.norm, found[block])
-                positions[chosen], scores[chosen] = highest(near, found[block], k)
-            bound = rough[:, -1] + exact.rounding_error(queries[todo], self.norm, np.float32)
-            todo, wide = todo[scores[todo, k - 1] <= bound], 4 * wide
+        todo = np.arange(len(queries))
+        for candidates in (self.gpu, Cpu(self.vectors, self.norm)):
+            wide = k + MARGIN
+            while candidates is not None and len(todo) and wide * GATHER < rows and wide <= candidates.most:
+                rough, found = candidates.search(queries[todo], wide)
+                for block in exact.blocks(len(todo), max(1, BLOCK_NUMBERS // (wide * queries.shape[1]))):
+                    chosen = todo[block]
+                    near = exact.scores(queries[chosen], self.vectors, self.norm, found[block])
+                    positions[chosen], scores[chosen] = highest(near, found[block], k)
+                bound = rough[:, -1] + candidates.error(queries[todo])
+                todo, wide = todo[scores[todo, k - 1] <= bound], 4 * wide
         for block in exact.blocks(len(todo), max(1, BLOCK_NUMBERS // max(1, rows))):
             chosen = todo[block]
             columns = exact.blocks(rows, DOCUMENTS)

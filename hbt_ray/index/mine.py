@@ -137,7 +137,7 @@ def _candidates(
     passages = encoded("passage", ((row, *passage) for passage, row in numbers.items()))
     vectors = embeddings.read_aligned(passages, [f"{language}:{row}" for (language, _), row in numbers.items()])
     found = []
-    with Searcher(index) as searcher:
+    with Searcher(index, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
         for part in storage.read_manifest(queries, "embeddings")["parts"]:
             ids, matrix = embeddings.read_part(queries, part)
             rows = [int(key.partition(":")[2]) for key in ids.to_pylist()]

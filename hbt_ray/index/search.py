@@ -60,16 +60,20 @@ class Searcher:
         rows: language to documents.
     """
 
-    def __init__(self, index: str, actors: int | None = None, recall: Recall = "0.95") -> None:
+    def __init__(
+        self, index: str, actors: int | None = None, recall: Recall = "0.95", gpus_per_actor: float = 0
+    ) -> None:
         """Start the actors and load the shards.
 
         Args:
             actors: processes that share the shards; when None, one a CPU of the cluster, but not more than shards
-                and none for fewer than ACTOR_ROWS documents.
+                and none for fewer than ACTOR_ROWS documents. On GPUs as many as have GPUs.
             recall: what an approximate index has to reach in each language, if that was measured.
+            gpus_per_actor: an actor spreads its exact shards over so many, in fp16; the results are the same.
 
         Raises:
-            UserError: the index is unfinished or larger than the cluster's memory, or a shard is missing or corrupt.
+            UserError: the index is unfinished or larger than the cluster's memory or GPUs, a shard is missing or
+                corrupt, or the cluster has too few GPUs for one actor.
         """
         uri = storage.absolute(index)
         self.manifest = storage.read_manifest(uri, "index")
@@ -88,17 +92,24 @@ class Searcher:
         cpus = int(ray.cluster_resources().get("CPU", 1))
         needed = -(-sum(self.rows.values()) // ACTOR_ROWS)
         sizes = {name: int(shard["rows"]) for name, shard in shards.items()}
-        groups = _share(sizes, min(actors or min(cpus, needed), len(shards)))
+        most = actors or min(cpus, needed)
+        if gpus_per_actor:
+            gpus = ray.cluster_resources().get("GPU", 0)
+            most = min(most, int(gpus // gpus_per_actor))
+            if not most:
+                raise UserError(f"--gpus-per-actor {gpus_per_actor:g}: the cluster has {gpus:g} GPUs")
+        groups = _share(sizes, min(most, len(shards)))
         threads = max(1, cpus // len(groups))
         # Half a CPU is reserved for each thread, so that the smallest cluster has room for other work meanwhile.
         actor = ray.remote(ShardActor).options(
-            num_cpus=threads / 2, max_restarts=3, max_task_retries=3, scheduling_strategy="SPREAD",
+            num_cpus=threads / 2, num_gpus=gpus_per_actor, max_restarts=3, max_task_retries=3,
+            scheduling_strategy="SPREAD",
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
         )  # fmt: skip
         self._actors = []
         self._actor_of: dict[str, Any] = {}
         for group in groups:
-            handle = actor.remote(uri, {name: shards[name] for name in group}, threads)
+            handle = actor.remote(uri, {name: shards[name] for name in group}, threads, gpus_per_actor > 0)
             self._actors.append(handle)
             self._actor_of.update(dict.fromkeys(group, handle))
         try:

@@ -17,17 +17,18 @@ from hbt_ray.index.found import Found
 class ShardActor:
     """Shards are loaded at first use, also after Ray has restarted the actor."""
 
-    def __init__(self, uri: str, shards: Mapping[str, Mapping[str, Any]], threads: int) -> None:
+    def __init__(self, uri: str, shards: Mapping[str, Mapping[str, Any]], threads: int, gpus: bool) -> None:
         faiss.omp_set_num_threads(threads)
         self.uri = uri
         self.entries = shards
+        self.gpus = gpus
         self.loaded: dict[str, Flat | Approximate] = {}
 
     def load(self) -> None:
         """Read and verify all shards.
 
         Raises:
-            UserError: a file is missing or corrupt.
+            UserError: a file is missing or corrupt, or a shard does not fit onto the GPUs.
         """
         for name in self.entries:
             self._shard(name)
@@ -54,5 +55,5 @@ class ShardActor:
 
     def _shard(self, name: str) -> Flat | Approximate:
         if name not in self.loaded:
-            self.loaded[name] = store.load(self.uri, self.entries[name])
+            self.loaded[name] = store.load(self.uri, self.entries[name], self.gpus)
         return self.loaded[name]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hbt_ray import storage
-from hbt_ray.index import embeddings, exact
+from hbt_ray.index import candidates, embeddings, exact
 from hbt_ray.index.approximate import Approximate
 from hbt_ray.index.flat import Flat
 
@@ -37,11 +37,14 @@ def write(folder: str, name: str, language: str, index: faiss.Index, ids: pa.Arr
     }
 
 
-def load(folder: str, entry: Mapping[str, Any]) -> Flat | Approximate:
+def load(folder: str, entry: Mapping[str, Any], gpus: bool = False) -> Flat | Approximate:
     """One entry of the manifest's shards.
 
+    Args:
+        gpus: search an exact one on the GPUs of this process.
+
     Raises:
-        UserError: a file is missing or corrupt.
+        UserError: a file is missing or corrupt, or the shard does not fit onto the GPUs.
     """
     faiss_uri, ids_uri = _uris(folder, entry["name"])
     embeddings.verify(faiss_uri, entry["sha256"])
@@ -53,7 +56,8 @@ def load(folder: str, entry: Mapping[str, Any]) -> Flat | Approximate:
     if not isinstance(index, faiss.IndexFlat):
         return Approximate(index, ids)
     vectors = vectors_of(index)
-    return Flat(vectors, ids, exact.largest_norm(vectors), index)
+    norm = exact.largest_norm(vectors)
+    return Flat(vectors, ids, norm, index, candidates.on_gpus(index, norm) if gpus else None)
 
 
 def _uris(folder: str, name: str) -> tuple[str, str]:

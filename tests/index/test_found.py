@@ -11,14 +11,24 @@ from hypothesis import strategies as st
 from vectors import KINDS, brute_force, close, coarse, names, unit
 
 from hbt_ray.index import exact
+from hbt_ray.index.candidates import Half
 from hbt_ray.index.flat import GATHER, MARGIN, Flat
 from hbt_ray.index.found import Found, combine
 
 
-def shard(ids: list[str], vectors: np.ndarray) -> Flat:
+def shard(ids: list[str], vectors: np.ndarray, fp16: bool = False) -> Flat:
     order = sorted(range(len(ids)), key=lambda row: ids[row], reverse=True)
     matrix = np.ascontiguousarray(vectors[order])
-    return Flat(matrix, pa.array([ids[row] for row in order], pa.large_string()), exact.largest_norm(matrix))
+    norm = exact.largest_norm(matrix)
+    gpu = Half(in_fp16(matrix), norm) if fp16 else None
+    return Flat(matrix, pa.array([ids[row] for row in order], pa.large_string()), norm, gpu=gpu)
+
+
+def in_fp16(vectors: np.ndarray) -> faiss.Index:
+    """What a GPU holds, on the CPU."""
+    index = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.add(vectors)
+    return index
 
 
 def lists(found: Found) -> list[list[tuple[str, float]]]:
@@ -26,10 +36,10 @@ def lists(found: Found) -> list[list[tuple[str, float]]]:
     return [list(zip(*row, strict=True)) for row in zip(keys.tolist(), found.scores.tolist(), strict=True)]
 
 
-def split(vectors: np.ndarray, owners: np.ndarray) -> list[Flat]:
+def split(vectors: np.ndarray, owners: np.ndarray, fp16: bool = False) -> list[Flat]:
     """Shards of documents that are numbered from 0, document i in shard owners[i]."""
     ids = np.array(names("de", len(vectors)))
-    return [shard(ids[owners == owner].tolist(), vectors[owners == owner]) for owner in np.unique(owners)]
+    return [shard(ids[owners == owner].tolist(), vectors[owners == owner], fp16) for owner in np.unique(owners)]
 
 
 @given(
@@ -38,12 +48,13 @@ def split(vectors: np.ndarray, owners: np.ndarray) -> list[Flat]:
     shards=st.integers(1, 6),
     copies=st.floats(0, 1),
     half=st.booleans(),
+    fp16=st.booleans(),
     k=st.sampled_from([1, 2, 7, 40, 800]),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_shards_find_what_one_index_finds(
-    kind: str, rows: int, shards: int, copies: float, half: bool, k: int, seed: int
+    kind: str, rows: int, shards: int, copies: float, half: bool, fp16: bool, k: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     vectors, queries = KINDS[kind](rng, rows, 6), KINDS[kind](rng, 3, 6)
@@ -52,7 +63,7 @@ def test_shards_find_what_one_index_finds(
     if half:
         vectors = vectors.astype(np.float16).astype(np.float32)
     expected = [row[:k] for row in brute_force({"de": vectors}, queries, None)]
-    parts = [part.best(queries, k) for part in split(vectors, rng.integers(0, shards, rows))]
+    parts = [part.best(queries, k) for part in split(vectors, rng.integers(0, shards, rows), fp16)]
     assert lists(combine(parts, k)) == expected
     running = parts[0]
     for part in parts[1:]:
@@ -86,10 +97,22 @@ def test_short_shards_add_no_document_twice_and_none_unknown() -> None:
         assert [score for _, score in row] == sorted((score for _, score in row), reverse=True)
 
 
-def test_more_documents_in_doubt_than_candidates() -> None:
-    """FAISS's sums in fp32 put hundreds of documents in a wrong order, and may leave out the best."""
+@pytest.mark.parametrize("fp16", [False, True])
+def test_more_documents_in_doubt_than_candidates(fp16: bool) -> None:
+    """FAISS's sums put hundreds of documents in a wrong order, and may leave out the best."""
     rng = np.random.default_rng(0)
     vectors, queries = close(rng, 6000), close(rng, 4)
-    (found,) = [part.best(queries, 3) for part in split(vectors, np.zeros(6000, int))]
+    (found,) = [part.best(queries, 3) for part in split(vectors, np.zeros(6000, int), fp16)]
     assert len(vectors) > (3 + MARGIN) * GATHER  # few enough to ask FAISS first
     assert lists(found) == [row[:3] for row in brute_force({"de": vectors}, queries, None)]
+
+
+@given(seed=st.integers(0, 2**32 - 1), width=st.sampled_from([1, 24, 384]), scale=st.sampled_from([1e-6, 1e-3, 1, 100]))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_scores_in_fp16_are_as_near_as_they_are_said_to_be(seed: int, width: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, queries = (np.float32(scale) * unit(rng, rows, width) for rows in (200, 20))
+    half = Half(in_fp16(vectors), exact.largest_norm(vectors))
+    scores, positions = half.search(queries.astype(np.float16).astype(np.float32), 100)
+    near = np.take_along_axis(queries.astype(np.float64) @ vectors.T.astype(np.float64), positions, axis=1)
+    assert (np.abs(scores - near).max(axis=1) <= half.error(queries)).all()
