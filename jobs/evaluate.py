@@ -7,13 +7,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hbt_ray.config import EvaluateConfig
+from hbt_ray.config import EvaluateConfig, UserError
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.job import main
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate, and show the headline figures."""
+    if config.task.startswith("mteb:"):
+        return _mteb(config)
     results = evaluate(config)
     settings = results["settings"]
     measures = dict.fromkeys(["map", *results["headline"]])
@@ -30,6 +32,19 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         "rank_distance": settings.get("multilingual", {}).get("rank_distance"),
         **results["counts"],
     }
+
+
+def _mteb(config: EvaluateConfig) -> dict[str, Any]:
+    try:
+        from hbt_ray.evaluation import mteb_task
+    except ModuleNotFoundError as error:
+        raise UserError(f"--task {config.task} needs {error.name}: install hbt-ray[mteb]") from None
+    results = mteb_task.evaluate(config)
+    table = Table("subset", results["measure"], title=f"{results['task']}, {results['model']}")
+    for subset, value in results["by_subset"].items():
+        table.add_row(subset, _number(value, 4))
+    Console(stderr=True).print(table)
+    return {"out": config.out, results["measure"]: results["main_score"], **results["counts"]}
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -59,5 +59,5 @@ def load(
             raise UserError(f"--data: {name} names its folder already")
         return BEIR.load(name, folder, corpus, language, text)
     if name not in DEFINITIONS:
-        raise UserError(f"--task: no task {name}; there are {', '.join(DEFINITIONS)} and beir:URI")
+        raise UserError(f"--task: no task {name}; there are {', '.join(DEFINITIONS)}, beir:URI and mteb:NAME")
     return DEFINITIONS[name].load(name, data, corpus, language, text)

