@@ -43,26 +43,36 @@ class Plot:
     png: bytes
 
 
-def draw(runs: Sequence[Run]) -> dict[str, Plot]:
-    """All plots the runs have data for, by name; `loss` and `mix` need a run with steps."""
-    with matplotlib.rc_context(_STYLE):
-        plots = [
-            _plot("settings", "Bars: mAP of each run in the three settings", _settings, runs),
-            _plot("rank_distance", "Bars: rank distance of each run", _rank_distance, runs),
-            _plot("pairs", "Heat maps: mAP by query language and passage language for each run", _pairs, runs),
-        ]
-        if any(run.steps for run in runs):
-            plots.append(_plot("loss", "Curves: training loss by step for each run", _loss, runs))
-            plots.append(_plot("mix", "Share of monolingual batches and of rows by query language", _mix, runs))
-    return {plot.name: plot for plot in plots}
+def of_task(runs: Sequence[Run]) -> list[Plot]:
+    """What the runs of one task have data for: `settings`, `rank_distance`, `shares`, `pairs`."""
+    plots = [_plot("settings", "Bars: mAP of each model in the settings", _settings, runs)]
+    if not all(np.isnan(run.rank_distance()) for run in runs):
+        plots.append(_plot("rank_distance", "Bars: rank distance of each model", _rank_distance, runs))
+    if any(run.shares("top") for run in runs):
+        alt = "Shares of languages in the first ten documents for each model, and among the relevant documents"
+        plots.append(_plot("shares", alt, _shares, runs))
+    if any(run.pairs() for run in runs):
+        plots.append(_plot("pairs", "Heat maps: mAP by query language and passage language", _pairs, runs))
+    return plots
+
+
+def of_training(runs: Sequence[Run]) -> list[Plot]:
+    """`loss` and `mix` of the runs that have steps, none when none has."""
+    if not any(run.steps for run in runs):
+        return []
+    return [
+        _plot("loss", "Curves: training loss by step for each run", _loss, runs),
+        _plot("mix", "Share of monolingual batches and of rows by query language", _mix, runs),
+    ]
 
 
 def _plot(name: str, alt: str, fill: Callable[[Figure, Sequence[Run]], None], runs: Sequence[Run]) -> Plot:
-    figure = Figure(layout="constrained")
-    fill(figure, runs)
     svg, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(layout="constrained")
+        fill(figure, runs)
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
     return Plot(name, alt, svg.getvalue(), png.getvalue())
 
 
@@ -74,14 +84,14 @@ def _settings(figure: Figure, runs: Sequence[Run]) -> None:
     figure.set_size_inches(9, 3.8)
     axes = figure.subplots()
     width = 0.8 / len(runs)
+    settings = [setting for setting in SETTINGS if any(run.has(setting) for run in runs)]
     for i, run in enumerate(runs):
-        places = np.arange(len(SETTINGS)) + (i - (len(runs) - 1) / 2) * width
-        bars = axes.bar(
-            places, [run.map(setting) for setting in SETTINGS], 0.92 * width, color=_colour(i), label=run.name
-        )
+        places = np.arange(len(settings)) + (i - (len(runs) - 1) / 2) * width
+        values = [run.map(setting) for setting in settings]
+        bars = axes.bar(places, values, 0.92 * width, color=_colour(i), label=run.name)
         if len(runs) <= 6:
             axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=9)
-    axes.set_xticks(np.arange(len(SETTINGS)), SETTINGS)
+    axes.set_xticks(np.arange(len(settings)), settings)
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("mAP (1 is perfect)")
@@ -163,22 +173,43 @@ def _mix(figure: Figure, runs: Sequence[Run]) -> None:
     _legend(figure, right)
 
 
+def _shares(figure: Figure, runs: Sequence[Run]) -> None:
+    relevant = next(run.shares("relevant") for run in runs if run.shares("relevant"))
+    languages = sorted(relevant)
+    figure.set_size_inches(9, 3.4)
+    axes = figure.subplots()
+    for place, language in enumerate(languages):
+        axes.hlines(100 * relevant[language], place - 0.4, place + 0.4, color="#000000", linewidth=2,
+                    label="of the relevant documents")  # fmt: skip
+    for i, run in enumerate(runs):
+        places = np.arange(len(languages)) + (i - (len(runs) - 1) / 2) * 0.7 / len(runs)
+        values = [100 * run.shares("top").get(language, np.nan) for language in languages]
+        axes.plot(places, values, _MARKERS[i % len(_MARKERS)], color=_colour(i), markersize=6, label=run.name)
+    axes.set_xticks(range(len(languages)), languages)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("% of the first ten documents")
+    axes.grid(axis="y")
+    _legend(figure, axes)
+
+
 def _pairs(figure: Figure, runs: Sequence[Run]) -> None:
+    queries, passages = (sorted({pair[side] for run in runs for pair in run.pairs()}) for side in (0, 1))
     columns = min(2, len(runs))
     lines = -(-len(runs) // columns)
-    figure.set_size_inches(5.4 * columns + 0.6, 5.2 * lines)
+    figure.set_size_inches(5.4 * columns + 0.6, (1.6 + 3.6 * min(1.5, len(queries) / len(passages))) * lines)
     panels = figure.subplots(lines, columns, squeeze=False).flat
     for axes, run in zip(panels, runs, strict=False):
-        languages, values = run.languages(), run.pairs_matrix()
+        pairs = run.pairs()
+        values = np.array([[pairs.get((query, passage), np.nan) for passage in passages] for query in queries])
         image = axes.imshow(values, vmin=0, vmax=1, cmap="cividis")
-        axes.set_xticks(range(len(languages)), languages)
-        axes.set_yticks(range(len(languages)), languages)
+        axes.set_xticks(range(len(passages)), passages)
+        axes.set_yticks(range(len(queries)), queries)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(run.name)
         axes.set_xlabel("passage language")
         axes.set_ylabel("query language")
-        if len(languages) <= _NUMBERED:
+        if max(len(queries), len(passages)) <= _NUMBERED:
             for (row, column), value in np.ndenumerate(values):
                 if not np.isnan(value):
                     axes.text(

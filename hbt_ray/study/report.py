@@ -1,20 +1,23 @@
-"""The report of a study: one page that opens from disk, its plots beside it, and the headline for the terminal."""
+"""A report on models and tasks: a page that opens from disk, its plots beside it, and its tables as Markdown."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
-import numpy as np
+import rich.table
 from rich.markup import escape
-from rich.table import Table
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.study import plots
-from hbt_ray.study.runs import HEADLINE, Run, Setting, best, show
+from hbt_ray.evaluation import comparison_files
+from hbt_ray.study import plots, tables
+from hbt_ray.study.plots import Plot
+from hbt_ray.study.runs import Run
 
 __all__ = ["Run", "table", "write"]
 
@@ -25,27 +28,27 @@ _STRATEGIES = {
     "hybrid": "each batch is one or the other, by chance",
     "untrained": "the model as it was before training",
 }
-_BY_LANGUAGE: tuple[tuple[str, Setting, str, int, bool], ...] = (
-    ("Monolingual mAP", "monolingual", "by_language", 3, True),
-    ("Cross-lingual mAP, by language of the query", "cross-lingual", "by_language", 3, True),
-    ("Multilingual mAP, by language of the query", "multilingual", "by_language", 3, True),
-    ("Rank distance, by language of the query", "multilingual", "rank_distance_by_language", 1, False),
-)
 
 
-def write(out_uri: str, title: str, runs: Sequence[Run]) -> None:
-    """Write `index.html`, whole in itself, and each plot as .svg and .png, under `out_uri`.
+def write(
+    out_uri: str, title: str, runs: Sequence[Run], comparisons: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Write `index.html`, whole in itself, `report.md`, and each plot as .svg and .png, under `out_uri`.
+
+    Args:
+        runs: of one or several models on one or several tasks.
+        comparisons: task to what `compare` found of its runs.
 
     Raises:
-        UserError: there are no runs, or two have the same name.
+        UserError: there are no runs, or two of one name on one task.
     """
-    names = [run.name for run in runs]
-    if not runs or len(set(names)) < len(names):
-        raise UserError(f"a report needs runs with names of their own, not {names}")
-    drawn = plots.draw(runs)
-    for plot in drawn.values():
-        storage.write_bytes(storage.join(out_uri, f"{plot.name}.svg"), plot.svg)
-        storage.write_bytes(storage.join(out_uri, f"{plot.name}.png"), plot.png)
+    if not runs:
+        raise UserError("a report needs a run")
+    (name, task), times = Counter((run.name, run.task) for run in runs).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"a report needs runs with names of their own, and {times} of {task} are called {name}")
+    of_tasks = {task: [run for run in runs if run.task == task] for task in dict.fromkeys(run.task for run in runs)}
+    compared = comparisons or {}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hbt_ray", "study"),
         autoescape=True,
@@ -53,78 +56,82 @@ def write(out_uri: str, title: str, runs: Sequence[Run]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    names = list(dict.fromkeys(run.name for run in runs))
     page = environment.get_template("report.html.j2").render(
         title=title,
-        task=runs[0].results["task"],
-        languages=runs[0].languages(),
+        models=names,
         strategies={name: _STRATEGIES[name] for name in names if name in _STRATEGIES},
-        headline=_headline(runs),
-        training=[_training(run) for run in runs],
-        by_language=[_language_table(runs, *spec) for spec in _BY_LANGUAGE],
-        plots={
-            name: {"alt": plot.alt, "data": f"data:image/svg+xml;base64,{base64.b64encode(plot.svg).decode()}"}
-            for name, plot in drawn.items()
-        },
+        overview=tables.overview(runs),
+        training=tables.training(runs) if any(run.steps for run in runs) else [],
+        training_plots=_files(out_uri, plots.of_training(runs), ""),
+        tasks=[_task(out_uri, task, of_task, compared.get(task)) for task, of_task in of_tasks.items()],
+        compared=bool(compared),
     )
     storage.write_bytes(storage.join(out_uri, "index.html"), page.encode())
+    storage.write_bytes(storage.join(out_uri, "report.md"), _markdown(title, runs, of_tasks, compared).encode())
 
 
-def table(runs: Sequence[Run]) -> Table:
-    """The headline table for the terminal; the best of each column is bold and starred."""
-    headline = _headline(runs)
-    shown = Table()
-    shown.add_column("run")
-    for name in headline["columns"]:
-        shown.add_column(name, justify="right")
-    for row in headline["rows"]:
-        shown.add_row(
-            escape(row["name"]), *(f"[bold]{text} ★[/bold]" if star else f"{text}  " for text, star in row["cells"])
-        )
+def table(runs: Sequence[Run]) -> rich.table.Table:
+    """The overview for the terminal; the best of each column is bold and starred."""
+    found = tables.overview(runs)
+    shown = rich.table.Table()
+    shown.add_column("model")
+    above = [name for name, count in found.groups for _ in range(count)]
+    for group, name in zip(above, found.columns, strict=True):
+        shown.add_column(f"{escape(group)}\n{escape(name)}", justify="right")
+    for name, cells in found.rows:
+        shown.add_row(escape(name), *(f"[bold]{text} ★[/bold]" if star else f"{text}  " for text, star in cells))
     return shown
 
 
-def _headline(runs: Sequence[Run]) -> dict[str, Any]:
-    columns = []
-    for column in HEADLINE:
-        values = [column.value(run) for run in runs]
-        shown = [show(value, column.decimals) for value in values]
-        columns.append(list(zip(shown, best(shown, values, column.largest_is_best), strict=True)))
+def _task(out_uri: str, task: str, runs: Sequence[Run], comparison: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the page says of one task."""
+    counts = [run.results["counts"] for run in runs]
     return {
-        "columns": [f"{column.title}\N{NO-BREAK SPACE}{'↑' if column.largest_is_best else '↓'}" for column in HEADLINE],
-        "rows": [{"name": run.name, "cells": [column[i] for column in columns]} for i, run in enumerate(runs)],
+        "name": task,
+        "text": runs[0].results["text"],
+        "languages": runs[0].languages(),
+        "queries": f"{counts[0]['queries']:,}",
+        "documents": f"{counts[0]['documents']:,}" if counts[0]["documents"] is not None else "unknown",
+        "own": tables.own_measures(runs),
+        "scripts": tables.scripts(runs),
+        "by_language": tables.by_language(runs),
+        "plots": _files(out_uri, plots.of_task(runs), f"{_slug(task)}-"),
+        "comparison": comparison and {
+            "columns": comparison_files.COLUMNS,
+            "rows": comparison_files.rows(comparison),
+            "meaning": comparison_files.meaning(comparison),
+        },
+    }  # fmt: skip
+
+
+def _files(out_uri: str, drawn: Sequence[Plot], prefix: str) -> dict[str, dict[str, str]]:
+    """Write the plots; by name what the page shows of them."""
+    for plot in drawn:
+        storage.write_bytes(storage.join(out_uri, f"{prefix}{plot.name}.svg"), plot.svg)
+        storage.write_bytes(storage.join(out_uri, f"{prefix}{plot.name}.png"), plot.png)
+    return {
+        plot.name: {
+            "file": f"{prefix}{plot.name}",
+            "alt": plot.alt,
+            "data": f"data:image/svg+xml;base64,{base64.b64encode(plot.svg).decode()}",
+        }
+        for plot in drawn
     }
 
 
-def _training(run: Run) -> dict[str, str]:
-    """The row of one run in the table of what was trained and searched."""
-    counts = run.results["counts"]
-    searched = {"queries": f"{counts['queries']:,}", "documents": f"{counts['documents']:,}"}
-    if not run.steps:
-        return {"name": run.name, **searched, "steps": "0", "pairs": "0", "monolingual": "–", "speed": "–"}
-    return {
-        "name": run.name,
-        **searched,
-        "steps": f"{len(run.steps):,}",
-        "pairs": f"{sum(run.rows_by_query_language().values()):,}",
-        "monolingual": f"{run.monolingual_share():.0%}",
-        "speed": f"{np.median([line['pairs_per_s'] for line in run.steps]):,.0f}",
-    }
+def _slug(task: str) -> str:
+    """The task's name in the name of a file."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-")
 
 
-def _language_table(
-    runs: Sequence[Run], title: str, setting: Setting, measure: str, decimals: int, largest: bool
-) -> dict[str, Any]:
-    """Languages x runs of one measure, and how far its languages lie apart in each run."""
-    by_run = [run.by_language(setting, measure) for run in runs]
-    rows = []
-    for lang in sorted(set().union(*by_run)):
-        values = [values.get(lang, float("nan")) for values in by_run]
-        shown = [show(value, decimals) for value in values]
-        rows.append({"lang": lang, "cells": list(zip(shown, best(shown, values, largest), strict=True))})
-    apart = [show(_apart(values), decimals) for values in by_run]
-    return {"title": title, "names": [run.name for run in runs], "rows": rows, "apart": apart}
-
-
-def _apart(by_language: dict[str, float]) -> float:
-    values = [value for value in by_language.values() if not np.isnan(value)]
-    return max(values) - min(values) if values else float("nan")
+def _markdown(
+    title: str, runs: Sequence[Run], of_tasks: Mapping[str, Sequence[Run]], compared: Mapping[str, Mapping[str, Any]]
+) -> str:
+    parts = [f"# {title}\n", tables.markdown(tables.overview(runs), "model")]
+    for task, of_task in of_tasks.items():
+        if own := tables.own_measures(of_task):
+            parts += [f"## {task}: its own measures\n", tables.markdown(own, "model")]
+        if task in compared:
+            parts.append(comparison_files.markdown(compared[task]).replace("# ", "## ", 1))
+    return "\n".join(parts)

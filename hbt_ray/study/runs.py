@@ -1,4 +1,4 @@
-"""What a report knows of one run, and the numbers it reads off."""
+"""What a report knows of one run on one task, and the numbers it reads off."""
 
 from __future__ import annotations
 
@@ -10,42 +10,70 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Setting = Literal["monolingual", "cross-lingual", "multilingual"]
+from hbt_ray.config import Setting
+
 SETTINGS: tuple[Setting, ...] = ("monolingual", "cross-lingual", "multilingual")
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One trained (or untrained) model: `results` as evaluate writes them, `steps` the lines of metrics.jsonl."""
+    """A model on a task: `results` as evaluate writes them, `steps` the lines of its metrics.jsonl if it was trained."""
 
     name: str
     results: dict[str, Any]
     steps: Sequence[dict[str, Any]] = ()
 
+    @property
+    def task(self) -> str:
+        return str(self.results["task"])
+
+    def has(self, setting: Setting) -> bool:
+        """Whether the task was evaluated in the setting."""
+        return setting in self.results["settings"]
+
     def map(self, setting: Setting) -> float:
-        """Mean average precision, 0 to 1; NaN where the task has no query for the setting."""
-        return _number(self.results["settings"][setting]["map"])
+        """Mean average precision, 0 to 1; NaN where the task has no query for the setting, or not the setting."""
+        return self._value(setting, "map")
+
+    def measure(self, setting: Setting, name: str) -> float:
+        """Macro average of one of the task's own measures, NaN as for `map`."""
+        return _number(self.results["settings"].get(setting, {}).get("measures", {}).get(name))
 
     def rank_distance(self) -> float:
-        """Language bias in ranks."""
-        return _number(self.results["settings"]["multilingual"]["rank_distance"])
+        """Language bias in ranks; NaN without the multilingual setting."""
+        return self._value("multilingual", "rank_distance")
+
+    def _value(self, setting: Setting, key: str) -> float:
+        return _number(self.results["settings"].get(setting, {}).get(key))
 
     def by_language(self, setting: Setting, measure: str = "by_language") -> dict[str, float]:
         """Query language to value, NaN where there is none."""
-        return {key: _number(value) for key, value in self.results["settings"][setting][measure].items()}
+        found = self.results["settings"].get(setting, {}).get(measure, {})
+        return {key: _number(value) for key, value in found.items()}
 
     def languages(self) -> list[str]:
-        return sorted(self.by_language("monolingual"))
+        """Of the queries."""
+        return sorted(set().union(*(self.by_language(setting) for setting in SETTINGS)))
 
-    def pairs_matrix(self) -> Floats:
-        """mAP, query language x passage language; the monolingual values on the diagonal, NaN where there is none."""
-        languages = self.languages()
-        diagonal = self.by_language("monolingual")
-        pairs = self.by_language("cross-lingual", "by_pair")
-        return np.array(
-            [[diagonal[q] if q == p else pairs.get(f"{q}-{p}", np.nan) for p in languages] for q in languages]
-        )
+    def shares(self, kind: Literal["top", "relevant"]) -> dict[str, float]:
+        """Language to its share of the first ten, or of the relevant documents, of multilingual lists, 0 to 1."""
+        found = self.results["settings"].get("multilingual", {}).get("language_share", {})
+        return dict(found.get(kind, {}))
+
+    def by_script(self) -> dict[str, float]:
+        """`same` and `different`: cross-lingual mAP of pairs of languages in one script, or in two."""
+        found = self.results["settings"].get("cross-lingual", {}).get("by_script", {})
+        return {key: _number(found.get(key)) for key in ("same", "different")}
+
+    def pairs(self) -> dict[tuple[str, str], float]:
+        """mAP by query and passage language, the monolingual ones among them."""
+        found = {(key, key): value for key, value in self.by_language("monolingual").items()}
+        longest_first = sorted(self.languages(), key=len, reverse=True)  # zh-Hant-de is of zh-Hant
+        for pair, value in self.by_language("cross-lingual", "by_pair").items():
+            query = next(key for key in longest_first if pair.startswith(f"{key}-"))
+            found[query, pair.removeprefix(f"{query}-")] = value
+        return found
 
     def loss(self, kind: Literal["monolingual", "cross-lingual"]) -> tuple[Floats, Floats]:
         """Steps and losses of the batches of one kind, both shaped (batches,)."""
@@ -74,12 +102,13 @@ class Column:
     largest_is_best: bool
 
 
-HEADLINE = (
+MAPS = (
     Column("monolingual mAP", lambda run: run.map("monolingual"), 3, True),
     Column("cross-lingual mAP", lambda run: run.map("cross-lingual"), 3, True),
     Column("multilingual mAP", lambda run: run.map("multilingual"), 3, True),
-    Column("rank distance", lambda run: run.rank_distance(), 1, False),
 )
+RANK_DISTANCE = Column("rank distance", lambda run: run.rank_distance(), 1, False)
+HEADLINE = (*MAPS, RANK_DISTANCE)
 
 
 def _number(value: float | None) -> float:
