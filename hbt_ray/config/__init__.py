@@ -5,7 +5,7 @@ from hbt_ray.config.data import PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
-from hbt_ray.config.study import DemoConfig
+from hbt_ray.config.study import DemoConfig, ReportConfig
 from hbt_ray.config.train import (
     EncoderConfig,
     EngineConfig,
@@ -34,6 +34,7 @@ __all__ = [
     "PlanConfig",
     "PrepareConfig",
     "Recall",
+    "ReportConfig",
     "SearchConfig",
     "Section",
     "Setting",

@@ -16,3 +16,15 @@ class DemoConfig(Section):
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
     zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
     seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")
+
+
+class ReportConfig(Section):
+    """Settings of `report`: a page on finished evaluations, of one or several models and tasks."""
+
+    runs: tuple[str, ...] = Field(
+        min_length=1,
+        description="evaluations, NAME=FOLDER or FOLDER; a name is a model's, the first is what others are compared"
+        " with [URIs of folders written by evaluate]",
+    )
+    out: str = Field(description="folder for index.html, report.md, the plots and the comparisons [URI]")
+    title: str = Field("Multilingual retrieval", description="heading of the page")

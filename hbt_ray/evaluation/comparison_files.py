@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -24,7 +25,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-def write(out: str, result: dict[str, Any]) -> None:
+def write(out: str, result: Mapping[str, Any]) -> None:
     """Write compare.json, compare.md, compare.svg and compare.png into the folder `out`."""
     storage.write_json(storage.join(out, "compare.json"), result)
     storage.write_bytes(storage.join(out, "compare.md"), markdown(result).encode())
@@ -36,58 +37,63 @@ def write(out: str, result: dict[str, Any]) -> None:
             storage.write_bytes(storage.join(out, f"compare.{ending}"), drawn.getvalue())
 
 
-def table(result: dict[str, Any]) -> Table:
+def table(result: Mapping[str, Any]) -> Table:
     """For the terminal."""
     shown = Table(title=escape(_title(result)))
     for column in COLUMNS:
         shown.add_column(column)
-    for row in _rows(result):
+    for row in rows(result):
         shown.add_row(*(escape(cell) for cell in row))
     return shown
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: Mapping[str, Any]) -> str:
     """The table with what its columns mean, and the systems with their runs."""
-    lines = [f"# {_title(result)}", "", *_pipes([COLUMNS, *_rows(result)]), ""]
-    lines += [
-        f"Differences are system minus baseline, {result['baseline']}. Intervals: {result['level']:.0%}, bootstrap over"
-        f" {result['items']:,} items (a question and its translations are one). p: {result['permutations']:,} sign"
-        " flips of whole items, corrected over all rows by Holm's method. Effect size: mean over standard deviation of"
-        " the items' shares (Cohen's d_z). Runs of several seeds are averaged for each query; the test is about other"
-        " items, not about other seeds.",
-        "",
-    ]
+    lines = [f"# {_title(result)}", "", *_pipes([COLUMNS, *rows(result)]), ""]
+    lines += [meaning(result), ""]
     header = ("system", "setting", "measure", "mean of runs", "standard deviation over runs", "runs")
-    rows = [
+    by_system = [
         (system["name"], figure["setting"], figure["measure"], _number(figure["value"], figure["measure"]),
          _number(figure["spread"], figure["measure"]), str(len(figure["by_run"])))
         for system in result["systems"]
         for figure in system["figures"]
     ]  # fmt: skip
-    return "\n".join([*lines, *_pipes([header, *rows]), ""])
+    return "\n".join([*lines, *_pipes([header, *by_system]), ""])
 
 
-def _title(result: dict[str, Any]) -> str:
+def meaning(result: Mapping[str, Any]) -> str:
+    """What the columns of the table say."""
+    return (
+        f"Differences are system minus baseline, {result['baseline']}. Intervals: {result['level']:.0%}, bootstrap over"
+        f" {result['items']:,} items (a question and its translations are one). p: {result['permutations']:,} sign"
+        " flips of whole items, corrected over all rows by Holm's method. Effect size: mean over standard deviation of"
+        " the items' shares (Cohen's d_z). Runs of several seeds are averaged for each query; the test is about other"
+        " items, not about other seeds."
+    )
+
+
+def _title(result: Mapping[str, Any]) -> str:
     return f"{result['task']}, {result['text']}: against {result['baseline']}"
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The rows of the table, cells in the order of COLUMNS."""
     values = {
         (system["name"], figure["setting"], figure["measure"]): figure["value"]
         for system in result["systems"]
         for figure in system["figures"]
     }
-    rows = []
+    found = []
     for entry in result["comparisons"]:
         line = entry["setting"], entry["measure"]
         difference, low, high = (_number(entry[key], line[1], "+") for key in ("difference", "low", "high"))
-        rows.append((
+        found.append((
             entry["system"], *line,
             *(_number(values[name, *line], line[1]) for name in (result["baseline"], entry["system"])),
             difference, f"{low} to {high}", f"{entry['p']:.4f}", f"{entry['p_holm']:.4f}",
             "–" if entry["effect_size"] is None else f"{entry['effect_size']:+.2f}", entry["verdict"],
         ))  # fmt: skip
-    return rows
+    return found
 
 
 def _pipes(rows: list[tuple[str, ...]]) -> list[str]:
@@ -103,7 +109,7 @@ def _number(value: float | None, measure: str, sign: str = "") -> str:
     return f"{value:{sign},.1f}" if measure == "rank_distance" else f"{value:{sign}.4f}"
 
 
-def _draw(result: dict[str, Any]) -> Figure:
+def _draw(result: Mapping[str, Any]) -> Figure:
     """A panel for each measure; in it the interval of every system's difference, setting by setting."""
     entries = result["comparisons"]
     measures = list(dict.fromkeys(entry["measure"] for entry in entries))

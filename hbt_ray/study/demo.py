@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from hbt_ray import storage
 from hbt_ray.config import (
+    CompareConfig,
     DemoConfig,
     EncoderConfig,
     EncodingConfig,
@@ -19,6 +20,7 @@ from hbt_ray.config import (
 )
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
+from hbt_ray.evaluation.compare import compare
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.study import report
 from hbt_ray.study.runs import Run
@@ -52,7 +54,9 @@ def demo(config: DemoConfig) -> dict[str, Any]:
             )
         )
         runs.append(Run(name, results, runlog.read(folder)))
-    report.write(storage.join(out, "report"), "Hybrid batch training on world facts", runs)
+    folders = tuple(f"{name}={storage.join(out, name, 'evaluation')}" for name in STRATEGIES)
+    found = compare(CompareConfig(runs=folders, out=storage.join(out, "comparison")))
+    report.write(storage.join(out, "report"), "Hybrid batch training on world facts", runs, {found["task"]: found})
     return {"report": storage.join(out, "report", "index.html"), "runs": runs}
 
 

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Run:
-    """A model on a task: `results` as evaluate writes them, `steps` the lines of its metrics.jsonl if it was trained."""
+    """A model on a task: `results` as evaluate writes them, `steps` the lines of metrics.jsonl if it was trained."""
 
     name: str
     results: dict[str, Any]

@@ -29,9 +29,9 @@ class Table:
     rows: name and cells of each.
     """
 
-    groups: list[tuple[str, int]]
-    columns: list[str]
-    rows: list[tuple[str, list[Cell]]]
+    groups: Sequence[tuple[str, int]]
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, list[Cell]]]
 
 
 def overview(runs: Sequence[Run]) -> Table:
@@ -39,7 +39,9 @@ def overview(runs: Sequence[Run]) -> Table:
     names = list(dict.fromkeys(run.name for run in runs))
     tasks = list(dict.fromkeys(run.task for run in runs))
     by_key = {(run.name, run.task): run for run in runs}
-    groups, titles, columns = [], [], []
+    groups: list[tuple[str, int]] = []
+    titles: list[str] = []
+    columns: list[list[Cell]] = []
 
     def add(task: str, chosen: Sequence[Column], title: str) -> int:
         shown = 0
@@ -63,7 +65,9 @@ def overview(runs: Sequence[Run]) -> Table:
 def own_measures(runs: Sequence[Run]) -> Table | None:
     """The measures by which the task of these runs is known, setting by setting, unless that is mAP alone."""
     measures = [name for name in runs[0].results.get("headline", ()) if name != "map"]
-    groups, titles, columns = [], [], []
+    groups: list[tuple[str, int]] = []
+    titles: list[str] = []
+    columns: list[list[Cell]] = []
     for setting in SETTINGS:
         chosen = {name: [run.measure(setting, name) for run in runs] for name in measures}
         chosen = {name: values for name, values in chosen.items() if not np.isnan(values).all()}

@@ -17,21 +17,30 @@ from hbt_ray.study.report import Run, table, write
 LANGUAGES = ("de", "en", "zh")
 
 
-def results(mono: float, cross: float, multi: float, distance: float) -> dict[str, Any]:
+def results(mono: float, cross: float, multi: float, distance: float, task: str = "world-facts") -> dict[str, Any]:
     def spread(mean: float) -> dict[str, float]:
         return {"de": mean * 0.9, "en": mean, "zh": mean * 1.1}
 
     pairs = {f"{q}-{p}": cross for q in LANGUAGES for p in LANGUAGES if p != q}
     return {
-        "task": "world-facts",
+        "task": task,
+        "headline": ["map", "success@1"],
         "model": "tiny",
         "text": "sentence",
         "settings": {
-            "monolingual": {"map": mono, "by_language": spread(mono)},
-            "cross-lingual": {"map": cross, "by_pair": pairs, "by_language": spread(cross)},
+            "monolingual": {"map": mono, "by_language": spread(mono), "measures": {"success@1": mono / 2}},
+            "cross-lingual": {
+                "map": cross,
+                "by_pair": pairs,
+                "by_language": spread(cross),
+                "by_script": {"same": cross * 1.2, "different": cross * 0.8},
+                "measures": {"success@1": cross / 2},
+            },
             "multilingual": {
                 "map": multi,
                 "by_language": spread(multi),
+                "measures": {"success@1": multi / 2},
+                "language_share": {"top": spread(0.3), "relevant": dict.fromkeys(LANGUAGES, 1 / 3)},
                 "rank_distance": distance,
                 "rank_distance_by_language": spread(distance),
             },
@@ -102,56 +111,79 @@ def render(folder: Path, runs: tuple[Run, ...]) -> tuple[str, Page]:
     return text, page
 
 
+def cells(page: Page) -> list[str]:
+    return [" ".join(cell.split()) for cell in page.cells]
+
+
+def rows(page: Page, name: str, width: int) -> list[list[str]]:
+    """The cells after each one that is `name`."""
+    shown = cells(page)
+    return [shown[i + 1 : i + 1 + width] for i, cell in enumerate(shown) if cell == name]
+
+
 def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     text, page = render(tmp_path, RUNS)
     assert not re.search(r"https?://|url\(|@import", text)
-    assert len(page.sources) == 5 and all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert len(page.sources) == 6 and all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
     assert not {"script", "link", "iframe"} & set(page.tags)
-    assert page.links and all((tmp_path / link).is_file() for link in page.links)
+    files = [link for link in page.links if not link.startswith("#")]
+    assert len(files) == 12 and all((tmp_path / link).is_file() for link in files)
 
 
 def test_plots_lie_beside_the_page_in_both_forms(tmp_path: Path) -> None:
     render(tmp_path, RUNS)
-    for name in ("settings", "rank_distance", "pairs", "loss", "mix"):
+    of_task = [f"world-facts-{name}" for name in ("settings", "rank_distance", "shares", "pairs")]
+    for name in (*of_task, "loss", "mix"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
 
 
 def test_names_and_numbers_are_on_the_page_with_the_best_starred(tmp_path: Path) -> None:
     text, page = render(tmp_path, RUNS)
-    cells = [" ".join(cell.split()) for cell in page.cells]
-    headline = cells[5 : 5 + 3 * 5]
-    assert headline == [
-        *("untrained", "0.051", "0.011", "0.010", "4,586.0"),
-        *("x-x", "0.821 ★", "0.052", "0.143", "4,652.1"),
-        *("hybrid", "0.812", "0.763 ★", "0.735 ★", "340.3 ★"),
-    ]
-    assert "Three ways to compose batches" in text and "1,440" in cells and "8,820" in cells
-    assert cells[27:34] == ["untrained", "0", "0", "–", "–", "1,440", "8,820"]
-    assert cells[41:48] == ["hybrid", "100", "800", "25%", "250", "1,440", "8,820"]
+    assert rows(page, "untrained", 4)[0] == ["0.051", "0.011", "0.010", "4,586.0"]
+    assert rows(page, "x-x", 4)[0] == ["0.821 ★", "0.052", "0.143", "4,652.1"]
+    assert rows(page, "hybrid", 4)[0] == ["0.812", "0.763 ★", "0.735 ★", "340.3 ★"]
+    assert rows(page, "hybrid", 3)[1] == ["0.406", "0.381 ★", "0.367 ★"]  # success@1
+    assert rows(page, "hybrid", 2)[2] == ["0.915 ★", "0.610 ★"]  # same script, different scripts
+    assert rows(page, "untrained", 4)[-1] == ["0", "0", "–", "–"]
+    assert rows(page, "hybrid", 4)[-1] == ["100", "800", "25%", "250"]
+    assert "Three ways to compose batches" in text and "1,440 queries" in text and "8,820 documents" in text
     assert text.count("max − min") == 4
+    written = (tmp_path / "report.md").read_text()
+    assert "| hybrid | 0.812 | **0.763** | **0.735** | **340.3** |" in written
+
+
+def test_tasks_stand_side_by_side_as_in_the_paper(tmp_path: Path) -> None:
+    """A model that was not evaluated on a task has dashes there; a task without a setting has no column for it."""
+    alone = results(0.6, 0, 0, 0, task="beir:s3://b/miracl")
+    del alone["settings"]["cross-lingual"], alone["settings"]["multilingual"]
+    _, page = render(tmp_path, (*RUNS, Run("x-x", alone)))
+    assert rows(page, "x-x", 5)[0] == ["0.821 ★", "0.052", "0.143", "0.600 ★", "4,652.1"]
+    assert rows(page, "hybrid", 5)[0] == ["0.812", "0.763 ★", "0.735 ★", "–", "340.3 ★"]
+    assert cells(page)[1:4] == ["world-facts", "beir:s3://b/miracl", "rank distance"]
+    assert (tmp_path / "beir-s3-b-miracl-settings.png").is_file()
+    assert not (tmp_path / "beir-s3-b-miracl-rank_distance.png").exists()
 
 
 def test_the_smallest_rank_distance_is_the_best_and_what_looks_equal_is_equally_good(tmp_path: Path) -> None:
-    runs = (Run("a", results(0.50001, 0.5, 0.5, 20.0)), Run("b", results(0.50004, 0.4, 0.6, 30.0)))
-    _, page = render(tmp_path, runs)
-    cells = [" ".join(cell.split()) for cell in page.cells]
-    assert cells[5:10] == ["a", "0.500 ★", "0.500 ★", "0.500", "20.0 ★"]
-    assert cells[10:15] == ["b", "0.500 ★", "0.400", "0.600 ★", "30.0"]
+    _, page = render(tmp_path, (Run("a", results(0.50001, 0.5, 0.5, 20.0)), Run("b", results(0.50004, 0.4, 0.6, 30.0))))
+    assert rows(page, "a", 4)[0] == ["0.500 ★", "0.500 ★", "0.500", "20.0 ★"]
+    assert rows(page, "b", 4)[0] == ["0.500 ★", "0.400", "0.600 ★", "30.0"]
 
 
-def test_runs_without_steps_make_a_report_without_training_plots(tmp_path: Path) -> None:
+def test_runs_without_steps_make_a_report_without_training(tmp_path: Path) -> None:
     text, page = render(tmp_path, RUNS[:1])
-    assert len(page.sources) == 3 and not (tmp_path / "loss.svg").exists()
-    assert "None of these runs has training steps to show." in text
+    assert len(page.sources) == 4 and not (tmp_path / "loss.svg").exists()
+    assert "What was trained" not in text
 
 
-def test_a_setting_without_queries_is_a_dash_and_has_no_best(tmp_path: Path) -> None:
+def test_a_setting_without_queries_has_no_column(tmp_path: Path) -> None:
     alone = results(0.5, 0.5, 0.5, 2.0)
     alone["settings"]["cross-lingual"] = {"map": None, "by_pair": {}, "by_language": {}}
     alone["settings"]["multilingual"] |= {"rank_distance": None, "rank_distance_by_language": {"de": None}}
     _, page = render(tmp_path, (Run("alone", alone),))
-    assert [" ".join(cell.split()) for cell in page.cells][5:10] == ["alone", "0.500 ★", "–", "0.500 ★", "–"]
+    assert rows(page, "alone", 2)[0] == ["0.500 ★", "0.500 ★"]
+    assert "rank distance" not in cells(page)
 
 
 def test_the_same_runs_give_the_same_report(tmp_path: Path) -> None:
@@ -164,8 +196,8 @@ def test_names_are_text_not_markup(tmp_path: Path) -> None:
 
 
 def test_a_report_of_nothing_or_of_two_runs_with_one_name_is_refused(tmp_path: Path) -> None:
-    for runs in ((), (RUNS[1], RUNS[1])):
-        with pytest.raises(UserError, match="names of their own"):
+    for runs, message in (((), "needs a run"), ((RUNS[1], RUNS[1]), "2 of world-facts are called x-x")):
+        with pytest.raises(UserError, match=message):
             write(str(tmp_path), "title", runs)
     assert not (tmp_path / "index.html").exists()
 

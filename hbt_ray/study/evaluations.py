@@ -1,0 +1,50 @@
+"""A report on finished evaluations, each task's models compared with the first of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hbt_ray import storage
+from hbt_ray.config import CompareConfig, ReportConfig, UserError
+from hbt_ray.evaluation.compare import compare
+from hbt_ray.study import report
+from hbt_ray.study.runs import Run
+
+
+def write(config: ReportConfig) -> list[Run]:
+    """Write the report, and the comparison of each task of several models in `comparison-<n>`.
+
+    Raises:
+        UserError: a folder holds no finished evaluation, one of MTEB's own tasks, or the evaluations of a task cannot
+            be compared.
+    """
+    out = storage.absolute(config.out)
+    read = [_read(entry) for entry in config.runs]
+    comparisons: dict[str, Any] = {}
+    for number, task in enumerate(dict.fromkeys(run.task for run, _ in read)):
+        folders = [f"{run.name}={folder}" for run, folder in read if run.task == task]
+        if len(folders) > 1:
+            where = storage.join(out, f"comparison-{number}")
+            comparisons[task] = compare(CompareConfig(runs=tuple(folders), out=where))
+    runs = [run for run, _ in read]
+    report.write(out, config.title, runs, comparisons)
+    return runs
+
+
+def _read(entry: str) -> tuple[Run, str]:
+    """The run of `NAME=FOLDER` or `FOLDER`, then called by its model's folder, and the folder."""
+    name, equals, folder = entry.partition("=")
+    if not equals or "/" in name:
+        name, folder = "", entry
+    folder = storage.absolute(folder)
+    storage.read_manifest(folder, "evaluation")
+    results = storage.read_json(storage.join(folder, "results.json"))
+    if "settings" not in results:
+        raise UserError(f"{folder} is an evaluation of {results['task']}, which has MTEB's own results")
+    return Run(name or _called(results["model"]), results), folder
+
+
+def _called(model: str) -> str:
+    """What people call the model of a folder: the run's name for `<run>/model`."""
+    parts = [part for part in model.split("/") if part]
+    return parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
