@@ -131,7 +131,7 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
     build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
-    with Searcher(parts["index"]) as searcher:
+    with Searcher(parts["index"], gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
         yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"], missing)
 
 
