@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := $(CURDIR)/runs/demo
-BENCHMARKS ?= encode shuffler plan prepare train
+BENCHMARKS ?= encode index search shuffler plan prepare train
 
 .PHONY: install demo test bench lock
 
