@@ -35,6 +35,9 @@ class EvaluateConfig(Section):
     depth: int = Field(
         100, ge=1, description="length of each list in run.trec, or more where the task's measures see more [documents]"
     )
+    streaming: bool = Field(
+        False, description="search the embeddings where they lie, for a corpus larger than memory: slower, no index"
+    )
     missing_documents: Literal["error", "count"] = Field(
         "error", description="judged documents that the corpus lacks: refuse, or count as relevant and never found"
     )

@@ -27,6 +27,7 @@ from hbt_ray.index import embeddings
 from hbt_ray.index.build import build
 from hbt_ray.index.encode import RESOURCES, Identity, encode, identify
 from hbt_ray.index.search import Searcher
+from hbt_ray.index.streaming import Stream
 
 LOG = logging.getLogger(__name__)
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
@@ -129,8 +130,11 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
             "documents": both.submit(encode, documents, identity),
         }
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
-    build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
+    if config.streaming:
+        yield System(Stream(parts["documents"]), vectors, encoded, encoded["documents"], missing)
+        return
+    build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     with Searcher(parts["index"], gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
         yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"], missing)
 
@@ -250,7 +254,7 @@ def _file_name(task: Task) -> str:
 def _claim(config: EvaluateConfig, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
     places = {name: getattr(config, name) for name in ("data", "corpus", "run")}
     return {
-        **config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}),
+        **config.model_dump(mode="json", exclude={"out": True, "streaming": True, "encoding": RESOURCES}),
         **{name: None if uri is None else storage.absolute(uri) for name, uri in places.items()},
         "model_fingerprint": fingerprint,
         "run_version": storage.version_of(places["run"]) if config.run else None,

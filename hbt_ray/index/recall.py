@@ -29,7 +29,7 @@ def measure(
     Returns: `knob`, `k`, `queries`, `recall` (language, value, recall) and `operating_points` (language and target to
         the least value whose recall reaches it and that recall; where none does, the largest).
     """
-    truth = streaming.search_languages(source, queries, k)
+    truth = streaming.Stream(source).search_languages(queries, k)
     reference = ray.put(queries)
     task = ray.remote(_search)
     found = [task.options(memory=int(shard["bytes"])).remote(index, shard, reference, k) for shard in shards]

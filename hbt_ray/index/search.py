@@ -7,7 +7,7 @@ is a choice of shards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -52,6 +52,27 @@ class Above(NamedTuple):
     counts: np.ndarray
 
 
+class Wanted(NamedTuple):
+    """Relevant documents of queries, one row each, in order of the queries.
+
+    Attributes:
+        queries, documents, languages: as in `Above`.
+        offsets: query q's documents are those from offsets[q] to offsets[q + 1], int64 [queries + 1].
+    """
+
+    queries: np.ndarray
+    documents: np.ndarray
+    languages: np.ndarray
+    offsets: np.ndarray
+
+    def refuse_absent(self, scores: np.ndarray) -> None:
+        """Raises:
+        UserError: a document has the score NaN, so no place knows it.
+        """
+        if np.isnan(scores).any():
+            raise UserError(f"the index has no document {self.documents[np.isnan(scores)][0]}")
+
+
 class Searcher:
     """An index, held by Ray actors while the `with` block runs.
 
@@ -82,7 +103,7 @@ class Searcher:
         self._names: dict[str, list[str]] = {}
         for name, shard in shards.items():
             self._names.setdefault(shard["language"], []).append(name)
-        self.languages = tuple(sorted(self._names, key=_order, reverse=True))
+        self.languages = in_order(self._names)
         self.rows = {
             language: sum(int(shards[name]["rows"]) for name in self._names[language]) for language in self.languages
         }
@@ -170,15 +191,9 @@ class Searcher:
         if not self.manifest["exact"]:
             raise UserError(f"an index of kind {self.manifest['factory']} does not tell exact ranks")
         queries = checked(queries, self.manifest["width"])
-        sizes = np.array([len(ids) for ids in relevant], dtype=np.int64)
-        owners = np.repeat(np.arange(len(queries)), sizes)
-        documents = np.array([key for ids in relevant for key in ids], dtype=object)
-        column = {language: i for i, language in enumerate(self.languages)}
-        own = np.array([column.get(key.partition(":")[0], -1) for key in documents], dtype=np.int64)
-        if (own < 0).any():
-            raise UserError(f"the index has no document {documents[own < 0][0]}")
-        positions, scores = self._locate(queries, owners, documents, own)
-        shared = [ray.put(value) for value in (queries, np.concatenate([[0], np.cumsum(sizes)]), scores)]
+        wanted = asked_for(relevant, self.languages)
+        positions, scores = self._locate(queries, wanted)
+        shared = [ray.put(value) for value in (queries, wanted.offsets, scores)]
         counts = {
             language: [
                 self._actor_of[name].above.remote(name, *shared, positions[name]) for name in self._names[language]
@@ -186,18 +201,17 @@ class Searcher:
             for language in self.languages
         }
         above = [np.sum(ray.get(counts[language]), axis=0) for language in self.languages]
-        return Above(owners, documents, own, np.stack(above, axis=1))
+        return Above(wanted.queries, wanted.documents, wanted.languages, np.stack(above, axis=1))
 
-    def _locate(
-        self, queries: np.ndarray, owners: np.ndarray, documents: np.ndarray, own: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _locate(self, queries: np.ndarray, wanted: Wanted) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """For every shard, the first position whose id is not higher than each document's; and the documents' scores.
 
         In a tie, all ids of an earlier language are higher and none of a later one is.
         """
+        own, documents = wanted.languages, wanted.documents
         members = [np.flatnonzero(own == i) for i in range(len(self.languages))]
         found = {
-            name: self._actor_of[name].locate.remote(name, queries[owners[rows]], documents[rows].tolist())
+            name: self._actor_of[name].locate.remote(name, queries[wanted.queries[rows]], documents[rows].tolist())
             for language, rows in zip(self.languages, members, strict=True)
             for name in self._names[language]
         }
@@ -209,9 +223,31 @@ class Searcher:
                 positions[name] = np.where(own > i, sizes[name], 0)
                 positions[name][rows], here = ray.get(found[name])
                 scores[rows] = np.where(np.isnan(here), scores[rows], here)
-        if np.isnan(scores).any():
-            raise UserError(f"the index has no document {documents[np.isnan(scores)][0]}")
+        wanted.refuse_absent(scores)
         return positions, scores
+
+
+def asked_for(relevant: Sequence[Sequence[str]], languages: Sequence[str]) -> Wanted:
+    """The rows of all relevant documents of each query.
+
+    Args:
+        languages: of the documents there are.
+
+    Raises:
+        UserError: a document is of another language.
+    """
+    sizes = np.array([len(ids) for ids in relevant], dtype=np.int64)
+    documents = np.array([key for ids in relevant for key in ids], dtype=object)
+    column = {language: i for i, language in enumerate(languages)}
+    own = np.array([column.get(key.partition(":")[0], -1) for key in documents], dtype=np.int64)
+    if (own < 0).any():
+        raise UserError(f"the index has no document {documents[own < 0][0]}")
+    return Wanted(np.repeat(np.arange(len(relevant)), sizes), documents, own, np.append(0, np.cumsum(sizes)))
+
+
+def in_order(languages: Iterable[str]) -> tuple[str, ...]:
+    """As their documents' ids are ordered, descending."""
+    return tuple(sorted(languages, key=_order, reverse=True))
 
 
 def merge(lists: Mapping[str, Hits], k: int, queries: int) -> Hits:
@@ -223,7 +259,7 @@ def merge(lists: Mapping[str, Hits], k: int, queries: int) -> Hits:
     """
     if not lists:
         return Hits(np.empty((queries, 0), dtype=object), np.empty((queries, 0), dtype=np.float32))
-    parts = [lists[language] for language in sorted(lists, key=_order, reverse=True)]
+    parts = [lists[language] for language in in_order(lists)]
     ids, scores = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # stable: ties stay in descending order of ids
     return Hits(np.take_along_axis(ids, best, axis=1), np.take_along_axis(scores, best, axis=1))

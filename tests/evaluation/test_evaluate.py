@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +151,17 @@ def test_a_finished_evaluation_is_not_repeated(finished: tuple[Path, dict[str, A
         evaluate(config(folder, text="sentence+context"))
 
 
-def test_an_unfinished_evaluation_goes_on(finished: tuple[Path, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_unfinished_evaluation_goes_on(finished: tuple[Path, dict[str, Any]], streaming: bool) -> None:
+    """Also without an index from there on."""
     folder, results = finished
     run = (folder / "out/run.trec").read_bytes()
     parts = {path: path.stat().st_mtime_ns for path in (folder / "out/documents/parts").iterdir()}
-    for name in ("manifest.json", "results.json", "run.trec", "index/manifest.json"):
+    for name in ("manifest.json", "results.json", "run.trec"):
         (folder / "out" / name).unlink()
-    assert evaluate(config(folder)) == results
+    shutil.rmtree(folder / "out/index")
+    assert evaluate(config(folder, streaming=streaming)) == results
+    assert (folder / "out/index").exists() != streaming
     assert (folder / "out/run.trec").read_bytes() == run
     assert {path: path.stat().st_mtime_ns for path in (folder / "out/documents/parts").iterdir()} == parts
 

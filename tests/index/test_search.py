@@ -48,7 +48,7 @@ def test_search_and_streaming_equal_brute_force(case: Case) -> None:
     expected = [brute_force(vectors, queries, pool) for pool in POOLS]
     with Searcher(index, actors=2) as searcher:
         for k in (1, 5, 100, 1000):
-            lists = streaming.search_languages(source, queries, k, block_bytes=BLOCK_BYTES)
+            lists = streaming.Stream(source, BLOCK_BYTES).search_languages(queries, k)
             for pool, ranked in zip(POOLS, expected, strict=True):
                 same(searcher.search(queries, k, pool), ranked, k)
                 chosen = {language: lists[language] for language in (lists if pool is None else pool)}
@@ -56,20 +56,24 @@ def test_search_and_streaming_equal_brute_force(case: Case) -> None:
 
 
 def test_ranks_equal_brute_force(case: Case) -> None:
-    vectors, queries, _, index = case
+    vectors, queries, source, index = case
     relevant = [[f"de:{q}", f"zh:{2 * q}", f"en:{q}", "sw:0", "zh-Hant:1"][: 5 - q % 3] for q in range(len(queries))]
     relevant[3].append("de:899")
     relevant[4] = []
     with Searcher(index, actors=2) as searcher:
         above = searcher.ranks(queries, relevant)
-        assert above.documents.tolist() == [key for keys in relevant for key in keys]
-        for pool in POOLS[:4]:
-            columns = [i for i, name in enumerate(searcher.languages) if pool is None or name in pool]
-            ranks = 1 + above.counts[:, columns].sum(axis=1)
-            expected = [[key for key, _ in row] for row in brute_force(vectors, queries, pool)]
-            for query, document, rank in zip(above.queries, above.documents, ranks, strict=True):
-                if document in expected[query]:
-                    assert expected[query][rank - 1] == document
+    stream = streaming.Stream(source, BLOCK_BYTES)
+    for resident, streamed in zip(above, stream.ranks(queries, relevant), strict=True):
+        assert resident.tolist() == streamed.tolist()
+    assert stream.languages == searcher.languages
+    assert above.documents.tolist() == [key for keys in relevant for key in keys]
+    for pool in POOLS[:4]:
+        columns = [i for i, name in enumerate(searcher.languages) if pool is None or name in pool]
+        ranks = 1 + above.counts[:, columns].sum(axis=1)
+        expected = [[key for key, _ in row] for row in brute_force(vectors, queries, pool)]
+        for query, document, rank in zip(above.queries, above.documents, ranks, strict=True):
+            if document in expected[query]:
+                assert expected[query][rank - 1] == document
 
 
 def test_numbers_of_actors_shards_and_queries_do_not_matter(tmp_path: Path, ray_cluster: None) -> None:
@@ -89,8 +93,7 @@ def test_no_queries_and_wrong_queries(case: Case) -> None:
     _, queries, source, index = case
     with Searcher(index, actors=1) as searcher:
         assert searcher.search(queries[:0], 5).ids.shape == (0, 5)
-        assert len(searcher.ranks(queries[:0], []).counts) == 0
-        for search in (searcher.search, lambda *given: streaming.search_languages(source, *given)):
+        for search in (searcher.search, streaming.Stream(source).search_languages):
             with pytest.raises(UserError, match="has no language fr; it has de, en, sw, zh, zh-Hant"):
                 search(queries, 5, ["fr"])
             with pytest.raises(UserError, match="24 wide"):
@@ -99,10 +102,14 @@ def test_no_queries_and_wrong_queries(case: Case) -> None:
                 search(np.full_like(queries, np.nan), 5)
             with pytest.raises(UserError, match="k is 0 and must be at least 1"):
                 search(queries, 0)
-        with pytest.raises(UserError, match="has no document de:999"):
-            searcher.ranks(queries[:1], [["de:999"]])
-        with pytest.raises(UserError, match="has no document fr:1"):
-            searcher.ranks(queries[:1], [["fr:1"]])
+        for ranks in (searcher.ranks, streaming.Stream(source).ranks):
+            assert len(ranks(queries[:0], []).counts) == 0
+            with pytest.raises(UserError, match="has no document de:999"):
+                ranks(queries[:1], [["de:999"]])
+            with pytest.raises(UserError, match="has no document fr:1"):
+                ranks(queries[:1], [["fr:1"]])
+    with pytest.raises(UserError, match="--gpus-per-actor 1: the cluster has 0 GPUs"):
+        Searcher(index, gpus_per_actor=1)
 
 
 @pytest.mark.parametrize("name", ["000000-de.faiss", "000000-de.ids.parquet"])
@@ -125,7 +132,7 @@ def test_corrupt_part_is_named(tmp_path: Path, ray_cluster: None) -> None:
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
     with pytest.raises(UserError, match="000000-de.parquet is"):
-        streaming.search_languages(source, unit(rng, 2), 3)
+        streaming.Stream(source).search_languages(unit(rng, 2), 3)
     with pytest.raises(UserError, match="000000-de.parquet is"):
         build(IndexConfig(embeddings=source, out=str(tmp_path / "index")))
 
@@ -153,7 +160,7 @@ def test_what_does_not_fit_is_refused_with_a_figure(tmp_path: Path, ray_cluster:
 def test_no_vectors_at_all(tmp_path: Path, ray_cluster: None) -> None:
     source = write(tmp_path, {"de": np.empty((0, 4), np.float32)})
     for use in (lambda: build(IndexConfig(embeddings=source, out=str(tmp_path / "index"))),
-                lambda: streaming.search_languages(source, np.ones((1, 4)), 1)):  # fmt: skip
+                lambda: streaming.Stream(source).search_languages(np.ones((1, 4)), 1)):  # fmt: skip
         with pytest.raises(UserError, match="holds no vectors"):
             use()
 
@@ -166,9 +173,9 @@ def test_an_empty_language_is_no_language(tmp_path: Path, ray_cluster: None) -> 
         assert searcher.search(queries, 9).ids.shape == (2, 3)
         with pytest.raises(UserError, match="no language en"):
             searcher.search(queries, 9, ["en"])
-    assert list(streaming.search_languages(source, queries, 9)) == ["de"]
+    assert list(streaming.Stream(source).search_languages(queries, 9)) == ["de"]
     with pytest.raises(UserError, match="no language en"):
-        streaming.search_languages(source, queries, 9, ["en"])
+        streaming.Stream(source).search_languages(queries, 9, ["en"])
 
 
 def test_scores_are_exact_whatever_the_blocks() -> None:

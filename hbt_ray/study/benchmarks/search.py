@@ -35,7 +35,7 @@ def measure(config: SearchBenchmark) -> dict[str, Any]:
         with Watch() as before:
             pass
         with Watch() as watch:
-            streaming_s, streamed = _timed(lambda: streaming.search_languages(source, queries, config.k))
+            streaming_s, streamed = _timed(lambda: streaming.Stream(source).search_languages(queries, config.k))
         ids, plain = _plain(source)
         cores = os.cpu_count() or 1
         found: dict[str, list[float]] = {}
