@@ -15,7 +15,7 @@ from hbt_ray.evaluation.rankings import QUERIES, Ranker
 from hbt_ray.evaluation.tasks.base import Corpus, Task
 from hbt_ray.index import texts
 from hbt_ray.index.exact import blocks
-from hbt_ray.index.search import merge
+from hbt_ray.index.ranking import merge
 
 
 def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:

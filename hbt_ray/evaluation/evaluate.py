@@ -132,7 +132,7 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
     if config.streaming:
-        yield System(Stream(parts["documents"]), vectors, encoded, encoded["documents"], missing)
+        yield System([(Stream(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"], missing)
         return
     build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     with Searcher(parts["index"], gpus_per_actor=config.encoding.gpus_per_actor) as searcher:

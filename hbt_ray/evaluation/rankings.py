@@ -13,7 +13,7 @@ from hbt_ray.evaluation import bias
 from hbt_ray.evaluation.metrics import average_precision, columns, macro, ranks_in_lists, trec_measures
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.index.exact import blocks
-from hbt_ray.index.search import Above, Hits, merge
+from hbt_ray.index.ranking import Above, Hits, merge
 
 QUERIES = 2048  # searched at once
 

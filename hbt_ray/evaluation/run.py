@@ -10,7 +10,7 @@ import numpy as np
 
 from hbt_ray.config import UserError
 from hbt_ray.data.sources import files
-from hbt_ray.index.search import Above, Hits
+from hbt_ray.index.ranking import Above, Hits
 
 
 class RunRanker:

@@ -12,7 +12,7 @@ from hbt_ray.config import Recall
 from hbt_ray.index import store, streaming
 from hbt_ray.index.approximate import Approximate, efforts, knob
 from hbt_ray.index.found import Found, combine
-from hbt_ray.index.search import Hits, hits
+from hbt_ray.index.ranking import Hits, hits
 
 
 def measure(

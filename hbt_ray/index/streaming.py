@@ -19,7 +19,7 @@ from hbt_ray.index import exact, parts
 from hbt_ray.index.flat import Flat
 from hbt_ray.index.found import Found, combine
 from hbt_ray.index.parts import Group
-from hbt_ray.index.search import Above, Hits, Wanted, asked_for, checked, hits, in_order, pool
+from hbt_ray.index.ranking import Above, Hits, Wanted, asked_for, checked, hits, in_order, pool
 
 BLOCK_BYTES = 128 * 2**20
 

@@ -18,7 +18,7 @@ from hbt_ray.evaluation.bm25 import Bm25, collect
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.evaluation.tasks.base import Corpus
 from hbt_ray.evaluation.words import words
-from hbt_ray.index.search import merge
+from hbt_ray.index.ranking import merge
 
 Documents = dict[str, str]
 TEXTS = st.lists(st.sampled_from("abcde"), max_size=6).map(" ".join)

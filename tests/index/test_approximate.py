@@ -14,7 +14,8 @@ from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.index import approximate, sample
 from hbt_ray.index.build import build
 from hbt_ray.index.embeddings import read_aligned
-from hbt_ray.index.search import Hits, Searcher
+from hbt_ray.index.ranking import Hits
+from hbt_ray.index.search import Searcher
 from hbt_ray.job import user_error
 
 ROWS = {"de": 1200, "en": 500, "sw": 3}

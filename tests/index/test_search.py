@@ -12,7 +12,8 @@ from vectors import KINDS, Vectors, brute_force, close, commit, unit, write
 from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.index import exact, streaming
 from hbt_ray.index.build import build
-from hbt_ray.index.search import Hits, Searcher, merge
+from hbt_ray.index.ranking import Hits, merge
+from hbt_ray.index.search import Searcher
 
 # The first shard of German is large enough for candidates from FAISS, the others are scored whole.
 ROWS = {"zh": 40, "de": 900, "zh-Hant": 3, "en": 170, "sw": 1}

@@ -17,7 +17,8 @@ from hbt_ray import storage
 from hbt_ray.config import IndexConfig
 from hbt_ray.index import embeddings, streaming
 from hbt_ray.index.build import build
-from hbt_ray.index.search import Searcher, merge
+from hbt_ray.index.ranking import merge
+from hbt_ray.index.search import Searcher
 from hbt_ray.study.benchmarks import vectors
 from hbt_ray.study.benchmarks.memory import Watch, megabytes
 from hbt_ray.study.benchmarks.settings import SearchBenchmark
