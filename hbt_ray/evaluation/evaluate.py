@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 import pyarrow as pa
+import ray
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
@@ -30,6 +31,7 @@ from hbt_ray.index.search import Searcher
 from hbt_ray.index.streaming import Stream
 
 LOG = logging.getLogger(__name__)
+PAIRS = 50_000_000  # of a query and a document, worth starting a process for
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
 
 
@@ -135,7 +137,8 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
         yield System([(Stream(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"], missing)
         return
     build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
-    with Searcher(parts["index"], gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
+    actors = _processes(len(vectors) * encoded["documents"])
+    with Searcher(parts["index"], actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
         yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"], missing)
 
 
@@ -181,6 +184,11 @@ def _missing(task: Task, rule: str) -> frozenset[str]:
             f" for example {examples}; --missing-documents count takes them as never found"
         )
     return frozenset(missing)
+
+
+def _processes(pairs: int) -> int:
+    """How many search, of `pairs` of a query and a document: here it is more work than in an interactive search."""
+    return max(1, min(int(ray.cluster_resources().get("CPU", 1)), pairs // PAIRS))
 
 
 def _table(texts: pa.Table, out: str) -> str:
