@@ -43,7 +43,6 @@ class System(NamedTuple):
         queries: of the task, as the rankers want them, one row each.
         encoded: how many texts have been encoded for it.
         documents: that it ranks; None when they are not known.
-        missing: judged documents that it does not have.
         unanswered: queries for which it has no list.
     """
 
@@ -51,7 +50,6 @@ class System(NamedTuple):
     queries: np.ndarray
     encoded: dict[str, int]
     documents: int | None
-    missing: frozenset[str] = frozenset()
     unanswered: int = 0
 
 
@@ -73,6 +71,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     config = config.model_copy(update={"encoder": encoder})
     task = tasks.load(config.task, config.data, config.text, config.corpus, config.language)
     identity, fingerprint = _identify(config)
+    checked = config.run is None and not storage.committed(out)
+    missing = _missing(task, config.missing_documents) if checked else frozenset()  # before anything is claimed
     storage.claim(out, "evaluate", _claim(config, fingerprint))
     if storage.committed(out):
         results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
@@ -87,7 +87,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         if task.answers:
             task = answers.judge(task, system.queries, system.rankers[0][0], depth)
         ranked = rankings.joined([
-            rankings.rank(task, system.queries, ranker, depth, chosen, system.missing)
+            rankings.rank(task, system.queries, ranker, depth, chosen, missing)
             for ranker, chosen in system.rankers
         ])  # fmt: skip
         LOG.info(
@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             time.monotonic() - searching,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
-        return _write(config, out, task, ranked, system, started)
+        return _write(config, out, task, ranked, system, len(missing), started)
 
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:
@@ -114,7 +114,6 @@ def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any
 @contextmanager
 def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> Iterator[System]:
     """The model's own index of the documents."""
-    missing = _missing(task, config.missing_documents)
     settings = {"encoder": config.encoder, "encoding": config.encoding}
     parts = {name: storage.join(out, name) for name in ("queries", "documents", "index")}
     queries = EncodeConfig(
@@ -134,25 +133,24 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
     if config.streaming:
-        yield System([(Stream(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"], missing)
+        yield System([(Stream(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"])
         return
     build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     actors = _processes(len(vectors) * encoded["documents"])
     with Searcher(parts["index"], actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
-        yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"], missing)
+        yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"])
 
 
 @contextmanager
 def _words(config: EvaluateConfig, task: Task) -> Iterator[System]:
     """BM25, for which nothing is encoded; each pool is ranked as one BM25 index of that pool ranks it."""
-    missing = _missing(task, config.missing_documents)
     collection = bm25.collect(task.documents)
     settings = config.settings or task.settings
     single = tuple(setting for setting in settings if setting != "multilingual")
     whole = tuple(setting for setting in settings if setting == "multilingual")
     chosen = [(bm25.Bm25(collection, pooled), some) for pooled, some in ((False, single), (True, whole)) if some]
     queries = np.array(task.queries["text"].to_pylist(), dtype=object)
-    yield System(chosen, queries, {"queries": 0, "documents": 0}, len(collection.ids), missing)
+    yield System(chosen, queries, {"queries": 0, "documents": 0}, len(collection.ids))
 
 
 @contextmanager
@@ -201,7 +199,7 @@ def _table(texts: pa.Table, out: str) -> str:
 
 
 def _write(
-    config: EvaluateConfig, out: str, task: Task, ranked: Rankings, system: System, started: float
+    config: EvaluateConfig, out: str, task: Task, ranked: Rankings, system: System, missing: int, started: float
 ) -> dict[str, Any]:
     """Write every result file and the manifest; returns the results."""
     settings = config.settings or task.settings
@@ -212,7 +210,7 @@ def _write(
         "text": config.text,
         "headline": list(task.headline),
         "settings": rankings.settings(summary, columns(task.headline)),
-        "counts": _counts(task, system),
+        "counts": _counts(task, system, missing),
         "encoded": system.encoded,
         "versions": {name: version(name) for name in PACKAGES} | {"faiss": faiss.__version__},
     }
@@ -236,7 +234,7 @@ def _shares(task: Task, ranked: Rankings, queries: Sequence[str]) -> dict[str, d
     return bias.language_shares(task.queries["lang"].to_pylist(), top, [task.relevant[query] for query in queries])
 
 
-def _counts(task: Task, system: System) -> dict[str, int | None]:
+def _counts(task: Task, system: System, missing: int) -> dict[str, int | None]:
     judged = [query for query in task.queries["id"].to_pylist() if task.judgements.get(query)]
     return {
         "queries": len(task.queries),
@@ -244,7 +242,7 @@ def _counts(task: Task, system: System) -> dict[str, int | None]:
         "queries_without_judgements": len(task.queries) - len(judged),
         "queries_without_relevant": sum(not task.relevant[query] for query in judged),
         "queries_without_results": system.unanswered,
-        "missing_documents": len(system.missing),
+        "missing_documents": missing,
     }
 
 

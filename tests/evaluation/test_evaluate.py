@@ -178,7 +178,7 @@ def test_world_facts(tmp_path: Path, ray_cluster: None) -> None:
     results = evaluate(config(tmp_path, task="world-facts"))
     assert (results["counts"]["queries"], results["counts"]["documents"]) == (8, 8)
     assert results["settings"]["monolingual"]["map"] > 0.8
-    with pytest.raises(UserError, match="world-facts has sentences only"):
+    with pytest.raises(UserError, match=r"--text sentence\+context: world-facts has sentence only"):
         evaluate(config(tmp_path, task="world-facts", text="sentence+context", out=str(tmp_path / "other")))
     queries["item"][0] = "none"
     pq.write_table(pa.table(queries), tmp_path / "data/queries.parquet")
