@@ -14,7 +14,7 @@ Setting = Literal["monolingual", "cross-lingual", "multilingual"]
 
 
 class EvaluateConfig(Section):
-    """Settings of `evaluate`: a model, or a run, on a task in its settings."""
+    """Settings of `evaluate`: a model (bm25: search by words), or a run, on a task in its settings."""
 
     task: str = Field(
         description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, mkqa, neuclir, pooled,"

@@ -18,17 +18,8 @@ import pyarrow.compute as pc
 
 from hbt_ray import storage
 from hbt_ray.config import CompareConfig, Setting, UserError
-from hbt_ray.evaluation import comparison_files, paired
+from hbt_ray.evaluation import comparison_files, paired, significance
 from hbt_ray.evaluation.paired import System
-from hbt_ray.evaluation.significance import (
-    LEVEL,
-    bootstrap_interval,
-    effect_size,
-    holm,
-    item_shares,
-    macro_weights,
-    sign_flip_test,
-)
 
 LOWER_IS_BETTER = {"rank_distance"}
 ALPHA = 0.05
@@ -75,7 +66,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         "text": first.results["text"],
         "baseline": systems[0].name,
         "items": pc.count_distinct(first.table["item"]).as_py(),
-        "level": LEVEL,
+        "level": significance.LEVEL,
         **config.model_dump(mode="json", include={"permutations", "seed"}),
         "systems": [_figures(system, lines) for system in systems],
         "comparisons": _comparisons(systems, lines, config),
@@ -132,7 +123,7 @@ def _figures(system: System, lines: Sequence[Line]) -> dict[str, Any]:
     """The headline averages of a system: of each run, their mean, and their standard deviation over runs."""
     figures = []
     for line in lines:
-        by_run = system.values[line.measure][:, line.rows] @ macro_weights(line.groups)
+        by_run = system.values[line.measure][:, line.rows] @ significance.macro_weights(line.groups)
         figures.append({
             "setting": line.setting,
             "measure": line.measure,
@@ -152,9 +143,11 @@ def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: Compa
     for system in others:
         for line in lines:
             mine, theirs = (one.values[line.measure][:, line.rows].mean(axis=0) for one in (system, baseline))
-            share = item_shares(line.items, line.groups, mine - theirs, count)
+            share = significance.item_shares(line.items, line.groups, mine - theirs, count)
             present = np.unique(line.items)
-            low, high = bootstrap_interval(line.items, line.groups, mine - theirs, config.permutations, config.seed)
+            low, high = significance.bootstrap_interval(
+                line.items, line.groups, mine - theirs, config.permutations, config.seed
+            )
             shares.append(share)
             entries.append({
                 "system": system.name,
@@ -163,11 +156,11 @@ def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: Compa
                 "difference": float(share.sum()),
                 "low": low,
                 "high": high,
-                "effect_size": effect_size(share[present]),
+                "effect_size": significance.effect_size(share[present]),
                 "items": len(present),
             })  # fmt: skip
-    p = sign_flip_test(np.stack(shares, axis=1), config.permutations, config.seed)
-    for entry, alone, corrected in zip(entries, p.tolist(), holm(p).tolist(), strict=True):
+    p = significance.sign_flip_test(np.stack(shares, axis=1), config.permutations, config.seed)
+    for entry, alone, corrected in zip(entries, p.tolist(), significance.holm(p).tolist(), strict=True):
         better = (entry["difference"] < 0) == (entry["measure"] in LOWER_IS_BETTER)
         verdict = SAME if corrected >= ALPHA else "better" if better else "worse"
         entry.update(p=alone, p_holm=corrected, verdict=verdict)
