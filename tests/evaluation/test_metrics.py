@@ -108,19 +108,20 @@ def test_runs_that_are_refused(tmp_path: Path, lines: list[str], message: str) -
 
 
 def test_measures_on_a_tiny_run() -> None:
-    """Ranks 1 and 2; rank 10, of two documents; rank 11; nothing relevant; grade 2 at rank 2 and 1 at rank 3."""
-    offsets, ranks, grades = np.array([0, 2, 3, 4, 4, 6]), np.array([1, 2, 10, 11, 2, 3]), np.array([1, 1, 1, 1, 2, 1])
-    every = [[1, 1], [1, 1], [1], [], [1, 2]]
+    """Ranks 1, 2; rank 10, of two documents; 11; nothing relevant; grade 2 at rank 2 and 1 at 3; rank 100; rank 101."""
+    offsets = np.array([0, 2, 3, 4, 4, 6, 7, 8])
+    ranks, grades = np.array([1, 2, 10, 11, 2, 3, 100, 101]), np.array([1, 1, 1, 1, 2, 1, 1, 1])
+    every = [[1, 1], [1, 1], [1], [], [1, 2], [1], [1]]
     measures = trec_measures(offsets, ranks, grades, every, [*ALWAYS, "mrr@100"])
-    assert measures["mrr@10"] == pytest.approx([1, 0.1, 0, 0, 0.5])
-    assert measures["mrr@100"] == pytest.approx([1, 0.1, 1 / 11, 0, 0.5])
-    assert measures["success@1"] == pytest.approx([1, 0, 0, 0, 0])
-    assert measures["recall@10"] == pytest.approx([1, 0.5, 0, 0, 1])
-    assert measures["recall@100"] == pytest.approx([1, 0.5, 1, 0, 1])
-    assert measures["map@20"] == pytest.approx([1, 0.05, 1 / 11, 0, (1 / 2 + 2 / 3) / 2], abs=1e-6)
+    assert measures["mrr@10"] == pytest.approx([1, 0.1, 0, 0, 0.5, 0, 0])
+    assert measures["mrr@100"] == pytest.approx([1, 0.1, 1 / 11, 0, 0.5, 0.01, 0])
+    assert measures["success@1"] == pytest.approx([1, 0, 0, 0, 0, 0, 0])
+    assert measures["recall@10"] == pytest.approx([1, 0.5, 0, 0, 1, 0, 0])
+    assert measures["recall@100"] == pytest.approx([1, 0.5, 1, 0, 1, 1, 0])
+    assert measures["map@20"] == pytest.approx([1, 0.05, 1 / 11, 0, (1 / 2 + 2 / 3) / 2, 0, 0], abs=1e-6)
     gain = 1 / np.log2(11)
     graded = (2 / np.log2(3) + 1 / np.log2(4)) / (2 + 1 / np.log2(3))
-    assert measures["ndcg@10"] == pytest.approx([1, gain / (1 + 1 / np.log2(3)), 0, 0, graded], abs=1e-6)
+    assert measures["ndcg@10"] == pytest.approx([1, gain / (1 + 1 / np.log2(3)), 0, 0, graded, 0, 0], abs=1e-6)
 
 
 def test_macro() -> None:
