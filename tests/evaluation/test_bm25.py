@@ -21,6 +21,8 @@ from hbt_ray.evaluation.words import words
 from hbt_ray.index.ranking import merge
 
 Documents = dict[str, str]
+ENGLISH = {"en:0": "iron is heavy", "en:1": "water is wet"}
+GERMAN = {"de:0": "eisen ist schwer", "de:1": "wasser ist nass"}
 TEXTS = st.lists(st.sampled_from("abcde"), max_size=6).map(" ".join)
 
 
@@ -108,8 +110,7 @@ def test_documents_of_a_corpus_are_those_of_a_table(tmp_path: Path) -> None:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    texts = {"en": ["Iron is heavy", "Water is wet"], "de": ["Eisen ist schwer", "Wasser ist nass"]}
-    rows = [(str(i), language, text) for language in texts for i, text in enumerate(texts[language])]
+    rows = [(key[3:], key[:2], text) for key, text in {**ENGLISH, **GERMAN}.items()]
     ids, languages, documents = (list(column) for column in zip(*rows, strict=True))
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table({"id": ids, "lang": languages, "text": documents}), tmp_path / "data/documents.parquet")
@@ -128,7 +129,11 @@ def test_an_evaluation_of_bm25_encodes_nothing(task: Path) -> None:
     assert results["settings"]["monolingual"]["map"] == 1.0
     # no word in common: all documents of the other language score 0, and the higher id is first
     assert results["settings"]["cross-lingual"]["by_pair"] == {"de-en": 0.75, "en-de": 0.75}
-    assert (task / "out/run.trec").exists() and (task / "out/run.monolingual.trec").exists()
+    for run, pool in (("run", {**GERMAN, **ENGLISH}), ("run.monolingual", GERMAN)):
+        lines = [line.split() for line in (task / f"out/{run}.trec").read_text().splitlines()]
+        found = {document: np.float32(score) for query, _, document, _, score, _ in lines if query == "de:0"}
+        expected = formula(pool, GERMAN["de:0"])
+        assert found == {key: pytest.approx(score, rel=1e-6) for key, score in expected.items()}
     assert evaluate(config) == results
     with pytest.raises(UserError, match="bm25 searches by words"):
         evaluate(config.model_copy(update={"encoder": EncoderConfig(model="bm25", pooling="cls")}))
