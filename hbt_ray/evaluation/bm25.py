@@ -86,39 +86,43 @@ class Bm25:
             self._columns = {name: self._weights([tokens[row] for row in rows[name]]) for name in self.languages}
         self._ids = {language: ids[rows[language]] for language in self.languages}
 
-    def search_languages(self, queries: np.ndarray, k: int) -> dict[str, Hits]:
-        """The min(k, documents) best documents of each language."""
-        lists: dict[str, list[Hits]] = {language: [] for language in self.languages}
+    def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
+        """The min(k, documents) best documents of each of these languages, all when None."""
+        lists: dict[str, list[Hits]] = {language: [] for language in languages or self.languages}
         for block in self._blocks(queries):
             counts = self._counts(queries[block])
-            for language in self.languages:
+            for language in lists:
                 ids = self._ids[language]
                 places, scores = highest(self._scores(counts, language), np.arange(len(ids)), k)
                 lists[language].append(Hits(ids[places], scores))
         return {language: Hits(*map(np.concatenate, zip(*found, strict=True))) for language, found in lists.items()}
 
-    def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
+    def ranks(
+        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
+    ) -> Above:
         """Count, for each relevant document of each query, the documents of every language that rank above it.
 
         Args:
-            relevant: document ids of each query.
+            relevant: document ids of each query, in `languages`.
+            languages: whose documents are counted; all when None.
         """
+        chosen = [self.languages.index(language) for language in languages or self.languages]
         sizes = np.array([len(ids) for ids in relevant], dtype=np.int64)
         owners = np.repeat(np.arange(len(queries)), sizes)
         documents = np.array([key for ids in relevant for key in ids], dtype=object)
         at = {key: (i, row) for i, name in enumerate(self.languages) for row, key in enumerate(self._ids[name])}
         own, places = np.array([at[key] for key in documents], dtype=np.int64).reshape(-1, 2).T
-        counts = np.empty((len(documents), len(self.languages)), dtype=np.int64)
+        counts = np.zeros((len(documents), len(self.languages)), dtype=np.int64)
         for block in self._blocks(queries):
             pairs = np.flatnonzero((owners >= block.start) & (owners < block.stop))
             asked = self._counts(queries[block])
-            matrices = [self._scores(asked, language) for language in self.languages]
+            matrices = {i: self._scores(asked, self.languages[i]) for i in chosen}
             rows = owners[pairs] - block.start
             own_scores = np.empty((len(pairs), 1), dtype=np.float32)
-            for i, matrix in enumerate(matrices):
+            for i, matrix in matrices.items():
                 here = own[pairs] == i
                 own_scores[here, 0] = matrix[rows[here], places[pairs[here]]]
-            for i, matrix in enumerate(matrices):
+            for i, matrix in matrices.items():
                 # in a tie, all ids of an earlier language are higher, and in the own language those before
                 first_not_higher = np.select([own[pairs] > i, own[pairs] == i], [matrix.shape[1], places[pairs]], 0)
                 ties = (matrix[rows] == own_scores) & (np.arange(matrix.shape[1]) < first_not_higher[:, None])

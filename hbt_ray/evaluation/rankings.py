@@ -31,11 +31,15 @@ class Ranker(Protocol):
     def languages(self) -> Sequence[str]:
         """Of the documents."""
 
-    def search_languages(self, queries: np.ndarray, k: int) -> dict[str, Hits]:
-        """The k best documents in each language's own pool; shorter lists end with the id "" and minus infinity."""
+    def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
+        """The k best documents in the own pool of each of these languages, all when None; shorter lists end with the
+        id "" and minus infinity."""
 
-    def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
-        """Where relevant documents stand; those that the ranker never found are left out."""
+    def ranks(
+        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
+    ) -> Above:
+        """Where relevant documents stand among those of these languages, all when None; those that the ranker never
+        found are left out."""
 
 
 class Rankings(NamedTuple):
@@ -74,7 +78,9 @@ def rank(
     gone = frozenset(missing)
     keys = task.queries["id"].to_pylist()
     asked = np.array(task.queries["lang"].to_pylist(), dtype=object)
-    above = ranker.ranks(queries, [[key for key in task.relevant[query] if key not in gone] for query in keys])
+    relevant = [[key for key in task.relevant[query] if key not in gone] for query in keys]
+    alone = set(wanted) == {"monolingual"}
+    above = _within_languages(ranker, queries, relevant, asked) if alone else ranker.ranks(queries, relevant)
     judged = _Judged(task, keys)
     # a language all of whose judged documents are missing has lists without documents
     languages = np.array([*ranker.languages, *sorted(judged.languages - set(ranker.languages))], dtype=object)
@@ -93,15 +99,37 @@ def rank(
         names = np.full((2, len(distance)), [["multilingual"], ["all"]])
         tables.append(whole.table(task, measures, whole.keys, names[0], names[1], distance))
     lists: dict[str, Lists] = {"monolingual": [], "multilingual": []}
-    for block in blocks(len(queries), QUERIES) if lists.keys() & set(wanted) else ():
+    for block in blocks(len(queries), QUERIES) if "multilingual" in wanted else ():
         found = ranker.search_languages(queries[block], depth)
         rows = np.arange(block.start, block.stop)
-        if "multilingual" in wanted:
-            lists["multilingual"].append((rows, merge(found, depth, len(rows))))
+        lists["multilingual"].append((rows, merge(found, depth, len(rows))))
         if "monolingual" in wanted:
             own = {language: rows[asked[block] == language] for language in found}
             lists["monolingual"] += [(same, _pick(found[name], same - block.start)) for name, same in own.items()]
+    for language in ranker.languages if "monolingual" in wanted and "multilingual" not in wanted else ():
+        members = np.flatnonzero(asked == language)
+        for block in blocks(len(members), QUERIES):
+            found = ranker.search_languages(queries[members[block]], depth, [language])
+            lists["monolingual"].append((members[block], found[language]))
     return Rankings(pa.concat_tables(tables), lists["monolingual"], lists["multilingual"])
+
+
+def _within_languages(
+    ranker: Ranker, queries: np.ndarray, relevant: Sequence[Sequence[str]], asked: np.ndarray
+) -> Above:
+    """Ranks in the pools of the queries' own languages only: the others' documents are not looked at."""
+    parts = []
+    for language in ranker.languages:
+        rows = np.flatnonzero(asked == language)
+        own = [[key for key in relevant[row] if key.startswith(f"{language}:")] for row in rows.tolist()]
+        if any(own):
+            found = ranker.ranks(queries[rows], own, [language])
+            parts.append(found._replace(queries=rows[found.queries]))
+    if not parts:
+        return ranker.ranks(queries[:0], [])
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(joined[0], kind="stable")
+    return Above(*(column[order] for column in joined))
 
 
 def joined(parts: Sequence[Rankings]) -> Rankings:

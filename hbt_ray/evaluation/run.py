@@ -46,7 +46,7 @@ class RunRanker:
         """Those that have a list."""
         return frozenset(self._lists)
 
-    def search_languages(self, queries: np.ndarray, k: int) -> dict[str, Hits]:
+    def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
         """The first k documents of each language, as `Searcher.search_languages` gives them.
 
         Args:
@@ -55,11 +55,13 @@ class RunRanker:
         lists = [self._lists.get(query, []) for query in queries]
         return {
             language: _hits([[pair for pair in pairs if _language(pair[0]) == language][:k] for pairs in lists])
-            for language in self.languages
+            for language in languages or self.languages
         }
 
-    def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
-        """As `Searcher.ranks`, of those relevant documents that are in their query's list."""
+    def ranks(
+        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
+    ) -> Above:
+        """As `Searcher.ranks`, of those relevant documents that are in their query's list; counts all languages."""
         column = {language: place for place, language in enumerate(self.languages)}
         rows: list[tuple[int, str, int]] = []
         counts: list[np.ndarray] = []

@@ -128,49 +128,59 @@ class Searcher:
         }
         return {language: hits(combine(ray.get(answers[language]), k)) for language in chosen}
 
-    def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
+    def ranks(
+        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
+    ) -> Above:
         """Count, for each relevant document of each query, the documents of every language that rank above it.
 
         Args:
             queries: fp32 [queries, width].
-            relevant: document ids (`lang:docid`) of each query.
+            relevant: document ids (`lang:docid`) of each query, in `languages`.
+            languages: whose documents are counted, those of others not; all when None.
 
         Raises:
-            UserError: a relevant document is not in the index, or the index is approximate.
+            UserError: a relevant document is not in the index, or not in one of the languages, or the index is
+                approximate.
         """
         if not self.manifest["exact"]:
             raise UserError(f"an index of kind {self.manifest['factory']} does not tell exact ranks")
         queries = checked(queries, self.manifest["width"])
         wanted = asked_for(relevant, self.languages)
-        positions, scores = self._locate(queries, wanted)
+        chosen = pool(self.rows, languages)
+        positions, scores = self._locate(queries, wanted, chosen)
         shared = [ray.put(value) for value in (queries, wanted.offsets, scores)]
         counts = {
             language: [
                 self._actor_of[name].above.remote(name, *shared, positions[name]) for name in self._names[language]
             ]
-            for language in self.languages
+            for language in chosen
         }
-        above = [np.sum(ray.get(counts[language]), axis=0) for language in self.languages]
-        return Above(wanted.queries, wanted.documents, wanted.languages, np.stack(above, axis=1))
+        above = np.zeros((len(scores), len(self.languages)), dtype=np.int64)
+        for language in chosen:
+            above[:, self.languages.index(language)] = np.sum(ray.get(counts[language]), axis=0)
+        return Above(wanted.queries, wanted.documents, wanted.languages, above)
 
-    def _locate(self, queries: np.ndarray, wanted: Wanted) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _locate(
+        self, queries: np.ndarray, wanted: Wanted, languages: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """For every shard, the first position whose id is not higher than each document's; and the documents' scores.
 
         In a tie, all ids of an earlier language are higher and none of a later one is.
         """
         own, documents = wanted.languages, wanted.documents
-        members = [np.flatnonzero(own == i) for i in range(len(self.languages))]
+        columns = {language: self.languages.index(language) for language in languages}
+        members = {language: np.flatnonzero(own == i) for language, i in columns.items()}
         found = {
             name: self._actor_of[name].locate.remote(name, queries[wanted.queries[rows]], documents[rows].tolist())
-            for language, rows in zip(self.languages, members, strict=True)
+            for language, rows in members.items()
             for name in self._names[language]
         }
         sizes = {shard["name"]: int(shard["rows"]) for shard in self.manifest["shards"]}
         scores = np.full(len(documents), np.nan, dtype=np.float32)
         positions = {}
-        for i, (language, rows) in enumerate(zip(self.languages, members, strict=True)):
+        for language, rows in members.items():
             for name in self._names[language]:
-                positions[name] = np.where(own > i, sizes[name], 0)
+                positions[name] = np.where(own > columns[language], sizes[name], 0)
                 positions[name][rows], here = ray.get(found[name])
                 scores[rows] = np.where(np.isnan(here), scores[rows], here)
         wanted.refuse_absent(scores)

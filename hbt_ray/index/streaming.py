@@ -66,7 +66,9 @@ class Stream:
             for language in chosen
         }
 
-    def ranks(self, queries: np.ndarray, relevant: Sequence[Sequence[str]]) -> Above:
+    def ranks(
+        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
+    ) -> Above:
         """`Searcher.ranks`, in two passes: the relevant documents' scores, and how many documents lie above them.
 
         Raises:
@@ -74,12 +76,13 @@ class Stream:
         """
         reference = ray.put(checked(queries, self._manifest["width"]))
         wanted = asked_for(relevant, self.languages)
+        chosen = pool(self.rows, languages)
         shared = ray.put(wanted)
         scores = np.full(len(wanted.documents), np.nan, dtype=np.float32)
-        for rows, found in self._pass(_scores, self.languages, reference, shared, self.languages):
+        for rows, found in self._pass(_scores, chosen, reference, shared, self.languages):
             scores[rows] = found
         wanted.refuse_absent(scores)
-        counts = self._pass(_above, self.languages, reference, shared, ray.put(scores), self.languages)
+        counts = self._pass(_above, chosen, reference, shared, ray.put(scores), self.languages)
         empty = np.zeros((len(scores), len(self.languages)), dtype=np.int64)
         return Above(wanted.queries, wanted.documents, wanted.languages, sum(counts, empty))
 

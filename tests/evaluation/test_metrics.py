@@ -69,7 +69,8 @@ def test_every_setting_equals_trec_eval(tmp_path: Path, data: st.DataObject) -> 
     documents = pa.table({"id": DOCUMENTS, "lang": [key[:2] for key in DOCUMENTS], "text": DOCUMENTS})
     every = ("monolingual", "cross-lingual", "multilingual")
     task = Task("t", queries, documents, judgements, every, ("map", "ndcg@20", "mrr@100", "recall@1000"))
-    table = rankings.rank(task, np.array(QUERIES, dtype=object), RunRanker(str(tmp_path / "run")), 1000).table
+    asked, ranker = np.array(QUERIES, dtype=object), RunRanker(str(tmp_path / "run"))
+    table = rankings.rank(task, asked, ranker, 1000).table
     rows = {(row["query"], row["pool"]): row for row in table.to_pylist()}
     expected = 0
     for pool in ("de", "en", "all"):
@@ -85,6 +86,8 @@ def test_every_setting_equals_trec_eval(tmp_path: Path, data: st.DataObject) -> 
                     value = 0.0 if ours == "mrr@10" and value < 0.1 else value
                     assert row[ours] == pytest.approx(value, abs=1e-6), (key, pool, ours)
     assert len(table) == expected
+    alone = rankings.rank(task, asked, ranker, 1000, ["monolingual"]).table
+    assert alone.to_pylist() == [row for row in table.to_pylist() if row["setting"] == "monolingual"]
     summary = rankings.summarise(table, every)
     complete = {key: measured[key]["map"] for key in measured if key.startswith("en")}  # of the pool of all, as -c
     if complete:

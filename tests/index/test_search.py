@@ -61,11 +61,16 @@ def test_ranks_equal_brute_force(case: Case) -> None:
     relevant = [[f"de:{q}", f"zh:{2 * q}", f"en:{q}", "sw:0", "zh-Hant:1"][: 5 - q % 3] for q in range(len(queries))]
     relevant[3].append("de:899")
     relevant[4] = []
-    with Searcher(index, actors=2) as searcher:
-        above = searcher.ranks(queries, relevant)
+    german = [[key for key in keys if key.startswith("de:")] for keys in relevant]
     stream = streaming.Stream(source, BLOCK_BYTES)
+    with Searcher(index, actors=2) as searcher:
+        above, alone = searcher.ranks(queries, relevant), searcher.ranks(queries, german, ["de"])
     for resident, streamed in zip(above, stream.ranks(queries, relevant), strict=True):
         assert resident.tolist() == streamed.tolist()
+    of_german = np.array([key.startswith("de:") for key in above.documents])
+    by_german = np.array([name == "de" for name in searcher.languages])
+    for found in (alone, stream.ranks(queries, german, ["de"])):
+        assert found.counts.tolist() == (above.counts[of_german] * by_german).tolist()
     assert stream.languages == searcher.languages
     assert above.documents.tolist() == [key for keys in relevant for key in keys]
     for pool in POOLS[:4]:
