@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hbt_ray.config import CheckConfig
+from hbt_ray.data.summary import terminal
 from hbt_ray.evaluation.expected import VERDICTS, check
 from hbt_ray.job import main
 
@@ -20,7 +20,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
         found = "-" if score["found"] is None else f"{score['found']:.5g}"
         about = (score["model"], score["task"], score["text"], score["score"])
         table.add_row(score["verdict"], *about, f"{score['expected']:.5g}", found, score["why"])
-    Console(stderr=True, width=160).print(table)
+    terminal().print(table)
     counts = {verdict: result[verdict] for verdict in VERDICTS}
     if result["FAIL"]:
         return {"status": "error", "error": f"{result['FAIL']} of {len(result['scores'])} scores differ", **counts}

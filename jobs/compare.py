@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from hbt_ray.config import CompareConfig
+from hbt_ray.data.summary import terminal
 from hbt_ray.evaluation import comparison_files
 from hbt_ray.evaluation.compare import compare
 from hbt_ray.job import main
@@ -15,7 +14,7 @@ from hbt_ray.job import main
 def run(config: CompareConfig) -> dict[str, Any]:
     """Compare, and show the table."""
     result = compare(config)
-    Console(stderr=True, width=160).print(comparison_files.table(result))
+    terminal().print(comparison_files.table(result))
     return {"out": config.out, "comparisons": result["comparisons"]}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hbt_ray.config import EvaluateConfig, UserError
+from hbt_ray.data.summary import terminal
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.job import main
 
@@ -25,7 +25,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         found = {"map": values["map"], **values["measures"]}
         distance = _number(values["rank_distance"], 1) if "rank_distance" in values else ""
         table.add_row(setting, *(_number(found[name], 4) for name in measures), distance)
-    Console(stderr=True).print(table)
+    terminal().print(table)
     return {
         "out": config.out,
         "map": {name: values["map"] for name, values in settings.items()},
@@ -43,7 +43,7 @@ def _mteb(config: EvaluateConfig) -> dict[str, Any]:
     table = Table("subset", results["measure"], title=f"{results['task']}, {results['model']}")
     for subset, value in results["by_subset"].items():
         table.add_row(subset, _number(value, 4))
-    Console(stderr=True).print(table)
+    terminal().print(table)
     return {"out": config.out, results["measure"]: results["main_score"], **results["counts"]}
 
 

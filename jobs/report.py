@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from hbt_ray import storage
 from hbt_ray.config import ReportConfig
+from hbt_ray.data.summary import terminal
 from hbt_ray.job import main
 from hbt_ray.study import evaluations, report
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write the report, and show its overview."""
-    Console(stderr=True).print(report.table(evaluations.write(config)))
+    terminal().print(report.table(evaluations.write(config)))
     return {"out": config.out, "report": storage.join(config.out, "index.html")}
 
 

@@ -38,7 +38,7 @@ def show(store: StreamStore) -> None:
 
 def terminal() -> Console:
     """Stderr, wide enough for tables where it is a file."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 160)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
