@@ -14,41 +14,60 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hbt_ray.batches.plan import Plan as Plan
+    from hbt_ray.config import CompareConfig as CompareConfig
     from hbt_ray.config import EncodeConfig as EncodeConfig
     from hbt_ray.config import EncoderConfig as EncoderConfig
     from hbt_ray.config import EvaluateConfig as EvaluateConfig
     from hbt_ray.config import IndexConfig as IndexConfig
+    from hbt_ray.config import MineConfig as MineConfig
     from hbt_ray.config import PlanConfig as PlanConfig
     from hbt_ray.config import PrepareConfig as PrepareConfig
     from hbt_ray.config import TrainConfig as TrainConfig
     from hbt_ray.config import UserError as UserError
     from hbt_ray.data.prepare import prepare as prepare
     from hbt_ray.data.streams import StreamStore as StreamStore
+    from hbt_ray.evaluation.compare import compare as compare
     from hbt_ray.evaluation.evaluate import evaluate as evaluate
     from hbt_ray.index.build import build as build_index
     from hbt_ray.index.encode import encode as encode
+    from hbt_ray.index.mine import mine as mine
     from hbt_ray.index.search import Searcher as Searcher
     from hbt_ray.train.models import build as build_encoder
     from hbt_ray.train.train import train as train_model
 
-_CONFIG = ("EncodeConfig", "EncoderConfig", "EvaluateConfig", "IndexConfig", "PlanConfig", "PrepareConfig")
+_CONFIG = (
+    "CompareConfig",
+    "EncodeConfig",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "IndexConfig",
+    "MineConfig",
+    "PlanConfig",
+    "PrepareConfig",
+    "TrainConfig",
+    "UserError",
+)
 _PLACES = {
-    **{name: ("hbt_ray.config", name) for name in (*_CONFIG, "TrainConfig", "UserError")},
+    **{name: ("hbt_ray.config", name) for name in _CONFIG},
     "Plan": ("hbt_ray.batches.plan", "Plan"),
     "Searcher": ("hbt_ray.index.search", "Searcher"),
     "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
     "build_encoder": ("hbt_ray.train.models", "build"),
     "build_index": ("hbt_ray.index.build", "build"),
+    "compare": ("hbt_ray.evaluation.compare", "compare"),
     "encode": ("hbt_ray.index.encode", "encode"),
     "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),
+    "mine": ("hbt_ray.index.mine", "mine"),
     "prepare": ("hbt_ray.data.prepare", "prepare"),
     "train_model": ("hbt_ray.train.train", "train"),
 }
 __all__ = [
+    "CompareConfig",
     "EncodeConfig",
     "EncoderConfig",
     "EvaluateConfig",
     "IndexConfig",
+    "MineConfig",
     "Plan",
     "PlanConfig",
     "PrepareConfig",
@@ -58,8 +77,10 @@ __all__ = [
     "UserError",
     "build_encoder",
     "build_index",
+    "compare",
     "encode",
     "evaluate",
+    "mine",
     "prepare",
     "train_model",
 ]
