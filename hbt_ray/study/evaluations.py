@@ -25,7 +25,9 @@ def write(config: ReportConfig) -> list[Run]:
         folders = [f"{run.name}={folder}" for run, folder in read if run.task == task]
         if len(folders) > 1:
             where = storage.join(out, f"comparison-{number}")
-            comparisons[task] = compare(CompareConfig(runs=tuple(folders), out=where))
+            main = next(run.results["headline"][0] for run, _ in read if run.task == task)
+            measures = tuple(dict.fromkeys(["map", main, "rank_distance"]))
+            comparisons[task] = compare(CompareConfig(runs=tuple(folders), out=where, measures=measures))
     runs = [run for run, _ in read]
     report.write(out, config.title, runs, comparisons)
     return runs

@@ -198,7 +198,7 @@ def _pairs(figure: Figure, runs: Sequence[Run]) -> None:
     lines = -(-len(runs) // columns)
     figure.set_size_inches(5.4 * columns + 0.6, (1.6 + 3.6 * min(1.5, len(queries) / len(passages))) * lines)
     panels = figure.subplots(lines, columns, squeeze=False).flat
-    for axes, run in zip(panels, runs, strict=False):
+    for run, axes in zip(runs, panels, strict=False):  # in this order no panel is taken that no run fills
         pairs = run.pairs()
         values = np.array([[pairs.get((query, passage), np.nan) for passage in passages] for query in queries])
         image = axes.imshow(values, vmin=0, vmax=1, cmap="cividis")
