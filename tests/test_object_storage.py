@@ -84,4 +84,4 @@ def test_the_road_on_s3(s3: str) -> None:
     results = evaluate(
         EvaluateConfig(task="world-facts", data=at("task"), out=at("evaluation"), encoder=EncoderConfig(model=model))
     )
-    assert results["counts"] == {"queries": 24, "documents": 8820}
+    assert results["encoded"] == {"queries": 24, "documents": 8820}
