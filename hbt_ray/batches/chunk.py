@@ -13,7 +13,9 @@ from hbt_ray.batches.plan import Batches, Plan
 from hbt_ray.data import lists
 from hbt_ray.data.streams import StreamStore
 
-CHUNK_PAIRS = 16384  # pairs read at once; a chunk has at least one step
+# Of pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands of them.
+CHUNK_PAIRS = 65536
+CHUNK_TOKENS = 2**24
 _NO_NEGATIVES = pa.array([[]], pa.list_(pa.list_(pa.int32())))
 
 
@@ -34,8 +36,11 @@ class Slice(NamedTuple):
     pairs: pa.Table
 
 
-def steps_per_chunk(batch_size: int) -> int:
-    return max(1, CHUNK_PAIRS // batch_size)
+def steps_per_chunk(store: StreamStore, batch_size: int) -> int:
+    """Of chunks that are large for Ray and small for memory."""
+    pairs = sum(stream.rows * len(stream.languages) for stream in store.streams)
+    tokens = sum(sum(of_language) for stream in store.streams for of_language in stream.tokens.values())
+    return max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS * pairs / max(tokens, 1))) // batch_size)
 
 
 def read(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[pa.Buffer]:

@@ -25,6 +25,7 @@ from hbt_ray.config import PlanConfig, UserError
 from hbt_ray.data.streams import StreamStore
 
 DATASET = "train"  # what the dataset is called inside Ray Train
+FIRST_CHUNK = 1 / 16  # of a whole one, so that training need not wait for one; each next is twice as large
 READ_TASKS = 2  # chunks read at once for each rank that a node has; enough to stay ahead of training
 
 
@@ -65,7 +66,7 @@ def dataset(
     context.enable_progress_bars = False  # training has its own
     with DataContext.current(context):
         chunks = ray.data.from_items([{"start": start, "stop": stop}]).flat_map(
-            partial(_chunks, size=chunk.steps_per_chunk(config.batch_size)), num_cpus=0
+            partial(_chunks, size=chunk.steps_per_chunk(StreamStore(store_uri), config.batch_size)), num_cpus=0
         )
         return chunks.map_batches(
             partial(_read, store_uri=store_uri, config=config, world_size=world_size),
@@ -127,8 +128,11 @@ def rank_slices(
 
 
 def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
-    for start in range(row["start"], row["stop"], size):
-        yield {"start": start, "stop": min(start + size, row["stop"])}
+    start, steps = row["start"], max(1, int(size * FIRST_CHUNK))
+    while start < row["stop"]:
+        stop = min(start + steps, row["stop"])
+        yield {"start": start, "stop": stop}
+        start, steps = stop, min(2 * steps, size)
 
 
 def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int) -> Iterator[pa.Table]:

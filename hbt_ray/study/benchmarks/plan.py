@@ -64,8 +64,9 @@ def _start(uri: str, config: PlanBenchmark) -> None:
 
 def _steps(uri: str, batch_size: int, config: PlanBenchmark) -> list[dict[str, Any]]:
     """A chunk of steps planned as the read tasks do it, and the rows of one rank cut out."""
-    plan = Plan(StreamStore(uri), PlanConfig(batch_size=batch_size))
-    steps = chunk.steps_per_chunk(batch_size)
+    store = StreamStore(uri)
+    plan = Plan(store, PlanConfig(batch_size=batch_size))
+    steps = chunk.steps_per_chunk(store, batch_size)
     found = []
     for start in (0, config.late_step):
         for world_size in WORLD_SIZES:
