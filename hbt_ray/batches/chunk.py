@@ -13,7 +13,7 @@ from hbt_ray.batches.plan import Batches, Plan
 from hbt_ray.data import lists
 from hbt_ray.data.streams import StreamStore
 
-# Of pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands of them.
+# Of pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536
 CHUNK_TOKENS = 2**24
 _NO_NEGATIVES = pa.array([[]], pa.list_(pa.list_(pa.int32())))

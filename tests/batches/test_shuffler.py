@@ -159,7 +159,10 @@ def follow(
     return [(part.step, part.stratum, digest(part)) for part in slices]
 
 
-def test_two_thousand_steps_with_slow_and_killed_read_tasks(store: StreamStore) -> None:
+def test_two_thousand_steps_with_slow_and_killed_read_tasks(
+    store: StreamStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk, "CHUNK_PAIRS", 8192)
     config, steps, ranks = PlanConfig(batch_size=2048), 2000, 4  # four steps a read task
     with Trouble(kills=steps // 4 // 20) as trouble:
         splits = shuffler.dataset(store.uri, config, 0, steps, ranks).streaming_split(ranks, equal=True)

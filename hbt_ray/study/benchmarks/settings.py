@@ -33,7 +33,7 @@ class ShufflerBenchmark(Section):
     passage_tokens: int = Field(128, ge=1, le=400, description="length of each passage [tokens]")
     batch_size: int = Field(256, ge=2, description="global batch, also the peers' [pairs]")
     consumers: int = Field(2, ge=1, description="processes that take the batches, also the peers'")
-    steps: int = Field(8000, ge=1, description="length of each measured run [global batches]")
+    steps: int = Field(30_000, ge=1, description="length of each measured run [global batches]")
     rounds: int = Field(3, ge=1, description="measurements of ours and the peers, in turn; the median counts")
     starts: int = Field(3, ge=0, description="measurements of each time to the first batch; the median counts")
     late_step: int = Field(1_000_000, ge=1, description="a start here is compared with one at 0, and a length [steps]")
