@@ -35,32 +35,6 @@ if TYPE_CHECKING:
     from hbt_ray.train.models import build as build_encoder
     from hbt_ray.train.train import train as train_model
 
-_CONFIG = (
-    "CompareConfig",
-    "EncodeConfig",
-    "EncoderConfig",
-    "EvaluateConfig",
-    "IndexConfig",
-    "MineConfig",
-    "PlanConfig",
-    "PrepareConfig",
-    "TrainConfig",
-    "UserError",
-)
-_PLACES = {
-    **{name: ("hbt_ray.config", name) for name in _CONFIG},
-    "Plan": ("hbt_ray.batches.plan", "Plan"),
-    "Searcher": ("hbt_ray.index.search", "Searcher"),
-    "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
-    "build_encoder": ("hbt_ray.train.models", "build"),
-    "build_index": ("hbt_ray.index.build", "build"),
-    "compare": ("hbt_ray.evaluation.compare", "compare"),
-    "encode": ("hbt_ray.index.encode", "encode"),
-    "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),
-    "mine": ("hbt_ray.index.mine", "mine"),
-    "prepare": ("hbt_ray.data.prepare", "prepare"),
-    "train_model": ("hbt_ray.train.train", "train"),
-}
 __all__ = [
     "CompareConfig",
     "EncodeConfig",
@@ -84,6 +58,21 @@ __all__ = [
     "prepare",
     "train_model",
 ]
+_PLACES = {
+    **{name: ("hbt_ray.config", name) for name in __all__ if name.endswith("Config")},
+    "Plan": ("hbt_ray.batches.plan", "Plan"),
+    "Searcher": ("hbt_ray.index.search", "Searcher"),
+    "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
+    "UserError": ("hbt_ray.config", "UserError"),
+    "build_encoder": ("hbt_ray.train.models", "build"),
+    "build_index": ("hbt_ray.index.build", "build"),
+    "compare": ("hbt_ray.evaluation.compare", "compare"),
+    "encode": ("hbt_ray.index.encode", "encode"),
+    "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),
+    "mine": ("hbt_ray.index.mine", "mine"),
+    "prepare": ("hbt_ray.data.prepare", "prepare"),
+    "train_model": ("hbt_ray.train.train", "train"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -56,31 +56,22 @@ def cut(parts: Iterable[Mapping[str, Any]], rows: int) -> list[Group]:
     return [group for language in sorted(by_language) for group in by_language[language]]
 
 
-def ids(source: str, group: Group) -> pa.Array:
-    """The ids of the group's rows as they lie there, large_string.
-
-    Raises:
-        UserError: a part is missing.
-    """
-    return pa.concat_arrays([_ids(source, piece) for piece in group.pieces])
-
-
 def read(source: str, group: Group, vectors: np.ndarray) -> pa.Array:
     """Fill `vectors`, fp32 [rows of the group, width], part by part; returns the rows' ids, large_string, descending.
 
     Raises:
         UserError: a part is missing or corrupt.
     """
-    keys = ids(source, group)
-    order = pc.array_sort_indices(keys, order="descending")
-    places = np.empty(len(keys), dtype=np.int64)
-    places[order.to_numpy()] = np.arange(len(keys))
+    ids = pa.concat_arrays([_ids(source, piece) for piece in group.pieces])
+    order = pc.array_sort_indices(ids, order="descending")
+    places = np.empty(len(ids), dtype=np.int64)
+    places[order.to_numpy()] = np.arange(len(ids))
     start = 0
     for piece in group.pieces:
         matrix = embeddings.read_part(source, piece.part)[1][piece.start : piece.stop]
         vectors[places[start : start + len(matrix)]] = matrix
         start += len(matrix)
-    return keys.take(order)
+    return ids.take(order)
 
 
 def read_manifest(source: str) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from hbt_ray import storage
@@ -110,13 +108,8 @@ def _scores(
     source: str, groups: Sequence[Group], queries: np.ndarray, wanted: Wanted, languages: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and scores, fp32, of those wanted documents that the groups have."""
-
-    def has_wanted(group: Group) -> bool:
-        keys = pa.array(wanted.documents[wanted.languages == languages.index(group.language)], pa.large_string())
-        return bool(pc.any(pc.is_in(keys, parts.ids(source, group))).as_py())
-
     rows, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float32)]
-    for group, flat in _blocks(source, [group for group in groups if has_wanted(group)], queries.shape[1]):
+    for group, flat in _blocks(source, groups, queries.shape[1]):
         members = np.flatnonzero(wanted.languages == languages.index(group.language))
         found = flat.locate(queries[wanted.queries[members]], wanted.documents[members].tolist())[1]
         here = ~np.isnan(found)
@@ -144,7 +137,7 @@ def _above(
 
 def _blocks(source: str, groups: Sequence[Group], width: int) -> Iterator[tuple[Group, Flat]]:
     """Each group, with its documents in memory that the next one's will take."""
-    block = np.empty((max((group.rows for group in groups), default=0), width), dtype=np.float32)
+    block = np.empty((max(group.rows for group in groups), width), dtype=np.float32)
     for group in groups:
         vectors = block[: group.rows]
         ids = parts.read(source, group, vectors)
