@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
 from hbt_ray import storage
+from hbt_ray.evaluation.figure import forms
+from hbt_ray.evaluation.formats import markdown_table
 
 COLUMNS = ("system", "setting", "measure", "of baseline", "of system", "difference", "interval", "p", "p (Holm)",
            "effect size", "result")  # fmt: skip
-STYLE: dict[str, Any] = {
-    "font.size": 11,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,  # a system's name is no formula
-    "svg.hashsalt": "hbt_ray",  # the same comparison gives the same file
-}
 
 
 def write(out: str, result: Mapping[str, Any]) -> None:
     """Write compare.json, compare.md, compare.svg and compare.png into the folder `out`."""
     storage.write_json(storage.join(out, "compare.json"), result)
     storage.write_bytes(storage.join(out, "compare.md"), markdown(result).encode())
-    with matplotlib.rc_context(STYLE):
-        figure = _draw(result)
-        for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=ending, dpi=160, metadata=metadata)
-            storage.write_bytes(storage.join(out, f"compare.{ending}"), drawn.getvalue())
+    for ending, drawn in forms(lambda figure: _draw(figure, result)).items():
+        storage.write_bytes(storage.join(out, f"compare.{ending}"), drawn)
 
 
 def table(result: Mapping[str, Any]) -> Table:
@@ -49,7 +37,7 @@ def table(result: Mapping[str, Any]) -> Table:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The table with what its columns mean, and the systems with their runs."""
-    lines = [f"# {_title(result)}", "", *_pipes([COLUMNS, *rows(result)]), ""]
+    lines = [f"# {_title(result)}", "", markdown_table([COLUMNS, *rows(result)]), ""]
     lines += [meaning(result), ""]
     header = ("system", "setting", "measure", "mean of runs", "standard deviation over runs", "runs")
     by_system = [
@@ -58,7 +46,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         for system in result["systems"]
         for figure in system["figures"]
     ]  # fmt: skip
-    return "\n".join([*lines, *_pipes([header, *by_system]), ""])
+    return "\n".join([*lines, markdown_table([header, *by_system]), ""])
 
 
 def meaning(result: Mapping[str, Any]) -> str:
@@ -96,12 +84,6 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return found
 
 
-def _pipes(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows of a Markdown table, the first of which is its header."""
-    header, *others = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-    return [header, "|---" * len(rows[0]) + "|", *others]
-
-
 def _number(value: float | None, measure: str, sign: str = "") -> str:
     """A measure from 0 to 1 with four digits, a distance in ranks with one."""
     if value is None:
@@ -109,12 +91,12 @@ def _number(value: float | None, measure: str, sign: str = "") -> str:
     return f"{value:{sign},.1f}" if measure == "rank_distance" else f"{value:{sign}.4f}"
 
 
-def _draw(result: Mapping[str, Any]) -> Figure:
+def _draw(figure: Figure, result: Mapping[str, Any]) -> None:
     """A panel for each measure; in it the interval of every system's difference, setting by setting."""
     entries = result["comparisons"]
     measures = list(dict.fromkeys(entry["measure"] for entry in entries))
     rows = [[entry for entry in entries if entry["measure"] == measure] for measure in measures]
-    figure = Figure(layout="constrained", figsize=(9, 0.9 * len(measures) + 0.32 * len(entries)))
+    figure.set_size_inches(9, 0.9 * len(measures) + 0.32 * len(entries))
     panels = figure.subplots(len(measures), squeeze=False, height_ratios=[len(row) + 1 for row in rows])[:, 0]
     for axes, measure, row in zip(panels, measures, rows, strict=True):
         for place, entry in enumerate(row):
@@ -124,8 +106,7 @@ def _draw(result: Mapping[str, Any]) -> Figure:
         axes.axvline(0, color="#000000", linewidth=1)
         axes.set_yticks(range(len(row)), [f"{entry['system']}, {entry['setting']}" for entry in row])
         axes.set_ylim(len(row) - 0.5, -0.5)
-        axes.grid(axis="x", color="#e4e4e4")
+        axes.grid(axis="x")
         unit = "ranks, lower is better" if measure == "rank_distance" else "higher is better"
         axes.set_xlabel(f"difference in {measure} from {result['baseline']} ({unit})")
     figure.suptitle("green: better, orange: worse, grey: no difference shown", fontsize=10)
-    return figure

@@ -223,7 +223,7 @@ def _write(
     formats.write_qrels(storage.join(out, "qrels.trec"), task.judgements)
     storage.write_parquet(storage.join(out, "per_query.parquet"), ranked.table)
     mteb = formats.mteb(task, _revision(task), summary, time.monotonic() - started)
-    storage.write_json(storage.join(out, "mteb", f"{_file_name(task)}.json"), mteb)
+    storage.write_json(storage.join(out, "mteb", f"{formats.file_name(task.name)}.json"), mteb)
     storage.write_json(storage.join(out, "results.json"), results)
     storage.commit(out, "evaluation", {"task": task.name, "model": config.encoder.model, "text": config.text})
     return results
@@ -250,11 +250,6 @@ def _revision(task: Task) -> str:
     """Of the data that the task was made of."""
     documents = list(task.documents) if isinstance(task.documents, Corpus) else task.documents.to_pydict()
     return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])
-
-
-def _file_name(task: Task) -> str:
-    """The task's name for a file: `beir:s3://b/scifact` has its folder's."""
-    return task.name.rstrip("/").rsplit("/", 1)[-1].replace(":", "-")
 
 
 def _claim(config: EvaluateConfig, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:

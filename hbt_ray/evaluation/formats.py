@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,17 @@ def write_qrels(uri: str, judgements: Mapping[str, Mapping[str, int]]) -> None:
         f"{query} 0 {document} {grade}\n" for query, grades in judgements.items() for document, grade in grades.items()
     )
     storage.write(uri, lambda file: file.writelines(line.encode() for line in lines))
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, the first of which is the header; the first column reads, the others count."""
+    header, *others = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    return "\n".join([header, f"| --- {'| ---: ' * (len(rows[0]) - 1)}|", *others])
+
+
+def file_name(task: str) -> str:
+    """A task's name as part of a file's: `beir:s3://b/scifact` is `beir-s3-b-scifact`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-")
 
 
 def mteb(task: Task, revision: str, summary: Summary, seconds: float) -> dict[str, Any]:

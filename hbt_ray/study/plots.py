@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hbt_ray.evaluation.figure import forms
 from hbt_ray.study.runs import SETTINGS, Floats, Run, show
 
 # Okabe and Ito's palette, told apart with any form of colour blindness. A run has one colour in every plot.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
 _MARKERS = "osD^vPX*"
-_STYLE: dict[str, Any] = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "text.parse_math": False,  # a run's name is no formula
-    "svg.hashsalt": "hbt_ray",  # the same runs give the same file
-}
 _POINTS = 1500  # of a curve: more are not seen
 _NUMBERED = 14  # languages up to which the cells of a heat map bear numbers
 
@@ -67,13 +53,7 @@ def of_training(runs: Sequence[Run]) -> list[Plot]:
 
 
 def _plot(name: str, alt: str, fill: Callable[[Figure, Sequence[Run]], None], runs: Sequence[Run]) -> Plot:
-    svg, png = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
-        fill(figure, runs)
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return Plot(name, alt, svg.getvalue(), png.getvalue())
+    return Plot(name, alt, **forms(lambda figure: fill(figure, runs)))
 
 
 def _colour(position: int) -> str:

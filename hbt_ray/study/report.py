@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from rich.markup import escape
 from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation import comparison_files
+from hbt_ray.evaluation.formats import file_name
 from hbt_ray.study import plots, tables
 from hbt_ray.study.plots import Plot
 from hbt_ray.study.runs import Run
@@ -96,7 +96,7 @@ def _task(out_uri: str, task: str, runs: Sequence[Run], comparison: Mapping[str,
         "own": tables.own_measures(runs),
         "scripts": tables.scripts(runs),
         "by_language": tables.by_language(runs),
-        "plots": _files(out_uri, plots.of_task(runs), f"{_slug(task)}-"),
+        "plots": _files(out_uri, plots.of_task(runs), f"{file_name(task)}-"),
         "comparison": comparison and {
             "columns": comparison_files.COLUMNS,
             "rows": comparison_files.rows(comparison),
@@ -118,11 +118,6 @@ def _files(out_uri: str, drawn: Sequence[Plot], prefix: str) -> dict[str, dict[s
         }
         for plot in drawn
     }
-
-
-def _slug(task: str) -> str:
-    """The task's name in the name of a file."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-")
 
 
 def _markdown(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hbt_ray.config import Setting
+from hbt_ray.evaluation.formats import markdown_table
 from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best, show
 
 Cell = tuple[str, bool]  # what is shown, and whether it is the best of its comparison
@@ -125,9 +126,7 @@ def markdown(table: Table, first: str) -> str:
     above = [name for name, count in table.groups for _ in range(count)] or [""] * len(table.columns)
     titles = [f"{group} {title}".strip() for group, title in zip(above, table.columns, strict=True)]
     rows = [[name, *(f"**{text}**" if star else text for text, star in cells)] for name, cells in table.rows]
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in ([first, *titles], *rows)]
-    lines.insert(1, " | ".join(["---", *["---:"] * len(titles)]))
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+    return markdown_table([[first, *titles], *rows]) + "\n"
 
 
 def _cells(values: Sequence[float], decimals: int, largest: bool) -> list[Cell]:
