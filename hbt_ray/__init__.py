@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from hbt_ray.config import UserError as UserError
     from hbt_ray.data.prepare import prepare as prepare
     from hbt_ray.data.streams import StreamStore as StreamStore
-    from hbt_ray.evaluation.compare import compare as compare
+    from hbt_ray.encode.encode import encode as encode
     from hbt_ray.evaluation.evaluate import evaluate as evaluate
-    from hbt_ray.index.build import build as build_index
-    from hbt_ray.index.encode import encode as encode
-    from hbt_ray.index.mine import mine as mine
-    from hbt_ray.index.search import Searcher as Searcher
-    from hbt_ray.train.models import build as build_encoder
+    from hbt_ray.model.build import build as build_encoder
+    from hbt_ray.search.build import build as build_index
+    from hbt_ray.search.mine import mine as mine
+    from hbt_ray.search.searcher import Searcher as Searcher
+    from hbt_ray.study.compare import compare as compare
     from hbt_ray.train.train import train as train_model
 
 __all__ = [
@@ -61,15 +61,15 @@ __all__ = [
 _PLACES = {
     **{name: ("hbt_ray.config", name) for name in __all__ if name.endswith("Config")},
     "Plan": ("hbt_ray.batches.plan", "Plan"),
-    "Searcher": ("hbt_ray.index.search", "Searcher"),
+    "Searcher": ("hbt_ray.search.searcher", "Searcher"),
     "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
     "UserError": ("hbt_ray.config", "UserError"),
-    "build_encoder": ("hbt_ray.train.models", "build"),
-    "build_index": ("hbt_ray.index.build", "build"),
-    "compare": ("hbt_ray.evaluation.compare", "compare"),
-    "encode": ("hbt_ray.index.encode", "encode"),
+    "build_encoder": ("hbt_ray.model.build", "build"),
+    "build_index": ("hbt_ray.search.build", "build"),
+    "compare": ("hbt_ray.study.compare", "compare"),
+    "encode": ("hbt_ray.encode.encode", "encode"),
     "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),
-    "mine": ("hbt_ray.index.mine", "mine"),
+    "mine": ("hbt_ray.search.mine", "mine"),
     "prepare": ("hbt_ray.data.prepare", "prepare"),
     "train_model": ("hbt_ray.train.train", "train"),
 }

@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from hbt_ray.config import CheckConfig
-from hbt_ray.data.summary import terminal
 from hbt_ray.evaluation.expected import VERDICTS, check
 from hbt_ray.job import main
+from hbt_ray.terminal import console
 
 
 def run(config: CheckConfig) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
         found = "-" if score["found"] is None else f"{score['found']:.5g}"
         about = (score["model"], score["task"], score["text"], score["score"])
         table.add_row(score["verdict"], *about, f"{score['expected']:.5g}", found, score["why"])
-    terminal().print(table)
+    console().print(table)
     counts = {verdict: result[verdict] for verdict in VERDICTS}
     if result["FAIL"]:
         return {"status": "error", "error": f"{result['FAIL']} of {len(result['scores'])} scores differ", **counts}

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from hbt_ray.config import CompareConfig
-from hbt_ray.data.summary import terminal
-from hbt_ray.evaluation import comparison_files
-from hbt_ray.evaluation.compare import compare
 from hbt_ray.job import main
+from hbt_ray.study import comparison_files
+from hbt_ray.study.compare import compare
+from hbt_ray.terminal import console
 
 
 def run(config: CompareConfig) -> dict[str, Any]:
     """Compare, and show the table."""
     result = compare(config)
-    terminal().print(comparison_files.table(result))
+    console().print(comparison_files.table(result))
     return {"out": config.out, "comparisons": result["comparisons"]}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hbt_ray.config import EncodeConfig
-from hbt_ray.index.encode import encode
+from hbt_ray.encode.encode import encode
 from hbt_ray.job import main
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from hbt_ray.config import EvaluateConfig, UserError
-from hbt_ray.data.summary import terminal
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.job import main
+from hbt_ray.terminal import console
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         found = {"map": values["map"], **values["measures"]}
         distance = _number(values["rank_distance"], 1) if "rank_distance" in values else ""
         table.add_row(setting, *(_number(found[name], 4) for name in measures), distance)
-    terminal().print(table)
+    console().print(table)
     return {
         "out": config.out,
         "map": {name: values["map"] for name, values in settings.items()},
@@ -36,14 +36,14 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 
 def _mteb(config: EvaluateConfig) -> dict[str, Any]:
     try:
-        from hbt_ray.evaluation import mteb_task
+        from hbt_ray.evaluation import mteb as mteb_task
     except ModuleNotFoundError as error:
         raise UserError(f"--task {config.task} needs {error.name}: install hbt-ray[mteb]") from None
     results = mteb_task.evaluate(config)
     table = Table("subset", results["measure"], title=f"{results['task']}, {results['model']}")
     for subset, value in results["by_subset"].items():
         table.add_row(subset, _number(value, 4))
-    terminal().print(table)
+    console().print(table)
     return {"out": config.out, results["measure"]: results["main_score"], **results["counts"]}
 
 

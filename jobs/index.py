@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hbt_ray.config import IndexConfig
-from hbt_ray.index.build import build
 from hbt_ray.job import main
+from hbt_ray.search.build import build
 
 if __name__ == "__main__":
     main(IndexConfig, build)

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from hbt_ray import storage
 from hbt_ray.config import MineConfig
-from hbt_ray.data.summary import terminal
-from hbt_ray.index.mine import REASONS, mine
 from hbt_ray.job import main
+from hbt_ray.search.mine import REASONS, mine
+from hbt_ray.terminal import console
 
 
 def run(config: MineConfig) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def run(config: MineConfig) -> dict[str, Any]:
         margin = "-" if line["mean_margin"] is None else f"{line['mean_margin']:.3f}"
         counts = [f"{line[name]:,}" for name in ("without", *REASONS)]
         table.add_row(line["query_lang"], line["passage_lang"], f"{line['pairs']:,}", f"{of_each:.2f}", *counts, margin)
-    terminal().print(table)
+    console().print(table)
     return result
 
 

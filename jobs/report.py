@@ -6,14 +6,14 @@ from typing import Any
 
 from hbt_ray import storage
 from hbt_ray.config import ReportConfig
-from hbt_ray.data.summary import terminal
 from hbt_ray.job import main
 from hbt_ray.study import evaluations, report
+from hbt_ray.terminal import console
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write the report, and show its overview."""
-    terminal().print(report.table(evaluations.write(config)))
+    console().print(report.table(evaluations.write(config)))
     return {"out": config.out, "report": storage.join(config.out, "index.html")}
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from hbt_ray.config import SearchConfig
-from hbt_ray.data.summary import terminal
-from hbt_ray.index.ask import ask
 from hbt_ray.job import main
+from hbt_ray.search.ask import ask
+from hbt_ray.terminal import console
 
 
 def run(config: SearchConfig) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def run(config: SearchConfig) -> dict[str, Any]:
     table = Table("rank", "score", "language", "id", "text", title=config.query)
     for hit in result["hits"]:
         table.add_row(str(hit["rank"]), f"{hit['score']:.4f}", hit["language"], hit["id"], hit["text"] or "-")
-    terminal().print(table)
+    console().print(table)
     return result
 
 

@@ -19,9 +19,9 @@ from hbt_ray.config import (
 )
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
+from hbt_ray.encode.encode import encode
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.index.build import build
-from hbt_ray.index.encode import encode
+from hbt_ray.search.build import build
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 

@@ -15,7 +15,7 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.strata import Stratum
 from hbt_ray.data import lengths
 from hbt_ray.data.streams import Stream, StreamStore
-from hbt_ray.data.summary import table, terminal
+from hbt_ray.terminal import console, table
 
 REPEATS = 20  # passes from which a row is repeated more often than most users want
 DOMINANT = 0.8  # share of pairs from which one of several sources dominates
@@ -172,7 +172,7 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
 
 def show(forecast: Forecast) -> None:
     """Print it as tables to stderr: strata, languages and pairs, streams, sources, warnings."""
-    console = terminal()
+    screen = console()
     total = max(forecast.steps * forecast.batch_size, 1)
     rows = [
         [
@@ -183,7 +183,7 @@ def show(forecast: Forecast) -> None:
     ]
     rows.append(["total", f"{forecast.steps:,}", "", "", "", f"{sum(s.tokens for s in forecast.strata):,.0f}", ""])
     columns = ["stratum", "batches", "share", "rows a pass", "passes", "tokens", "padding"]
-    console.print(table(columns, rows))
+    screen.print(table(columns, rows))
     pairs: Counter[tuple[str, str]] = Counter()
     for stratum in forecast.strata:
         pairs.update(stratum.pairs)  # type: ignore[arg-type]  # expectations are no whole numbers
@@ -191,9 +191,9 @@ def show(forecast: Forecast) -> None:
         [f"{query}:{passage}", f"{count:,.0f}", f"{count / total:.1%}"]
         for (query, passage), count in pairs.most_common()
     ]
-    console.print(table(["query:passage language", "pairs", "share"], found))
-    console.print(table(["stream", "rows", "passes"], [[n, f"{r:,}", f"{p:.2f}"] for n, r, p in forecast.streams]))
+    screen.print(table(["query:passage language", "pairs", "share"], found))
+    screen.print(table(["stream", "rows", "passes"], [[n, f"{r:,}", f"{p:.2f}"] for n, r, p in forecast.streams]))
     shares = [[name, f"{count:,}", f"{count / total:.1%}"] for name, count in forecast.sources.items()]
-    console.print(table(["source", "pairs", "share"], shares))
+    screen.print(table(["source", "pairs", "share"], shares))
     for line in forecast.warnings:
-        console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+        screen.print(f"warning: {line}", style="yellow", markup=False, highlight=False)

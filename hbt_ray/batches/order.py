@@ -6,24 +6,39 @@ Everything here is a function of its arguments, NumPy in and NumPy out, and cost
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
 
+from hbt_ray.arrays import GOLDEN, splitmix64
+
 LONGEST = 2**31 - 1  # longest sequence `permute` and `Shares` take
+_SEED = 0xD1B54A32D192ED03  # odd, so no two seeds agree; without it seed 0 and purpose 3 are seed 1 and purpose 2
 _HALF = np.uint64(32)
 
 
-def mix(seed: int, *keys: int | np.ndarray) -> np.ndarray:
-    """Random numbers, uint64, each a function of the seed and its keys (splitmix64); keys broadcast."""
-    state = np.array(seed, dtype=np.uint64)
+class Purpose(IntEnum):
+    """What random numbers of one seed are for: each purpose has its own."""
+
+    STRATUM = 1
+    ROW_GROUP = 2
+    PAIR = 3
+    DROPOUT = 4
+    TEXT = 5
+
+
+def mix(seed: int, purpose: Purpose, *keys: int | np.ndarray) -> np.ndarray:
+    """Random numbers, uint64, each a function of seed, purpose and keys, which broadcast."""
+    return rekey(seed * _SEED % 2**64, purpose, *keys)
+
+
+def rekey(first: int, *keys: int | np.ndarray) -> np.ndarray:
+    """Numbers, uint64, each a function of `first` and its keys, which broadcast: a chain of splitmix64."""
+    state = np.array(first, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for key in keys:
-            state = np.asarray(np.asarray(key).astype(np.uint64) + (state + np.uint64(0x9E3779B97F4A7C15)))
-            for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-                state ^= state >> np.uint64(shift)
-                state *= np.uint64(factor)
-            state ^= state >> np.uint64(31)
+            state = splitmix64(np.asarray(np.asarray(key).astype(np.uint64) + (state + np.uint64(GOLDEN))))
     return state
 
 

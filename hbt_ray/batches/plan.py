@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hbt_ray import storage
-from hbt_ray.batches.order import LONGEST, Shares, mix, permute
+from hbt_ray.batches.order import LONGEST, Purpose, Shares, mix, permute, rekey
 from hbt_ray.batches.strata import Stratum, chosen_languages, strata
 from hbt_ray.config import PlanConfig, UserError
 from hbt_ray.data.streams import StreamStore
@@ -111,7 +111,7 @@ class Plan:
         """The global batches of steps start … stop; rank r of W has rows [r * B / W, (r + 1) * B / W) of each."""
         size = self.config.batch_size
         stratum, draw = self.draws(start, stop)
-        chance = mix(self.config.seed, 3, np.arange(start, stop)[:, None], np.arange(size))
+        chance = mix(self.config.seed, Purpose.PAIR, np.arange(start, stop)[:, None], np.arange(size))
         slot = np.uint64((1 << (size - 1).bit_length()) - 1)
         order = np.sort((chance & ~slot) | np.arange(size, dtype=np.uint64), axis=1) & slot
         place, runs = self._runs(stratum, draw)
@@ -126,7 +126,7 @@ class Plan:
         """Stratum and draw number of every step of a cycle, int64 [CYCLE] each."""
         before, after = self._steps_of(cycle * CYCLE), self._steps_of((cycle + 1) * CYCLE)
         stratum = np.repeat(np.arange(len(before)), after - before)
-        stratum = stratum[np.argsort(mix(self.config.seed, 1, cycle, np.arange(CYCLE)), kind="stable")]
+        stratum = stratum[np.argsort(mix(self.config.seed, Purpose.STRATUM, cycle, np.arange(CYCLE)), kind="stable")]
         by_stratum = np.argsort(stratum, kind="stable")
         first = np.cumsum(after - before) - (after - before)
         draw = np.empty(CYCLE, dtype=np.int64)
@@ -177,9 +177,9 @@ class Plan:
         span = np.where(tail, length - blocks * self._block_rows, self._block_rows)
         begin = np.maximum(before[run] - start, 0)
         rows = np.minimum((before + taken)[run] - start, span) - begin
-        key = mix(self.config.seed, 2, member, number)
+        key = mix(self.config.seed, Purpose.ROW_GROUP, member, number)
         block = np.where(tail, blocks, permute(np.where(tail, 0, block), np.maximum(blocks, 1), key))
-        key = mix(1, key, block)
+        key = rekey(1, key, block)
 
         part = np.repeat(np.arange(len(rows)), rows)
         inside = np.arange(len(part)) - (np.cumsum(rows) - rows - begin)[part]

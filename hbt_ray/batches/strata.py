@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hbt_ray import languages
 from hbt_ray.config import PlanConfig, UserError
-from hbt_ray.data import languages
 from hbt_ray.data.streams import Stream
 
 Kind = Literal["monolingual", "cross-lingual"]

@@ -1,12 +1,13 @@
 """The settings of every component: one frozen pydantic model each, which checks itself when it is built."""
 
 from hbt_ray.config.base import Section, UserError
-from hbt_ray.config.data import PrepareConfig
+from hbt_ray.config.data import InputConfig, PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.study import DemoConfig, ReportConfig
 from hbt_ray.config.train import (
+    CheckpointEvaluation,
     EncoderConfig,
     EngineConfig,
     Logger,
@@ -14,11 +15,11 @@ from hbt_ray.config.train import (
     OptimizerConfig,
     PlanConfig,
     TrainConfig,
-    ValidationConfig,
 )
 
 __all__ = [
     "CheckConfig",
+    "CheckpointEvaluation",
     "CompareConfig",
     "DemoConfig",
     "EncodeConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "EngineConfig",
     "EvaluateConfig",
     "IndexConfig",
+    "InputConfig",
     "Logger",
     "LoraConfig",
     "MineConfig",
@@ -40,5 +42,4 @@ __all__ = [
     "Setting",
     "TrainConfig",
     "UserError",
-    "ValidationConfig",
 ]

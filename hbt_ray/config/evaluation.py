@@ -9,6 +9,7 @@ from pydantic import Field
 from hbt_ray.config.base import Section
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.train import EncoderConfig
+from hbt_ray.config.uris import ModelName, OutUri, Uri
 
 Setting = Literal["monolingual", "cross-lingual", "multilingual"]
 
@@ -20,14 +21,14 @@ class EvaluateConfig(Section):
         description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, mkqa, neuclir, pooled,"
         " belebele, xpqa, world-facts, or beir:URI for any folder in BEIR's layout"
     )
-    data: str | None = Field(None, description="folder with the task's files [URI]; unset: where the task is published")
-    corpus: str | None = Field(
+    data: Uri | None = Field(None, description="folder with the task's files [URI]; unset: where the task is published")
+    corpus: Uri | None = Field(
         None, description="documents of a task that has them apart, as encode reads them [URI]; unset: as published"
     )
     language: str | None = Field(
         None, description="of files that do not tell it [tag]; a BEIR folder has en when unset"
     )
-    out: str = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
+    out: OutUri = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
     text: Literal["sentence", "sentence+context"] = Field(
         "sentence", description="what a candidate's text is in xquad-r and mlqa-r"
     )
@@ -41,7 +42,7 @@ class EvaluateConfig(Section):
     missing_documents: Literal["error", "count"] = Field(
         "error", description="judged documents that the corpus lacks: refuse, or count as relevant and never found"
     )
-    run: str | None = Field(
+    run: Uri | None = Field(
         None, description="TREC run to evaluate [URI]; nothing is encoded then, and --model is only its name"
     )
     encoder: EncoderConfig
@@ -55,7 +56,7 @@ class CompareConfig(Section):
         description="systems, the baseline first; each NAME=FOLDER or FOLDER, with runs of several seeds as "
         "FOLDER,FOLDER [URIs of folders written by evaluate]"
     )
-    out: str = Field(description="folder for compare.json, compare.md and the plot [URI]")
+    out: OutUri = Field(description="folder for compare.json, compare.md and the plot [URI]")
     measures: tuple[str, ...] = Field(
         ("map", "rank_distance"), min_length=1, description="columns of per_query.parquet; map is its ap"
     )
@@ -66,7 +67,9 @@ class CompareConfig(Section):
 class CheckConfig(Section):
     """Settings of `check`: evaluations whose scores are known, run again."""
 
-    expected: str | None = Field(None, description="YAML file of expected scores [URI]; unset: that of this package")
-    data: dict[str, str] = Field({}, description="folder of a task's files, as xquad-r=URI; unset: as published")
-    models: dict[str, str] = Field({}, description="folder of a model, as org/name=URI; unset: its name is a hub id")
-    out: str = Field(description="folder for check.json and the evaluations [URI]")
+    expected: Uri | None = Field(None, description="YAML file of expected scores [URI]; unset: that of this package")
+    data: dict[str, Uri] = Field({}, description="folder of a task's files, as xquad-r=URI; unset: as published")
+    models: dict[str, ModelName] = Field(
+        {}, description="folder of a model, as org/name=URI; unset: its name is a hub id"
+    )
+    out: OutUri = Field(description="folder for check.json and the evaluations [URI]")

@@ -7,8 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from hbt_ray.config.base import Section
+from hbt_ray.config.data import InputConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.train import EncoderConfig
+from hbt_ray.config.uris import OutUri, Uri
 
 Recall = Literal["0.90", "0.95", "0.99"]
 
@@ -16,14 +18,14 @@ Recall = Literal["0.90", "0.95", "0.99"]
 class EncodeConfig(Section):
     """Settings of `encode`: corpus to embedding parts."""
 
-    corpus: str = Field(
+    corpus: Uri = Field(
         description="parquet with id, lang, text, optional title, or BEIR's or MIRACL's JSONL: file, folder, glob [URI]"
     )
     language: str | None = Field(
         None, pattern=r"^[A-Za-z0-9_-]+$", description="language of files that do not tell it, such as BEIR's [BCP-47]"
     )
-    out: str = Field(description="folder for the embedding parts [URI]")
-    tokens: str | None = Field(
+    out: OutUri = Field(description="folder for the embedding parts [URI]")
+    tokens: OutUri | None = Field(
         None, description="folder where the corpus's tokens are kept, for any model with this tokenizer [URI]"
     )
     role: Literal["passage", "query"] = Field("passage", description="whose prefix and length limit applies")
@@ -34,14 +36,14 @@ class EncodeConfig(Section):
 class IndexConfig(Section):
     """Settings of `index`: embedding parts to FAISS shards, one or more a language."""
 
-    embeddings: str = Field(description="folder written by encode [URI]")
-    out: str = Field(description="folder of the new index [URI]")
+    embeddings: Uri = Field(description="folder written by encode [URI]")
+    out: OutUri = Field(description="folder of the new index [URI]")
     shard_rows: int = Field(1_000_000, ge=1, description="largest shard, all of one language [vectors]")
     factory: str = Field("Flat", description="FAISS factory string; Flat is exact, as IVF4096,Flat or HNSW32 are not")
     train_rows: int = Field(
         200_000, ge=1, description="sample that an approximate index is trained on, of all languages [vectors]"
     )
-    queries: str | None = Field(
+    queries: Uri | None = Field(
         None, description="embeddings of queries to measure an approximate index with; unset: not measured [URI]"
     )
     recall_queries: int = Field(200, ge=1, description="sample of --queries, of all their languages [queries]")
@@ -51,7 +53,7 @@ class IndexConfig(Section):
 class SearchConfig(Section):
     """Settings of `search`: the passages of an index that answer one query."""
 
-    index: str = Field(description="folder written by index [URI]")
+    index: Uri = Field(description="folder written by index [URI]")
     query: str = Field(description="text to search for")
     encoder: EncoderConfig
     languages: tuple[str, ...] = Field((), description="only passages in these; none named: all [BCP-47]")
@@ -60,14 +62,11 @@ class SearchConfig(Section):
     gpus_per_actor: float = Field(0, ge=0, description="GPUs that an actor spreads its exact shards over; 0: on CPU")
 
 
-class MineConfig(Section):
+class MineConfig(InputConfig):
     """Settings of `mine`: hard negatives for pairs, from an index of passages."""
 
-    source: str = Field(description="format of the input, as of prepare: pairs, parallel, squad, lareqa, jsonl …")
-    input: tuple[str, ...] = Field((), description="files, folders or globs with the pairs [URIs]")
-    language: str | None = Field(None, description="language of SQuAD files whose name does not tell it [BCP-47]")
-    index: str = Field(description="folder written by index; its corpus must still be there [URI]")
-    out: str = Field(description="folder for pairs/*.parquet, which prepare reads as pairs, and audit.json [URI]")
+    index: Uri = Field(description="folder written by index; its corpus must still be there [URI]")
+    out: OutUri = Field(description="folder for pairs/*.parquet, which prepare reads as pairs, and audit.json [URI]")
     negatives: int = Field(4, ge=1, description="hard negatives of each pair, at most [passages]")
     depth: int = Field(50, ge=1, description="best passages of each query that are looked at [passages]")
     share: float = Field(

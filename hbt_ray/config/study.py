@@ -5,12 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from hbt_ray.config.base import Section
+from hbt_ray.config.uris import OutUri
 
 
 class DemoConfig(Section):
     """Settings of `demo`: the three strategies side by side on the built-in world facts."""
 
-    out: str = Field(description="folder for store, runs, evaluations and report [URI]")
+    out: OutUri = Field(description="folder for store, runs, evaluations and report [URI]")
     steps: int = Field(260, ge=1, description="length of each run [global batches]")
     batch_size: int = Field(64, ge=2, description="global batch [pairs]")
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
@@ -26,5 +27,5 @@ class ReportConfig(Section):
         description="evaluations, NAME=FOLDER or FOLDER; a name is a model's, the first is what others are compared"
         " with [URIs of folders written by evaluate]",
     )
-    out: str = Field(description="folder for index.html, report.md, the plots and the comparisons [URI]")
+    out: OutUri = Field(description="folder for index.html, report.md, the plots and the comparisons [URI]")
     title: str = Field("Multilingual retrieval", description="heading of the page")

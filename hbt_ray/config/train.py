@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hbt_ray.config.base import Section
 from hbt_ray.config.encoding import EncodingConfig
+from hbt_ray.config.uris import ModelName, OutUri, Uri
 
 Logger = Literal["mlflow", "wandb"]
 
@@ -32,7 +33,7 @@ class PlanConfig(Section):
 class EncoderConfig(Section):
     """Which encoder, and how a text becomes one vector. Unset fields follow the model's own settings."""
 
-    model: str = Field(description="hub id, folder, or a random-weight size: tiny, mini, small, base, large")
+    model: ModelName = Field(description="hub id, folder, or a random-weight size: tiny, mini, small, base, large")
     pooling: Literal["mean", "cls", "last"] | None = Field(None, description="unset: the model's own, else mean")
     query_prefix: str | None = Field(None, description="unset: the model's own, else 'query: '")
     passage_prefix: str | None = Field(None, description="unset: the model's own, else 'passage: '")
@@ -54,7 +55,7 @@ class EngineConfig(Section):
     zero_stage: int | None = Field(
         None, ge=0, le=3, description="DeepSpeed ZeRO stage; unset: that of --deepspeed, else 2"
     )
-    deepspeed: str | None = Field(
+    deepspeed: Uri | None = Field(
         None, description="DeepSpeed's own settings, such as offload [URI of a JSON file]; the batch is ours"
     )
     chunk_tokens: int = Field(
@@ -88,11 +89,11 @@ class OptimizerConfig(Section):
     hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
 
 
-class ValidationConfig(Section):
+class CheckpointEvaluation(Section):
     """A small retrieval evaluation of checkpoints while training goes on."""
 
     task: str | None = Field(None, description="task, as of evaluate; unset: no evaluation")
-    data: str | None = Field(None, description="folder with the task's files, as of evaluate [URI]")
+    data: Uri | None = Field(None, description="folder with the task's files, as of evaluate [URI]")
     every: int = Field(500, ge=1, description="distance of evaluations, each of a checkpoint [steps]")
     metric: Literal["monolingual", "cross-lingual", "multilingual", "mean"] = Field(
         "mean", description="whose mAP is the best checkpoint's, which becomes the model; mean: of the task's settings"
@@ -104,8 +105,8 @@ class ValidationConfig(Section):
 class TrainConfig(Section):
     """Settings of `train`: stream store to model."""
 
-    data: str = Field(description="stream store written by prepare [URI]")
-    out: str = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
+    data: Uri = Field(description="stream store written by prepare [URI]")
+    out: OutUri = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")
     steps: int | None = Field(
         None, ge=0, description="length of the run; 0 exports the untrained model [global batches]"
@@ -139,7 +140,7 @@ class TrainConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
     lora: LoraConfig = LoraConfig()
-    validation: ValidationConfig = ValidationConfig()
+    validation: CheckpointEvaluation = CheckpointEvaluation()
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import ray
 
 from hbt_ray import storage
-from hbt_ray.data import exchange, lengths, records, stage
+from hbt_ray.data import exchange, lengths, records
 from hbt_ray.data.exchange import Segment
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.read import shuffle_order
+from hbt_ray.data.stage import part_uri
 
 
 class Runs(NamedTuple):
@@ -78,7 +79,7 @@ class Group:
         with Quarantine(storage.join(self.out, "quarantine", f"group-{number:05d}.parquet")) as bad:
             bad.put(_quarantined(table, left_out, runs.inputs))
         named = sorted((_name(rows), rows) for rows in streams)
-        uri = stage.part_uri(self.folder, number, ".arrows")
+        uri = part_uri(self.folder, number, ".arrows")
         offsets = exchange.write(uri, (_columns(table, rows) for _, rows in named))
         counted = {name: _lengths(table[name]) for name in ("query", "passage")}
         return {

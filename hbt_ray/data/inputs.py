@@ -7,15 +7,15 @@ from functools import partial
 from typing import Any
 
 from hbt_ray import storage
-from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data.parts import Input
+from hbt_ray.config import InputConfig, UserError
+from hbt_ray.data.pieces import Input
 from hbt_ray.data.sources import SPLITS, SUFFIXES
 
 REQUESTS = 32  # at once
 EXPANDED = 4  # what a byte of compressed text is taken for [bytes]
 
 
-def find(config: PrepareConfig, part_bytes: int) -> tuple[list[Input], str]:
+def find(config: InputConfig, part_bytes: int) -> tuple[list[Input], str]:
     """The input files, sorted, and a fingerprint of their versions.
 
     Raises:

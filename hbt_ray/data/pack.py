@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import ray
 
 from hbt_ray import storage
-from hbt_ray.data import exchange, stage
+from hbt_ray.data import exchange
 from hbt_ray.data.exchange import Segment
+from hbt_ray.data.stage import part_uri
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Pack:
         ends = np.cumsum(rows)
         some = slice(int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, stop)) + 1)
         tables = exchange.read(
-            Segment(stage.part_uri(self.grouped, partition, ".arrows"), *span)
+            Segment(part_uri(self.grouped, partition, ".arrows"), *span)
             for partition, *span in zip(*(column[some].tolist() for column in (partitions, starts, stops)), strict=True)
         )
         before = first - int(ends[some.start] - rows[some.start])

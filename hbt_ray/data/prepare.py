@@ -15,19 +15,21 @@ import numpy as np
 import ray
 from transformers import PreTrainedTokenizerBase
 
-from hbt_ray import storage
+from hbt_ray import languages, storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import inputs, languages, parts, summary, tokenizer, vocabulary
+from hbt_ray.data import inputs, pieces, summary, vocabulary
 from hbt_ray.data.group import Group, Runs
 from hbt_ray.data.manifest import Streams, by_language, by_source
 from hbt_ray.data.pack import Pack, files_of
-from hbt_ray.data.parts import Input, Sizes
+from hbt_ray.data.pieces import Input, Sizes
 from hbt_ray.data.read import Read
 from hbt_ray.data.sources import READERS
-from hbt_ray.data.stage import Stage, error_uri, part_uri
+from hbt_ray.data.stage import Stage, part_uri
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.model import tokenizer
 
 FREE = {"out", "on_error", "partitions"}  # settings that do not decide what comes out
+OWNS = ("work", "quarantine", "streams", "tokenizer", "manifest.json")  # what it makes in its folder
 SIZES = Sizes()
 log = logging.getLogger(__name__)
 
@@ -43,19 +45,14 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
         raise UserError(f"--source {config.source} is unknown; known: {', '.join(READERS)}")
     if config.language is not None and languages.normalize(config.language) is None:
         raise UserError(f"--language {config.language} is no known language tag")
-    config = config.model_copy(
-        update={
-            "input": tuple(map(storage.absolute, config.input)),
-            "out": storage.absolute(config.out),
-            "tokenizer": storage.model_name(config.tokenizer),
-        }
-    )
+    storage.refuse_overlap(config.out, config.input)
     named = tokenizer.load(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
     files, versions = inputs.find(config, sizes.part_bytes)
-    storage.claim(config.out, "prepare", {**config.model_dump(exclude=FREE), "input files": versions})
-    if not storage.committed(config.out):
-        _write_store(config, sizes, files, named)
-    storage.clear(storage.join(config.out, "work"))
+    run = {**config.model_dump(exclude=FREE), "input files": versions}
+    with storage.claimed(config.out, "prepare", run, OWNS):
+        if not storage.committed(config.out):
+            _write_store(config, sizes, files, named)
+        storage.clear(storage.join(config.out, "work"))
     store = StreamStore(config.out)
     summary.show(store)
     counts = store.manifest["counts"]
@@ -70,8 +67,8 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
 def _write_store(
     config: PrepareConfig, sizes: Sizes, files: Sequence[Input], named: PreTrainedTokenizerBase | None
 ) -> None:
-    work = parts.bundle(files, sizes.part_bytes)
-    partitions = config.partitions or parts.partitions(files, sizes.part_bytes)
+    work = pieces.bundle(files, sizes.part_bytes)
+    partitions = config.partitions or pieces.partitions(files, sizes.part_bytes)
     _take_up(config.out, [work, partitions, sizes, tokenizer.fingerprint(named) if named is not None else None])
     about = vocabulary.settle(config, work, named)
     reading = Stage(config.out, "read", [part.pieces for part in work])
@@ -113,7 +110,6 @@ def _take_up(out: str, plan: list[Any]) -> None:
     told = {"plan": storage.fingerprint(plan)}
     if storage.exists(uri) and storage.read_json(uri) == told:
         log.info("going on with what an earlier run committed")
-        storage.clear(error_uri(out))
         return
     for folder in ("work", "quarantine", "streams"):
         storage.clear(storage.join(out, folder))

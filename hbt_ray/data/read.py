@@ -21,11 +21,14 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from hbt_ray import storage
-from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import exchange, records, stage, tokenizer
-from hbt_ray.data.parts import Piece
+from hbt_ray.arrays import GOLDEN, splitmix64
+from hbt_ray.config import InputConfig, PrepareConfig, UserError
+from hbt_ray.data import exchange, records
+from hbt_ray.data.pieces import Piece
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.sources import READERS
+from hbt_ray.data.stage import part_uri
+from hbt_ray.model import tokenizer
 
 # what is shuffled: checked records after tokenisation
 TOKENISED = pa.schema(
@@ -67,10 +70,10 @@ class Read:
             UserError: see `checked`.
         """
         counts = Counter(read=0, kept=0)
-        with Quarantine(stage.part_uri(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
+        with Quarantine(part_uri(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
             runs = _runs(self._tokenised([Piece(*piece) for piece in value], counts, bad), self.run_bytes)
             segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
-            offsets = exchange.write(stage.part_uri(self.folder, number, ".arrows"), segments)
+            offsets = exchange.write(part_uri(self.folder, number, ".arrows"), segments)
         starts = range(0, len(offsets) - 1, self.partitions)
         return {
             **counts,
@@ -96,7 +99,7 @@ class Read:
             yield run.take(pa.array(rows))
 
 
-def checked(piece: Piece, config: PrepareConfig) -> Iterator[records.Checked]:
+def checked(piece: Piece, config: InputConfig) -> Iterator[records.Checked]:
     """The piece's batches, checked. With `on_error` `skip` a bad file ends in one quarantined row.
 
     Raises:
@@ -129,10 +132,7 @@ def group_ids(good: pa.Table, file: str) -> np.ndarray:
 
 def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
     """A random number, uint64, of each group id, keyed by the seed (splitmix64); no two groups have the same."""
-    mixed = groups.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
+    return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
 
 
 def _tokenise(good: pa.Table, piece: Piece, rules: Tokenizer) -> pa.Table:

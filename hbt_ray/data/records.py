@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hbt_ray import languages
 from hbt_ray.config import UserError
-from hbt_ray.data import languages
 
 BATCH_ROWS = 8192  # of what a reader yields
 

@@ -27,16 +27,16 @@ def show(store: StreamStore) -> None:
             mean = tokens / max(found[plural], 1)
             row += [f"{found[plural]:,}", f"{tokens:,}", f"{mean:.1f} / {lengths.percentile(histogram, 95)}"]
         rows.append(row)
-    console = terminal()
+    screen = console()
     sides = [name for side in ("queries", "passages") for name in (side, "tokens", "mean / p95")]
-    console.print(table(["language", *sides], rows))
-    console.print(table(["source", "rows"], [[name, f"{count:,}"] for name, count in counts["by_source"].items()]))
+    screen.print(table(["language", *sides], rows))
+    screen.print(table(["source", "rows"], [[name, f"{count:,}"] for name, count in counts["by_source"].items()]))
     if counts["quarantined"]:
         reasons = [[reason, f"{count:,}"] for reason, count in counts["quarantined"].items()]
-        console.print(table(["quarantined because", "rows"], reasons))
+        screen.print(table(["quarantined because", "rows"], reasons))
 
 
-def terminal() -> Console:
+def console() -> Console:
     """Stderr, wide enough for tables where it is a file."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else 160)
 

@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import tokenizer
-from hbt_ray.data.parts import Part, Piece
+from hbt_ray.data.pieces import Part, Piece
 from hbt_ray.data.read import checked, group_ids, shuffle_order
 from hbt_ray.data.stage import Stage
+from hbt_ray.model import tokenizer
 
 LEARN_RECORDS = 50_000  # a vocabulary is learned from, each with two texts, and how much of each [characters]
 LEARN_CHARACTERS = 300

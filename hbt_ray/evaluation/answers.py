@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from hbt_ray.arrays import blocks
+from hbt_ray.encode import texts
 from hbt_ray.evaluation.rankings import QUERIES, Ranker
 from hbt_ray.evaluation.tasks.base import Corpus, Task
-from hbt_ray.index import texts
-from hbt_ray.index.exact import blocks
-from hbt_ray.index.ranking import merge
+from hbt_ray.search.ranking import merge
 
 
 def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:

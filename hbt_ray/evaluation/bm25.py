@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csc_matrix, csr_matrix
 
+from hbt_ray.arrays import blocks
+from hbt_ray.encode import corpus as corpora
 from hbt_ray.evaluation.tasks.base import Corpus
 from hbt_ray.evaluation.words import PAIRED, words
-from hbt_ray.index import corpus as corpora
-from hbt_ray.index.exact import blocks
-from hbt_ray.index.found import highest
-from hbt_ray.index.ranking import Above, Hits
+from hbt_ray.search.found import highest
+from hbt_ray.search.ranking import Above, Hits
 
 MODEL = "bm25"  # what --model calls it
 K1, B = 0.9, 0.4  # Anserini's, with which the BM25 baselines of Mr. TyDi and MIRACL were made

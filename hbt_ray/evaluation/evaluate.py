@@ -18,19 +18,23 @@ import ray
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
+from hbt_ray.encode import corpus as corpora
+from hbt_ray.encode import embeddings
+from hbt_ray.encode.encode import RESOURCES, Identity, encode, identify
 from hbt_ray.evaluation import answers, bias, bm25, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
-from hbt_ray.evaluation.run import RunRanker
+from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import Corpus, Task
-from hbt_ray.index import corpus as corpora
-from hbt_ray.index import embeddings
-from hbt_ray.index.build import build
-from hbt_ray.index.encode import RESOURCES, Identity, encode, identify
-from hbt_ray.index.search import Searcher
-from hbt_ray.index.streaming import Stream
+from hbt_ray.model.build import local_models
+from hbt_ray.search.build import build
+from hbt_ray.search.searcher import Searcher
+from hbt_ray.search.streaming import Stream
 
 LOG = logging.getLogger(__name__)
+# what it makes in its folder
+OWNS = ("queries", "queries.parquet", "documents", "documents.parquet", "index", "run.trec", "run.monolingual.trec",
+        "qrels.trec", "per_query.parquet", "mteb", "results.json", "manifest.json")  # fmt: skip
 PAIRS = 50_000_000  # of a query and a document, worth starting a process for
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
 
@@ -66,20 +70,26 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         UserError: task, model or run are unusable, judged documents are missing, or `out` holds another run.
     """
     started = time.monotonic()
-    out = storage.absolute(config.out)
-    encoder = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
-    config = config.model_copy(update={"encoder": encoder})
+    out = config.out
+    inputs = [uri for uri in (config.data, config.corpus, config.run) if uri is not None]
+    storage.refuse_overlap(out, [*inputs, *local_models(config.encoder)])
     task = tasks.load(config.task, config.data, config.text, config.corpus, config.language)
     identity, fingerprint = _identify(config)
     checked = config.run is None and not storage.committed(out)
     missing = _missing(task, config.missing_documents) if checked else frozenset()  # before anything is claimed
-    storage.claim(out, "evaluate", _claim(config, fingerprint))
-    if storage.committed(out):
-        results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
-        return results
+    with storage.claimed(out, "evaluate", _claim(config, fingerprint), OWNS):
+        if not storage.committed(out):
+            return _evaluate(config, identity, task, missing, started)
+    results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
+    return results
+
+
+def _evaluate(
+    config: EvaluateConfig, identity: Identity | None, task: Task, missing: frozenset[str], started: float
+) -> dict[str, Any]:
     depth = max(config.depth, *(cutoff(name) for name in columns(task.headline)))
     if identity is not None:
-        prepared = _model(config, identity, task, out)
+        prepared = _model(config, identity, task, config.out)
     else:
         prepared = _run(config, task) if config.run is not None else _words(config, task)
     with prepared as system:
@@ -96,7 +106,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             time.monotonic() - searching,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
-        return _write(config, out, task, ranked, system, len(missing), started)
+        return _write(config, config.out, task, ranked, system, len(missing), started)
 
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:
@@ -157,7 +167,7 @@ def _words(config: EvaluateConfig, task: Task) -> Iterator[System]:
 def _run(config: EvaluateConfig, task: Task) -> Iterator[System]:
     """The lists of a run file, for which nothing is encoded."""
     assert config.run is not None
-    ranker = RunRanker(storage.absolute(config.run))
+    ranker = RunRanker(config.run)
     keys = task.queries["id"].to_pylist()
     if not ranker.queries.intersection(keys):
         raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
@@ -253,10 +263,8 @@ def _revision(task: Task) -> str:
 
 
 def _claim(config: EvaluateConfig, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
-    places = {name: getattr(config, name) for name in ("data", "corpus", "run")}
     return {
         **config.model_dump(mode="json", exclude={"out": True, "streaming": True, "encoding": RESOURCES}),
-        **{name: None if uri is None else storage.absolute(uri) for name, uri in places.items()},
         "model_fingerprint": fingerprint,
-        "run_version": storage.version_of(places["run"]) if config.run else None,
+        "run_version": storage.version_of(config.run) if config.run else None,
     }

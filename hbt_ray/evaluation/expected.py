@@ -49,7 +49,7 @@ def check(config: CheckConfig) -> dict[str, Any]:
     Raises:
         UserError: the file of expected scores is missing or malformed, or nothing of it can run.
     """
-    out = storage.absolute(config.out)
+    out = config.out
     scores = []
     for entry in read(OURS if config.expected is None else config.expected):
         try:

@@ -38,10 +38,12 @@ def write_qrels(uri: str, judgements: Mapping[str, Mapping[str, int]]) -> None:
     storage.write(uri, lambda file: file.writelines(line.encode() for line in lines))
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text, the first of which is the header; the first column reads, the others count."""
-    header, *others = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-    return "\n".join([header, f"| --- {'| ---: ' * (len(rows[0]) - 1)}|", *others])
+def model_label(model: str) -> str:
+    """What people call the model of a folder or URI: its last part, or the run's name for `<run>/model`."""
+    parts = [part for part in model.split("/") if part]
+    if "://" not in model and not model.startswith("/"):
+        return model
+    return parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
 
 
 def file_name(task: str) -> str:

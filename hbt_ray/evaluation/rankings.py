@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from hbt_ray.arrays import blocks
 from hbt_ray.config import Setting
 from hbt_ray.evaluation import bias
 from hbt_ray.evaluation.metrics import average_precision, columns, macro, ranks_in_lists, trec_measures
 from hbt_ray.evaluation.tasks.base import Task
-from hbt_ray.index.exact import blocks
-from hbt_ray.index.ranking import Above, Hits, merge
+from hbt_ray.search.ranking import Above, Hits, merge
 
 QUERIES = 2048  # searched at once
 

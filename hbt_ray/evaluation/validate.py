@@ -9,8 +9,8 @@ from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.evaluation.evaluate import evaluate
+from hbt_ray.model.build import build
 from hbt_ray.train import checkpoint, validations
-from hbt_ray.train.models import build
 from hbt_ray.train.step import Chunks
 
 

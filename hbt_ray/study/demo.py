@@ -20,9 +20,9 @@ from hbt_ray.config import (
 )
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
-from hbt_ray.evaluation.compare import compare
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.study import report
+from hbt_ray.study.compare import compare
 from hbt_ray.study.runs import Run
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def demo(config: DemoConfig) -> dict[str, Any]:
     """Prepare, train, encode, index, evaluate and report; returns where the report is and its headline figures."""
-    out = storage.absolute(config.out)
+    out = config.out
     store, task = storage.join(out, "store"), storage.join(out, "task")
     log.info("1. prepare: world facts to a stream store")
     prepare(PrepareConfig(source="world-facts", tokenizer="train:6000", out=store, partitions=2, seed=config.seed))

@@ -6,8 +6,10 @@ from typing import Any
 
 from hbt_ray import storage
 from hbt_ray.config import CompareConfig, ReportConfig, UserError
-from hbt_ray.evaluation.compare import compare
+from hbt_ray.evaluation.formats import model_label
 from hbt_ray.study import report
+from hbt_ray.study.compare import compare
+from hbt_ray.study.named import named_folders
 from hbt_ray.study.runs import Run
 
 
@@ -18,7 +20,7 @@ def write(config: ReportConfig) -> list[Run]:
         UserError: a folder holds no finished evaluation, one of MTEB's own tasks, or the evaluations of a task cannot
             be compared.
     """
-    out = storage.absolute(config.out)
+    out = config.out
     read = [_read(entry) for entry in config.runs]
     comparisons: dict[str, Any] = {}
     for number, task in enumerate(dict.fromkeys(run.task for run, _ in read)):
@@ -35,18 +37,9 @@ def write(config: ReportConfig) -> list[Run]:
 
 def _read(entry: str) -> tuple[Run, str]:
     """The run of `NAME=FOLDER` or `FOLDER`, then called by its model's folder, and the folder."""
-    name, equals, folder = entry.partition("=")
-    if not equals or "/" in name:
-        name, folder = "", entry
-    folder = storage.absolute(folder)
+    name, (folder,) = named_folders(entry)
     storage.read_manifest(folder, "evaluation")
     results = storage.read_json(storage.join(folder, "results.json"))
     if "settings" not in results:
         raise UserError(f"{folder} is an evaluation of {results['task']}, which has MTEB's own results")
-    return Run(name or _called(results["model"]), results), folder
-
-
-def _called(model: str) -> str:
-    """What people call the model of a folder: the run's name for `<run>/model`."""
-    parts = [part for part in model.split("/") if part]
-    return parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
+    return Run(name or model_label(results["model"]), results), folder

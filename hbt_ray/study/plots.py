@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from hbt_ray.evaluation.figure import forms
+from hbt_ray.study.figure import forms
 from hbt_ray.study.runs import SETTINGS, Floats, Run, show
 
 # Okabe and Ito's palette, told apart with any form of colour blindness. A run has one colour in every plot.

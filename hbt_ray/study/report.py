@@ -13,9 +13,8 @@ from rich.markup import escape
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.evaluation import comparison_files
 from hbt_ray.evaluation.formats import file_name
-from hbt_ray.study import plots, tables
+from hbt_ray.study import comparison_files, plots, tables
 from hbt_ray.study.plots import Plot
 from hbt_ray.study.runs import Run
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hbt_ray.config import Setting
-from hbt_ray.evaluation.formats import markdown_table
+from hbt_ray.study.markdown import markdown_table
 from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best, show
 
 Cell = tuple[str, bool]  # what is shown, and whether it is the best of its comparison

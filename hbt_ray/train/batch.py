@@ -12,10 +12,10 @@ import pyarrow as pa
 import torch
 
 from hbt_ray.batches.chunk import Slice
-from hbt_ray.batches.order import mix
-from hbt_ray.data.tokenizer import Frame
-from hbt_ray.train import chunks
-from hbt_ray.train.encoder import Encoder
+from hbt_ray.batches.order import Purpose, mix, rekey
+from hbt_ray.model import chunks
+from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.tokenizer import Frame
 from hbt_ray.train.loss import NO_PASSAGE
 
 
@@ -197,11 +197,11 @@ def _keys(texts: Dressed) -> np.ndarray:
     hashed = np.einsum("ij,j->i", texts.ids.view(np.uint64), factors[:width])
     hashed -= (before[width] - before[texts.lengths]) * np.uint64(texts.padding)
     hashed += before[texts.lengths]  # so that a token 0 counts
-    return (mix(6, hashed) >> np.uint64(1)).astype(np.int64)
+    return (rekey(6, hashed) >> np.uint64(1)).astype(np.int64)
 
 
 @cache
 def _factors(count: int) -> tuple[np.ndarray, np.ndarray]:
     """A random number, uint64, for each place in a text, and the sum of those before each place."""
-    factors = mix(0, 5, np.arange(count))
+    factors = mix(0, Purpose.TEXT, np.arange(count))
     return factors, np.concatenate([np.zeros(1, np.uint64), np.cumsum(factors)])

@@ -26,7 +26,7 @@ KIND = "checkpoint"
 POLL_SECONDS = 0.1
 
 
-class Checkpoint:
+class TrainState:
     """One complete checkpoint."""
 
     def __init__(self, uri: str) -> None:
@@ -75,15 +75,15 @@ def folder_of(config: TrainConfig) -> str:
     return storage.join(config.out, "checkpoints", config.name)
 
 
-def at(folder: str, step: int) -> Checkpoint:
+def at(folder: str, step: int) -> TrainState:
     """The checkpoint after `step` steps, which is complete."""
-    return Checkpoint(_uri(folder, step))
+    return TrainState(_uri(folder, step))
 
 
-def latest(folder: str) -> Checkpoint | None:
+def latest(folder: str) -> TrainState | None:
     """The newest complete checkpoint below `folder`, or None."""
     complete = [uri for uri in _folders(folder) if storage.committed(uri)]
-    return Checkpoint(complete[-1]) if complete else None
+    return TrainState(complete[-1]) if complete else None
 
 
 def next_step(folder: str) -> int:
@@ -98,7 +98,7 @@ def identity(model: nn.Module) -> str:
     return storage.fingerprint(shapes)
 
 
-def check(point: Checkpoint, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
+def check(point: TrainState, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
     """Raises:
     UserError: the checkpoint belongs to another model, or to another plan; then the line names what differs.
     """

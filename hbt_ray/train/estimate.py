@@ -23,12 +23,12 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
-from hbt_ray.data import tokenizer as tokenizers
-from hbt_ray.data.summary import table, terminal
-from hbt_ray.train.encoder import is_trained, with_adapters
+from hbt_ray.model import tokenizer as tokenizers
+from hbt_ray.model.build import SIZES, set_dropout, shape_config
+from hbt_ray.model.encoder import is_trained, with_adapters
+from hbt_ray.terminal import console, table
 from hbt_ray.train.engine import BUCKET
 from hbt_ray.train.loss import BLOCK_SCORES
-from hbt_ray.train.models import SIZES, set_dropout, shape_config
 
 GIB = 2**30
 USABLE = 0.9  # share of a GPU's memory for what is counted here
@@ -271,16 +271,16 @@ def show(found: list[Memory], skeleton: Skeleton, work: Work, gpu_memory: float 
             over = memory.total / GIB - gpu_memory * USABLE
             row.append("fits" if over <= 0 else f"{over:.2f} too much")
         rows.append(row)
-    console = terminal()
+    screen = console()
     columns = ["GiB a worker", "weights", "gradients", "optimizer", "buckets", "activations", "batch", "total"]
     verdict = [] if gpu_memory is None else [f"{gpu_memory:g} GiB, {USABLE:.0%} usable"]
-    console.print(table([*columns, *verdict], rows))
+    screen.print(table([*columns, *verdict], rows))
     kept = f"GradCache, {work.chunk_tokens:,} tokens at once" if work.chunk_tokens else "all kept until backward"
-    console.print(
+    screen.print(
         f"{skeleton.trained:,} parameters trained, {skeleton.frozen:,} frozen; a worker has {work.rows:,} queries of "
         f"{work.query_tokens} tokens and {work.rows * (1 + work.hard_negatives):,} passages of {work.passage_tokens}, "
         f"padding included; activations: {kept}",
         highlight=False,
     )
     for line in told:
-        console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+        screen.print(f"warning: {line}", style="yellow", markup=False, highlight=False)

@@ -9,28 +9,11 @@ import torch
 import torch.distributed as dist
 from ray.util.metrics import Gauge
 
+from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.flops import peak_flops
 from hbt_ray.train.batch import Batch
-from hbt_ray.train.encoder import Encoder
 
 TAGS = ("run", "rank")
-# dense bf16 arithmetic, as NVIDIA's data sheets give it [FLOP/s]
-PEAK_FLOPS = {
-    "B200": 2250e12,
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10G": 70e12,
-    "A10": 125e12,
-}
-
-
-def peak_flops(device: torch.device) -> float | None:
-    """What the GPU can do in bf16 [FLOP/s]; None when it is not one that is known."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
 
 
 class Gauges:

@@ -18,17 +18,17 @@ import torch
 import torch.distributed as dist
 
 from hbt_ray.batches.chunk import Slice
-from hbt_ray.batches.order import mix
+from hbt_ray.batches.order import Purpose, mix
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.model.build import build
+from hbt_ray.model.encoder import Encoder
 from hbt_ray.train import checkpoint, engine, problems, step, validations
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.loss import info_nce
-from hbt_ray.train.models import build
 from hbt_ray.train.runlog import RunLog
 
 PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds
@@ -129,7 +129,7 @@ def collated(
         encoder, config.optimizer.hard_negatives, device, config.engine.chunk_tokens, agree=_largest_of_ranks()
     )
     for part in slices:
-        yield part, collate(part, seed=int(mix(config.batches.seed, 4, part.step, rank) >> np.uint64(2)))
+        yield part, collate(part, seed=int(mix(config.batches.seed, Purpose.DROPOUT, part.step, rank) >> np.uint64(2)))
 
 
 def _largest_of_ranks() -> Callable[[list[int]], list[int]]:

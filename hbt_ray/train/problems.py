@@ -10,6 +10,7 @@ import torch
 from hbt_ray import storage
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import TrainConfig
+from hbt_ray.model.out_of_memory import is_out_of_memory
 
 
 def not_finite(config: TrainConfig, part: Slice, rank: int, loss: float, grad_norm: float) -> str:
@@ -28,7 +29,7 @@ def out_of_memory(config: TrainConfig, step: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         storage.write_json(_note(config), {"problem": f"step {step}: {_advice(config)}"})
         raise
@@ -42,9 +43,7 @@ def told(config: TrainConfig) -> str | None:
 
 def forget(config: TrainConfig) -> None:
     """Delete the note: settings have changed, or may have."""
-    fs, path = storage.filesystem(_note(config))
-    if fs.exists(path):
-        fs.rm_file(path)
+    storage.remove_file(_note(config))
 
 
 def _advice(config: TrainConfig) -> str:

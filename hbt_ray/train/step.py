@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from hbt_ray.model.encoder import Encoder
 from hbt_ray.train.batch import Batch
-from hbt_ray.train.encoder import Encoder
 
 TRIM_CHUNKS = 4  # between two returns of freed memory: some percent of the time of chunks of the smallest models
 FEW_CHUNKS = 16  # of a batch that leaves too few holes to be worth it

@@ -16,11 +16,11 @@ from hbt_ray import storage
 from hbt_ray.batches import forecast, shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
-from hbt_ray.data import tokenizer
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.model import tokenizer
+from hbt_ray.model.build import TOKEN_LIMIT, build, local_models, prefixes
+from hbt_ray.model.encoder import ROLES, Encoder
 from hbt_ray.train import checkpoint, engine, estimate, problems, sinks, validations
-from hbt_ray.train.encoder import ROLES, Encoder
-from hbt_ray.train.models import TOKEN_LIMIT, build, prefixes
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import work
@@ -34,6 +34,8 @@ FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_work
     "keep_checkpoints",
     "report_every",
 }
+# what it makes in its folder
+OWNS = ("checkpoints", "ray_train", "validation", "tensorboard", "metrics.jsonl", "model", "manifest.json")
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
             logger is not installed.
     """
     sinks.check(config.loggers)
-    config = _with_absolute_paths(config)
+    storage.refuse_overlap(config.out, [config.data, *local_models(config.encoder)])
     if config.validation.task is not None and validate is None:
         raise ValueError("--validation.task needs a function that validates")
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
@@ -71,29 +73,15 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     point = checkpoint.latest(folder)
     if point:
         checkpoint.check(point, Chunks(encoder), plan.identity, plan.hash)
-    storage.claim(config.out, "train", {**config.model_dump(exclude=FREE), "plan_hash": plan.hash})
-    if not storage.committed(config.out):
-        if config.length > (point.step if point else 0):
-            log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-            _fit(config, validate)
-        _export(config, encoder, plan)
+    run = {**config.model_dump(exclude=FREE), "plan_hash": plan.hash}
+    with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
+        if not storage.committed(config.out):
+            if config.length > (point.step if point else 0):
+                log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
+                _fit(config, validate)
+            _export(config, encoder, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": storage.join(config.out, "model"), "steps": steps, "plan_hash": plan.hash}
-
-
-def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Workers and evaluations run in other folders."""
-    encoder, engine_, validation = config.encoder, config.engine, config.validation
-    changes = {
-        "data": storage.absolute(config.data),
-        "out": storage.absolute(config.out),
-        "encoder": encoder.model_copy(update={"model": storage.model_name(encoder.model)}),
-    }
-    if validation.data is not None:
-        changes["validation"] = validation.model_copy(update={"data": storage.absolute(validation.data)})
-    if engine_.deepspeed is not None:
-        changes["engine"] = engine_.model_copy(update={"deepspeed": storage.absolute(engine_.deepspeed)})
-    return config.model_copy(update=changes)
 
 
 def _dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import tokenizer
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.model import tokenizer
 
 LANGUAGES = ("de", "en", "ru")
 

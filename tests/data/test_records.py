@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hbt_ray import languages
 from hbt_ray.config import UserError
-from hbt_ray.data import languages, records
-from hbt_ray.data.parts import Piece
+from hbt_ray.data import records
+from hbt_ray.data.pieces import Piece
 from hbt_ray.data.sources import READERS
 
 

@@ -19,12 +19,13 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import exchange, lengths, tokenizer
+from hbt_ray.data import exchange, lengths
 from hbt_ray.data.exchange import Segment
-from hbt_ray.data.parts import Sizes
+from hbt_ray.data.pieces import Sizes
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.read import Read
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.model import tokenizer
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 WORDS = ("Haus", "Baum", "Straße", "река", "дом", "国", "家", "house", "tree", "river", "of", "the", "und", "auf")
@@ -202,7 +203,7 @@ RUN = """
 import json, sys
 import ray
 from hbt_ray.config import PrepareConfig
-from hbt_ray.data.parts import Sizes
+from hbt_ray.data.pieces import Sizes
 from hbt_ray.data.prepare import prepare
 
 ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)

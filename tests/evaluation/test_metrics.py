@@ -15,7 +15,7 @@ from hbt_ray.config import UserError
 from hbt_ray.evaluation import rankings
 from hbt_ray.evaluation.bias import by_script, language_shares, rank_distance
 from hbt_ray.evaluation.metrics import ALWAYS, average_precision, columns, macro, ranks_in_lists, trec_measures
-from hbt_ray.evaluation.run import RunRanker
+from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import Task
 
 # what trec_eval calls our measures, and its value where ours stops at a rank

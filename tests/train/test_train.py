@@ -33,8 +33,8 @@ from hbt_ray.config import (
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.model.build import build
 from hbt_ray.train import checkpoint, runlog
-from hbt_ray.train.models import build
 from hbt_ray.train.train import train
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 
 from hbt_ray.data import records
-from hbt_ray.data.parts import Piece
+from hbt_ray.data.pieces import Piece
 from hbt_ray.data.sources import jsonl, parquet, squad, world_facts
 
 # a whole file or, of those in SPLITS, some row groups; language of the file or None -> tables of the schema RECORDS

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from hbt_ray.data import records
-from hbt_ray.data.parts import Piece
-from hbt_ray.data.sources.files import read_lines, stem
+from hbt_ray.data.pieces import Piece
+from hbt_ray.storage.text_files import json_lines, stem
 
 
 def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
@@ -26,7 +26,7 @@ def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
 
 
 def _rows(uri: str) -> Iterator[dict[str, Any]]:
-    for number, line in read_lines(uri):
+    for number, line in json_lines(uri):
         try:
             assert line is not None
             yield from _translations(line, number, stem(uri)) if "t" in line else _questions(line, number, uri)

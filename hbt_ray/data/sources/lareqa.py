@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hbt_ray.config import UserError
-from hbt_ray.data.sources import files
+from hbt_ray.storage import text_files
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def read(uri: str) -> LareqaFile:
             if question.id in questions:
                 raise UserError(f"{uri} paragraph {number}: question {question.id} occurs twice")
             questions[question.id] = question
-    return LareqaFile(files.stem(uri), tuple(candidates), tuple(questions.values()))
+    return LareqaFile(text_files.stem(uri), tuple(candidates), tuple(questions.values()))
 
 
 def _paragraphs(uri: str) -> list[dict[str, Any]]:
-    content = files.read_json(uri)
+    content = text_files.load_json(uri)
     try:
         return [paragraph for article in content["data"] for paragraph in article["paragraphs"]]
     except (KeyError, TypeError):

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from hbt_ray import storage
 from hbt_ray.data import records
-from hbt_ray.data.parts import Piece
-from hbt_ray.data.sources.files import folder
+from hbt_ray.data.pieces import Piece
+from hbt_ray.storage.text_files import folder
 
 BUFFER_BYTES = 2**23  # read ahead in each column: a row group may be larger than memory
 

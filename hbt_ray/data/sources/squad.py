@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from hbt_ray import storage
+from hbt_ray import languages, storage
 from hbt_ray.config import UserError
-from hbt_ray.data import languages, records
-from hbt_ray.data.parts import Piece
+from hbt_ray.data import records
+from hbt_ray.data.pieces import Piece
 from hbt_ray.data.sources import lareqa
-from hbt_ray.data.sources.files import folder, read_json, stem
+from hbt_ray.storage.text_files import folder, load_json, stem
 
 HUB_COLUMNS = ("id", "question", "context")
 
@@ -79,7 +79,7 @@ def _questions(uri: str) -> Iterator[tuple[str, Any, Any]]:
         for key, question, context in zip(*(table[name].to_pylist() for name in HUB_COLUMNS), strict=True):
             yield str(key), question, context
         return
-    data = read_json(uri)
+    data = load_json(uri)
     try:
         for article in data["data"]:
             for paragraph in article["paragraphs"]:

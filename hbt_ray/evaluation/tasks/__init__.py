@@ -5,15 +5,18 @@ from __future__ import annotations
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.evaluation.tasks.beir import BEIR
+from hbt_ray.evaluation.tasks.belebele import BELEBELE
 from hbt_ray.evaluation.tasks.definition import Definition
-from hbt_ray.evaluation.tasks.marco import MMARCO, MSMARCO
+from hbt_ray.evaluation.tasks.lareqa import MLQA_R, XQUAD_R
 from hbt_ray.evaluation.tasks.mkqa import MKQA
+from hbt_ray.evaluation.tasks.mmarco import MMARCO
+from hbt_ray.evaluation.tasks.msmarco import MSMARCO
 from hbt_ray.evaluation.tasks.neuclir import NEUCLIR
 from hbt_ray.evaluation.tasks.paragraphs import MLQA, TYDIQA, XQUAD
-from hbt_ray.evaluation.tasks.parallel import BELEBELE, POOLED, XPQA
-from hbt_ray.evaluation.tasks.sentences import MLQA_R, XQUAD_R
+from hbt_ray.evaluation.tasks.pooled import POOLED
 from hbt_ray.evaluation.tasks.wikipedia import MIRACL, MRTYDI
 from hbt_ray.evaluation.tasks.world_facts import WORLD_FACTS
+from hbt_ray.evaluation.tasks.xpqa import XPQA
 
 DEFINITIONS: dict[str, Definition] = {
     "xquad-r": XQUAD_R,

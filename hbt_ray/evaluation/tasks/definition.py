@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hbt_ray import storage
 from hbt_ray.config import Setting, UserError
-from hbt_ray.evaluation.readers.content import Asked, Content
 from hbt_ray.evaluation.tasks.base import Task
+from hbt_ray.evaluation.tasks.content import Asked, Content
 
 EVERY: tuple[Setting, ...] = ("monolingual", "cross-lingual", "multilingual")
 

@@ -11,7 +11,7 @@ Documents of a language are all paragraphs that the files have in it, each text 
 
 from __future__ import annotations
 
-from hbt_ray.evaluation.readers import groups
+from hbt_ray.evaluation.tasks import groups
 from hbt_ray.evaluation.tasks.definition import Definition
 
 READ = groups.reader("squad")

@@ -1,0 +1,67 @@
+"""Paths as settings hold them: a URI that means the same in every process, checked when the settings are built."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from hbt_ray.config.base import UserError
+
+
+def absolute(uri: str) -> str:
+    """`uri` in a form that means the same in every process: a local path made absolute, another URI as it is.
+
+    Raises:
+        UserError: it is empty or chains file systems, or it is relative in a job whose folder is Ray's own copy,
+            which Ray deletes.
+    """
+    if not uri.strip():
+        raise UserError("a path cannot be empty")
+    if "::" in uri:
+        raise UserError(f"{uri}: file systems cannot be chained by ::")
+    if "://" in uri:
+        return uri
+    path = os.path.expanduser(uri)
+    if not path.startswith("/") and _runs_in_a_copy():
+        raise UserError(
+            f"{uri} is relative to Ray's copy of the working folder, which is deleted with the job: say an absolute"
+            f" path or a URI, such as {os.path.join('/path/to', path)} or s3://bucket/{path}"
+        )
+    return os.path.abspath(path)
+
+
+def _out(uri: str) -> str:
+    found = absolute(uri)
+    if found in ("/", os.path.expanduser("~")) or found.endswith("://"):
+        raise UserError(f"{uri} is no folder of a run's own")
+    return found
+
+
+def model_name(name: str) -> str:
+    """A model's or tokenizer's name for every process: a local folder made absolute, a hub id or URI as it is.
+
+    Raises:
+        UserError: as of `absolute`.
+    """
+    local = "://" not in name and (name.startswith((".", "~", "/")) or os.path.isdir(name))
+    return absolute(name) if local or not name.strip() else name
+
+
+def _runs_in_a_copy() -> bool:
+    """Whether this process is the driver of a submitted job with a `working_dir`, which Ray unpacks in its own folder.
+
+    Ray tells a driver of this by the variable that holds the job's configuration.
+    """
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return bool((job.get("runtime_env") or {}).get("working_dir"))
+
+
+Uri = Annotated[str, AfterValidator(absolute)]
+"""A file or folder that is read; a local path is made absolute."""
+OutUri = Annotated[str, AfterValidator(_out)]
+"""A folder that a job writes."""
+ModelName = Annotated[str, AfterValidator(model_name)]
+"""A hub id, a folder or a size."""

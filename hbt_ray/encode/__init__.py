@@ -1,0 +1,1 @@
+"""Documents and queries to vectors, each text exactly once."""

@@ -1,0 +1,171 @@
+"""Encode a corpus exactly once: Ray Data runs the parts that no earlier run committed on actors that hold the model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import ray.data
+import torch
+
+from hbt_ray import storage
+from hbt_ray.config import EncodeConfig, EncoderConfig
+from hbt_ray.encode import corpus as corpora
+from hbt_ray.encode import embeddings, tokens
+from hbt_ray.encode.corpus import Corpus, Part
+from hbt_ray.encode.part_encoder import PartEncoder
+from hbt_ray.encode.rate import Rate
+from hbt_ray.encode.tokens import Rules, Tokenize
+from hbt_ray.model.build import build, local_models
+from hbt_ray.model.encoder import Role
+from hbt_ray.storage import parts
+from hbt_ray.storage.parts import Parts
+from hbt_ray.terminal import Progress
+
+OWNS = ("parts", "manifest.json")  # what it makes in its folder
+log = logging.getLogger(__name__)
+
+# Fields that say where and how fast a text is encoded, and so may change between a run and its resumption.
+RESOURCES = {"actors", "gpus_per_actor", "cpus_per_actor", "tokenizers", "batch_tokens"}
+
+
+class Identity(NamedTuple):
+    """What vectors depend on besides the text: two equal fingerprints, the same vectors.
+
+    Attributes:
+        width: length of a vector.
+        fingerprints: role to a hash of weights, tokenizer, modules, precision, prefix and length limit.
+        rules: of the tokenizer.
+        prefixes: role to the text put before every text.
+        limits: role to the longest text, prefix and special tokens included [tokens].
+    """
+
+    width: int
+    fingerprints: dict[Role, str]
+    rules: Rules
+    prefixes: dict[Role, str]
+    limits: dict[Role, int]
+
+
+def identify(config: EncoderConfig) -> Identity:
+    """Load the model once to know what it is.
+
+    Raises:
+        UserError: it is not a model.
+    """
+    encoder = build(config)
+    weights = hashlib.sha256()
+    for name, tensor in sorted(encoder.model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.numpy())
+    rules = tokens.rules(encoder.tokenizer)
+    common = {
+        "weights": weights.hexdigest(),
+        "tokenizer": rules.fingerprint,
+        "modules": [[type(module).__name__, getattr(module, "pooling_mode", None)] for module in encoder.model],
+        "precision": config.precision,
+    }
+    roles: tuple[Role, ...] = ("query", "passage")
+    fingerprints = {
+        role: storage.fingerprint(
+            {**common, "role": role, "prefix": encoder.prefixes[role], "limit": encoder.limits[role]}
+        )
+        for role in roles
+    }
+    return Identity(encoder.width, fingerprints, rules, encoder.prefixes, encoder.limits)
+
+
+def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
+    """Encode the texts of a corpus into `<out>/parts`, doing only what an earlier run of the same settings left.
+
+    Args:
+        identity: of `config.encoder`, when the caller knows it already.
+
+    Returns: `out`, `rows` (in the folder), `encoded` (by this call) and `width`.
+
+    Raises:
+        UserError: the corpus or the model is unusable, or `out` holds another run.
+    """
+    storage.refuse_overlap(config.out, [config.corpus, *local_models(config.encoder)])
+    identity = identity or identify(config.encoder)
+    corpus = corpora.scan(config.corpus, config.encoding.part_rows, config.language)
+    task = Tokenize(identity.rules, identity.prefixes[config.role], identity.limits[config.role])
+    if config.tokens is not None:
+        task = replace(task, kept=config.tokens, frame=tokens.frame(task.rules, task.prefix))
+        tokens.claim(config.tokens, task.rules, corpus, config.encoding.part_rows)
+    made = Parts(storage.join(config.out, "parts"), [part.name for part in corpus.parts])
+    with storage.claimed(config.out, "encode", _settings(config, identity, corpus), OWNS):
+        missing = [corpus.parts[number] for number in made.missing()]
+        if missing:
+            _run(config, made.folder, missing, task, corpus)
+        if missing or not storage.committed(config.out):
+            storage.commit(config.out, "embeddings", _manifest(config, identity, corpus, made))
+    if task.kept is not None:
+        tokens.commit(task.kept, task.rules, corpus)
+    encoded = sum(part.rows for part in missing)
+    return {"out": config.out, "rows": corpus.rows, "encoded": encoded, "width": identity.width}
+
+
+def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize, corpus: Corpus) -> None:
+    """Encode the parts into the folder: tasks read and tokenise ahead of the actors; a block between them is one part.
+
+    Raises:
+        UserError: a part cannot be encoded.
+    """
+    encoding = config.encoding
+    groups = [{"group": [part._asdict() for part in group]} for group in corpora.groups(missing)]
+    fewest, most = (min(count, len(missing)) for count in encoding.actors)
+
+    def pipeline(dataset: ray.data.Dataset) -> ray.data.Dataset:
+        return dataset.map_batches(
+            task,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.TaskPoolStrategy(size=min(encoding.tokenizers * most, len(groups))),
+            num_cpus=0,  # on a cluster whose CPUs the actors have reserved, tasks would wait for ever
+            scheduling_strategy="SPREAD",  # also what keeps Ray from running them within the actors
+        ).map_batches(
+            PartEncoder,
+            fn_constructor_kwargs={"config": config, "folder": folder},
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(min_size=fewest, max_size=most),
+            num_cpus=encoding.cpus_per_actor,
+            num_gpus=encoding.gpus_per_actor or None,
+        )
+
+    rate = Rate(encoding.gpus_per_actor)
+    with Progress(
+        f"encode {config.role}s", "texts", corpus.rows, corpus.rows - sum(part.rows for part in missing)
+    ) as bar:
+        parts.run(groups, pipeline, lambda result: bar.advance(result["rows"], rate.after(result)), rows_apart=True)
+    log.info("%s: %s", config.role, rate.line())
+
+
+def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
+    return {
+        **config.model_dump(mode="json", exclude={"out": True, "tokens": True, "encoding": RESOURCES}),
+        "corpus": config.corpus,
+        "files": tokens.fingerprint(corpus),
+        "model_fingerprint": identity.fingerprints[config.role],
+    }
+
+
+def _manifest(config: EncodeConfig, identity: Identity, corpus: Corpus, made: Parts) -> dict[str, Any]:
+    return {
+        "model": config.encoder.model,
+        "model_fingerprint": identity.fingerprints[config.role],
+        "role": config.role,
+        "width": identity.width,
+        "dtype": config.encoding.dtype,
+        "stored": embeddings.FORMATS[config.encoding.dtype],
+        "corpus": {"uri": config.corpus, "language": config.language, "files": len(corpus.files)},
+        "rows": corpus.rows,
+        "rows_by_language": corpus.rows_by_language,
+        "parts": [
+            {"name": part.name, "language": part.language, **commit}
+            for part, commit in zip(corpus.parts, made.commits(), strict=True)
+        ],
+    }

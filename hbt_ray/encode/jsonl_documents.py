@@ -1,0 +1,136 @@
+"""Documents a line: JSON with `_id` (BEIR), `docid` (MIRACL, Mr. TyDi) or `id` (NeuCLIR), `title` and `text`.
+
+Or id, tab and text, as MS MARCO and mMARCO have them in files named `…collection.tsv`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from hbt_ray import languages, storage
+from hbt_ray.config import UserError
+from hbt_ray.encode.spans import Scanned, Span, Texts, titled
+from hbt_ray.storage import text_files
+
+COMPRESSED = (".jsonl.gz", ".jsonl.xz")
+TABLE = "collection.tsv"
+SUFFIXES = (".jsonl", TABLE, *COMPRESSED)
+KEYS = ("_id", "docid", "id")
+NAMES = re.compile(  # the language, by tag or English name, where the hub has a folder or file for each
+    r"(?:^|/)(?:(?:miracl-corpus|mrtydi)-v[0-9.]+-([A-Za-z-]+)/[^/]+"
+    r"|([a-z]+)_collection\.tsv"
+    r"|([a-z]{3})-\d+-of-\d+\.\S+)$"
+)
+
+
+def scan(file: str, language: str | None, part_rows: int) -> Scanned:
+    """The ids of a file, and its spans of at most `part_rows` rows.
+
+    Args:
+        language: of the file, when its folder does not tell it.
+
+    Raises:
+        UserError: the file is missing or truncated, its language is not known, or a row is no document.
+    """
+    tag = _language(file, language)
+    chunks: list[pa.Array] = []
+    spans: list[Span] = []
+    keys: list[str] = []  # of the span at hand: as Python's strings they take several times the memory
+    start = stop = 0
+
+    def end_span() -> None:
+        chunks.append(pa.array(keys, pa.large_string()))
+        spans.append(Span(tag, start, stop, len(keys)))
+        keys.clear()
+
+    with text_files.opened(file) as lines:
+        for row, line in enumerate(lines):
+            keys.append(f"{tag}:{_key(line, file, row)}")
+            stop += len(line)
+            if len(keys) == part_rows:
+                end_span()
+                start = stop
+    if keys:
+        end_span()
+    return Scanned(pa.chunked_array(chunks, pa.large_string()), spans)
+
+
+def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
+    """The documents of each of the spans, which are in order of the file.
+
+    Raises:
+        UserError: a text is missing, or the file has changed since the spans were fixed.
+    """
+    for span, data in zip(spans, _stretches(file, spans), strict=True):
+        try:
+            documents = [_document(line, file) for line in data.removesuffix(b"\n").split(b"\n")]
+            ids = [f"{span.language}:{_id_of(document)}" for document in documents]
+        except (ValueError, LookupError):
+            documents = []
+        if len(documents) != span.rows:
+            raise UserError(f"{file} changed while it was being encoded")
+        for key, document in zip(ids, documents, strict=True):
+            if not isinstance(document.get("text"), str):
+                raise UserError(f"{file}: document {key} has no text")
+        yield Texts(ids, [titled(document.get("title"), document["text"]) for document in documents])
+
+
+def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
+    if not file.endswith(COMPRESSED):
+        for span in spans:
+            yield storage.read_ranges([(file, span.start, span.stop)])[0]
+        return
+    with text_files.opened(file) as whole:  # which is read once from its beginning
+        for span in spans:
+            whole.seek(span.start)
+            yield whole.read(span.stop - span.start)
+
+
+def _key(line: bytes, file: str, row: int) -> str:
+    try:
+        return _id_of(_document(line, file))
+    except LookupError:
+        raise UserError(f"{file} row {row} has no {' or '.join(KEYS)}") from None
+    except ValueError:
+        raise UserError(
+            f"{file} row {row} is {'no id, tab and text' if file.endswith(TABLE) else 'no JSON object'}"
+        ) from None
+
+
+def _document(line: bytes, file: str) -> Any:
+    """Raises:
+    ValueError: the line is not of the file's format.
+    """
+    if not file.endswith(TABLE):
+        return json.loads(line)
+    key, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
+    if not tab:
+        raise ValueError
+    return {"_id": key, "text": text}
+
+
+def _id_of(document: Any) -> str:
+    """Raises:
+    ValueError: it is no JSON object.
+    LookupError: it has no id.
+    """
+    if not isinstance(document, dict):
+        raise ValueError
+    key = next((document[name] for name in KEYS if name in document), None)
+    if not isinstance(key, str) or not key:
+        raise LookupError
+    return key
+
+
+def _language(file: str, language: str | None) -> str:
+    found = NAMES.search(file)
+    name = next(filter(None, found.groups())) if found else None
+    tag = (languages.named(name) or languages.normalize(name)) if name else language
+    if tag is None:
+        raise UserError(f"{file} does not tell its language: name it with --language")
+    return tag

@@ -1,0 +1,122 @@
+"""Documents in parquet: columns `id`, `lang` (where a setting does not say it for all), `text`, optional `title`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.encode.spans import Scanned, Span, Texts, titled
+
+T = TypeVar("T")
+COLUMNS = ("id", "lang", "text")
+LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
+
+
+def scan(file: str, language: str | None, part_rows: int) -> Scanned:
+    """The ids of a file, and its spans of at most `part_rows` rows.
+
+    Args:
+        language: of all rows of a file without column `lang`.
+
+    Raises:
+        UserError: the file is missing, truncated or lacks a column, or a row has no id or language.
+    """
+    with _open(file) as parquet:
+        there = parquet.schema_arrow.names
+        for column in COLUMNS:
+            if column not in there and (column != "lang" or language is None):
+                raise UserError(f"{file} has no column {column}; it has {', '.join(there)}")
+        table = _checked(file, lambda: parquet.read(columns=[name for name in ("id", "lang") if name in there]))
+    columns = {name: _strings(file, table, name) for name in table.column_names}
+    for column, values in columns.items():
+        missing = pc.fill_null(pc.equal(values, ""), True)
+        if (row := pc.index(missing, True).as_py()) >= 0:
+            raise UserError(f"{file} row {row} has no {column}")
+    tags = columns.get("lang", pa.repeat(pa.scalar(language, pa.large_string()), len(table)))
+    for tag in pc.unique(tags).to_pylist():
+        if not LANGUAGE.fullmatch(tag):
+            row = pc.index(tags, pa.scalar(tag, pa.large_string())).as_py()
+            raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
+    keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
+    return Scanned(pa.chunked_array([keys]), cut(tags, part_rows))
+
+
+def cut(tags: pa.Array, part_rows: int) -> list[Span]:
+    """Spans of one language and at most `part_rows` rows, in order of language and row.
+
+    Args:
+        tags: the language of every row of the file.
+    """
+    encoded = tags.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    rows_by_code = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    return [
+        Span(language, int(piece[0]), int(piece[-1]) + 1, len(piece))
+        for language, rows in sorted(zip(encoded.dictionary.to_pylist(), rows_by_code, strict=False))
+        for first in range(0, len(rows), part_rows)
+        for piece in [rows[first : first + part_rows]]
+    ]
+
+
+def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
+    """The documents of each of the spans.
+
+    Raises:
+        UserError: a text is missing or no string, or the file has changed since the spans were fixed.
+    """
+    for span in spans:
+        chosen = _rows(file, span.start, span.stop).slice(0, span.stop - span.start)
+        if "lang" in chosen.column_names:
+            chosen = chosen.filter(pc.equal(chosen["lang"].cast(pa.large_string()), span.language))
+        if len(chosen) != span.rows:
+            raise UserError(f"{file} changed while it was being encoded")
+        texts = _strings(file, chosen, "text").to_pylist()
+        if None in texts:
+            raise UserError(f"{file}: document {span.language}:{chosen['id'][texts.index(None)]} has no text")
+        if "title" in chosen.column_names:
+            titles = _strings(file, chosen, "title").to_pylist()
+            texts = list(map(titled, titles, texts))
+        yield Texts([f"{span.language}:{key}" for key in _strings(file, chosen, "id").to_pylist()], texts)
+
+
+def _rows(file: str, start: int, stop: int) -> pa.Table:
+    """The rows from `start` on, of the row groups that hold [start, stop)."""
+    with _open(file) as parquet:
+        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    stops = np.cumsum(sizes)
+    groups = np.flatnonzero((stops > start) & (stops - sizes < stop))
+    table = pa.concat_tables([_row_group(file, int(group)) for group in groups])
+    return table.slice(start - int(stops[groups[0]] - sizes[groups[0]]))
+
+
+@functools.lru_cache(maxsize=1)  # neighbouring parts share a row group, which may hold a million rows
+def _row_group(file: str, group: int) -> pa.Table:
+    with _open(file) as parquet:
+        columns = [name for name in (*COLUMNS, "title") if name in parquet.schema_arrow.names]
+        return _checked(file, lambda: parquet.read_row_group(group, columns=columns))
+
+
+def _open(file: str) -> pq.ParquetFile:
+    fs, path = storage.arrow_filesystem(file)
+    return _checked(file, lambda: pq.ParquetFile(fs.open_input_file(path)))
+
+
+def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
+    try:
+        return table[column].cast(pa.large_string()).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise UserError(f"{file}: column {column} is {table[column].type}, not string") from None
+
+
+def _checked(file: str, read: Callable[[], T]) -> T:
+    with storage.parquet_errors(file):
+        return read()

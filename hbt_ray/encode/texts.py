@@ -1,0 +1,59 @@
+"""The texts of documents that an index knows by id only, from the corpus they were encoded from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import ray
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.encode import corpus as corpora
+from hbt_ray.encode.corpus import Part
+
+PART_ROWS = 65536  # of what a task reads
+
+
+def of(embeddings: str, ids: Collection[str]) -> dict[str, str]:
+    """Document id (`lang:docid`) to text, title in front, as it was encoded; one pass over the languages of `ids`.
+
+    Args:
+        embeddings: folder that `encode` wrote [URI].
+
+    Raises:
+        UserError: embeddings or corpus are not there any more, or the corpus has changed.
+    """
+    about = storage.read_manifest(embeddings, "embeddings")["corpus"]
+    return of_corpus(about["uri"], about["language"], ids)
+
+
+def of_corpus(uri: str, language: str | None, ids: Collection[str]) -> dict[str, str]:
+    """The same from a corpus.
+
+    Args:
+        language: of files that do not tell it.
+
+    Raises:
+        UserError: the corpus is not usable, or does not have all of `ids`.
+    """
+    corpus = corpora.scan(uri, PART_ROWS, language)
+    languages = {key.partition(":")[0] for key in ids}
+    groups = corpora.groups([part for part in corpus.parts if part.language in languages])
+    wanted = ray.put(frozenset(ids))
+    task = ray.remote(_chosen)
+    found: dict[str, str] = {}
+    for texts in ray.get([task.remote(group, wanted) for group in groups]):
+        found |= texts
+    if len(found) < len(ids):
+        missing = min(set(ids) - found.keys())
+        raise UserError(f"{uri} has no document {missing}: it is another corpus, or has changed since")
+    return found
+
+
+def _chosen(group: list[Part], wanted: frozenset[str]) -> dict[str, str]:
+    return {
+        key: text
+        for ids, texts in corpora.read_texts(group)
+        for key, text in zip(ids, texts, strict=True)
+        if key in wanted
+    }

@@ -1,0 +1,190 @@
+"""Texts to token ids on CPU tasks ahead of the encoders; kept on storage if wanted, for every checkpoint encoded later.
+
+Kept parts hold the text's own ids alone. What a role puts around them is added when they are read, so one folder serves
+queries and passages, any prefix and any length limit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.encode import corpus as corpora
+from hbt_ray.encode import embeddings
+from hbt_ray.encode.corpus import Corpus, Part
+from hbt_ray.model import tokenizer as tokenizers
+from hbt_ray.model.tokenizer import Frame
+from hbt_ray.storage import parts
+from hbt_ray.storage.parts import Parts
+
+LONGEST = 512  # text that is kept: no encoder here takes more [tokens]
+
+
+class Rules(NamedTuple):
+    """A tokenizer for processes that do without torch.
+
+    Attributes:
+        text: the tokenizer as JSON.
+        side: where texts are cut, `right` or `left`.
+        fingerprint: of what decides the tokens.
+    """
+
+    text: str
+    side: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Tokenize:
+    """The Ray Data task: reads groups of parts and gives each part's token ids, prefix and special tokens included.
+
+    Attributes:
+        limit: longest text, all included [tokens].
+        kept: folder of kept parts; those missing are added; None: nothing is kept.
+        frame: what kept tokens get around them.
+    """
+
+    rules: Rules
+    prefix: str
+    limit: int
+    kept: str | None = None
+    frame: Frame | None = None
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """One row a part of the batch's one group: the `part`'s fields, `texts` as `pack` has them, and `error`, a
+        user's mistake, which Ray Data would disguise."""
+        group = [Part(**fields) for fields in batch["group"][0].as_py()]
+        done = 0
+        try:
+            for texts in self._tokens(group):
+                yield _row(group[done], pack(texts), "")
+                done += 1
+        except UserError as error:
+            yield _row(group[done], b"", str(error))
+
+    def _tokens(self, group: list[Part]) -> Iterator[pa.Table]:
+        if self.kept is None:
+            for ids, texts in corpora.read_texts(group):
+                prefixed = pa.array([self.prefix + text for text in texts])
+                tokens = tokenizers.tokenize(_cutter(self.rules, self.limit), prefixed, framed=True)
+                yield pa.table({"id": ids, "tokens": tokens})
+            return
+        assert self.frame is not None
+        made = _parts(self.kept, group)
+        missing = [group[number] for number in made.missing()]
+        texts_of_missing = corpora.read_texts(missing)
+        for part in group:
+            uri = made.uri(part.name, ".parquet")
+            if part in missing:
+                ids, texts = next(texts_of_missing)
+                table = pa.table(
+                    {"id": ids, "tokens": tokenizers.tokenize(_cutter(self.rules, LONGEST), pa.array(texts))}
+                )
+                parts.do(made.folder, part.name, partial(_keep, uri, table))
+            else:
+                table = embeddings.read_table(uri, storage.read_json(made.uri(part.name, ".json"))["sha256"])
+            dressed = [self.frame.dress(row, self.limit) for row in split(table["tokens"].combine_chunks())]
+            yield pa.table({"id": table["id"], "tokens": join(dressed)})
+
+
+def frame(rules: Rules, prefix: str) -> Frame:
+    """What kept tokens get around them.
+
+    Raises:
+        UserError: text and prefix do not tokenise apart, or texts are cut at their beginning.
+    """
+    if rules.side != "right":
+        raise UserError("--tokens: the model's tokenizer cuts long texts at their beginning, kept ones at their end")
+    return Frame(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(rules.text)), prefix)
+
+
+def rules(tokenizer: PreTrainedTokenizerBase) -> Rules:
+    text = tokenizer.backend_tokenizer.to_str()  # type: ignore[attr-defined]
+    return Rules(text, tokenizer.truncation_side, tokenizers.fingerprint(tokenizer))
+
+
+def claim(kept: str, rules: Rules, corpus: Corpus, part_rows: int) -> None:
+    """Take the folder of kept parts for this corpus and tokenizer, or find that it is theirs.
+
+    Raises:
+        UserError: it is another's; the line names what differs.
+    """
+    about = {"tokenizer": rules.fingerprint, "files": fingerprint(corpus), "part_rows": part_rows}
+    storage.claim(kept, "tokens", about)
+
+
+def commit(kept: str, rules: Rules, corpus: Corpus) -> None:
+    """Write the manifest of kept parts, once all are there."""
+    if storage.committed(kept):
+        return
+    made = _parts(kept, corpus.parts)
+    if not made.missing():
+        entries = [
+            {"name": part.name, "language": part.language, **commit}
+            for part, commit in zip(corpus.parts, made.commits(), strict=True)
+        ]
+        about = {"tokenizer": rules.fingerprint, "files": fingerprint(corpus), "longest": LONGEST}
+        storage.commit(kept, "tokens", {**about, "rows": corpus.rows, "parts": entries})
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Of the files and the parts."""
+    return storage.fingerprint([*corpus.files, *corpus.parts])
+
+
+def _parts(kept: str, some: Sequence[Part]) -> Parts:
+    return Parts(storage.join(kept, "parts"), [part.name for part in some])
+
+
+def _keep(uri: str, table: pa.Table) -> dict[str, Any]:
+    return {"rows": len(table), "sha256": embeddings.write_table(uri, table)}
+
+
+def pack(table: pa.Table) -> bytes:
+    """A table as one value of a Ray Data row."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def unpack(value: pa.Scalar) -> pa.Table:
+    return pa.ipc.open_stream(value.as_buffer()).read_all()
+
+
+def split(lists: pa.ListArray) -> list[np.ndarray]:
+    """Each list's numbers; nothing is copied."""
+    offsets = lists.offsets.to_numpy()
+    flat = lists.values.to_numpy()
+    return [flat[start:stop] for start, stop in pairwise(offsets)]
+
+
+def join(rows: Sequence[np.ndarray]) -> pa.ListArray:
+    """What `split` takes apart: list<int32>."""
+    ends = np.cumsum([0, *map(len, rows)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(rows).astype(np.int32)))
+
+
+def _row(part: Part, texts: bytes, error: str) -> pa.Table:
+    values = {"part": [part._asdict()], "texts": pa.array([texts], pa.large_binary()), "error": [error]}
+    return pa.table(values)
+
+
+@lru_cache(maxsize=2)
+def _cutter(rules: Rules, limit: int) -> Tokenizer:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task is one of several
+    found = Tokenizer.from_str(rules.text)
+    found.enable_truncation(limit, direction=rules.side)
+    found.no_padding()
+    return found

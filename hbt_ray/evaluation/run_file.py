@@ -1,0 +1,109 @@
+"""A TREC run file in the place of an index: the lists that some system made, to be measured like our own."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from hbt_ray.config import UserError
+from hbt_ray.search.ranking import Above, Hits
+from hbt_ray.storage import text_files
+
+
+class RunRanker:
+    """The lists of `query Q0 document rank score tag` lines, ids as in a task (`lang:docid`).
+
+    Scores are taken as fp32 and order the documents, of equal ones the higher id first, as in trec_eval; the column of
+    ranks is not looked at. A relevant document that is not in a list was never found.
+
+    Attributes:
+        languages: of the documents.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Raises:
+        UserError: the file is missing, or a line is no run's, has a document that its query has already, or a score
+            that is no finite number.
+        """
+        found: defaultdict[str, dict[str, np.float32]] = defaultdict(dict)
+        with text_files.opened(uri) as file:
+            for number, line in enumerate(file, start=1):
+                query, document, score = _parse(line, f"{uri} line {number}")
+                if document in found[query]:
+                    raise UserError(f"{uri} line {number}: document {document} occurs twice for query {query}")
+                found[query][document] = score
+        self._lists = {
+            query: sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
+            for query, scores in found.items()
+        }
+        self.languages = tuple(sorted({_language(key) for scores in found.values() for key in scores}, reverse=True))
+
+    @property
+    def queries(self) -> frozenset[str]:
+        """Those that have a list."""
+        return frozenset(self._lists)
+
+    def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
+        """The first k documents of each language, as `Searcher.search_languages` gives them.
+
+        Args:
+            queries: their ids, str [queries].
+        """
+        lists = [self._lists.get(query, []) for query in queries]
+        return {
+            language: _hits([[pair for pair in pairs if _language(pair[0]) == language][:k] for pairs in lists])
+            for language in languages or self.languages
+        }
+
+    def ranks(
+        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
+    ) -> Above:
+        """As `Searcher.ranks`, of those relevant documents that are in their query's list; counts all languages."""
+        column = {language: place for place, language in enumerate(self.languages)}
+        rows: list[tuple[int, str, int]] = []
+        counts: list[np.ndarray] = []
+        for row, (query, wanted) in enumerate(zip(queries, relevant, strict=True)):
+            before = np.zeros(len(column), dtype=np.int64)
+            places = {}
+            for key, _ in self._lists.get(query, []):
+                places[key] = before.copy()
+                before[column[_language(key)]] += 1
+            rows += [(row, key, column[_language(key)]) for key in wanted if key in places]
+            counts += [places[key] for key in wanted if key in places]
+        return Above(
+            np.array([row for row, _, _ in rows], dtype=np.int64),
+            np.array([key for _, key, _ in rows], dtype=object),
+            np.array([place for _, _, place in rows], dtype=np.int64),
+            np.array(counts, dtype=np.int64).reshape(len(rows), len(column)),
+        )
+
+
+def _parse(line: bytes, where: str) -> tuple[str, str, np.float32]:
+    try:
+        query, _, document, _, number, _ = line.decode("utf-8").split()
+    except ValueError:
+        raise UserError(f"{where} is not of a run: query, Q0, document, rank, score, tag") from None
+    try:
+        score = float(number)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise UserError(f"{where}: the score is {number}, not a finite number")
+    return query, document, np.float32(score)
+
+
+def _language(document: str) -> str:
+    return document.partition(":")[0]
+
+
+def _hits(lists: Sequence[Sequence[tuple[str, np.float32]]]) -> Hits:
+    width = max(map(len, lists), default=0)
+    ids = np.full((len(lists), width), "", dtype=object)
+    scores = np.full((len(lists), width), -np.inf, dtype=np.float32)
+    for row, pairs in enumerate(lists):
+        for place, (key, score) in enumerate(pairs):
+            ids[row, place], scores[row, place] = key, score
+    return Hits(ids, scores)

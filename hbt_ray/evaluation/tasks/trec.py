@@ -1,0 +1,79 @@
+"""Topics as TSV (`id<tab>text`) and judgements as TREC qrels (`topic Q0 document grade`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hbt_ray.config import UserError
+from hbt_ray.storage import text_files
+
+
+def read_topics(uri: str) -> Iterator[tuple[str, str]]:
+    """Id and text of each topic.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line is no topic.
+    """
+    for number, line in _lines(uri):
+        key, tab, text = line.partition("\t")
+        if not tab or not key.strip() or not text.strip():
+            raise UserError(f"{uri} line {number} is no topic: {line[:60]!r} is not an id, a tab and a text")
+        yield key.strip(), text.strip()
+
+
+def read_qrels(uri: str) -> Iterator[tuple[str, str, int]]:
+    """Topic, document and grade of each judgement.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line is no judgement.
+    """
+    for number, line in _lines(uri):
+        fields = line.split()
+        if len(fields) != 4:
+            raise UserError(
+                f"{uri} line {number} is no judgement: {line[:60]!r} is not topic, iteration, document, grade"
+            )
+        yield fields[0], fields[2], _grade(fields[3], uri, number)
+
+
+def read_table(uri: str) -> Iterator[tuple[str, str, int]]:
+    """The same from a file in BEIR's form: query-id, corpus-id and score as TSV with a heading, or as JSON lines.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line is no judgement.
+    """
+    if uri.endswith(".jsonl"):
+        for number, row in text_files.json_lines(uri):
+            if row is None or not {"query-id", "corpus-id", "score"} <= row.keys():
+                raise UserError(f"{uri} line {number + 1} is no judgement: it needs query-id, corpus-id and score")
+            yield str(row["query-id"]), str(row["corpus-id"]), _grade(str(row["score"]), uri, number + 1)
+        return
+    for number, line in _lines(uri):
+        fields = line.split("\t")
+        if number == 1 and fields[0] == "query-id":
+            continue
+        if len(fields) != 3:
+            raise UserError(f"{uri} line {number} is no judgement: {line[:60]!r} is not query-id, corpus-id, score")
+        yield fields[0], fields[1], _grade(fields[2], uri, number)
+
+
+def _lines(uri: str) -> Iterator[tuple[int, str]]:
+    """Number from 1 and text of each line that is not empty."""
+    with text_files.opened(uri) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise UserError(f"{uri} line {number} is not UTF-8") from None
+            if text.strip():
+                yield number, text
+
+
+def _grade(text: str, uri: str, number: int) -> int:
+    try:
+        grade = float(text)  # `1.0` in judgements that went through a table of numbers
+        if grade.is_integer():
+            return int(grade)
+    except ValueError:
+        pass
+    raise UserError(f"{uri} line {number}: the grade is {text!r}, not a whole number")

@@ -1,0 +1,67 @@
+"""xPQA: questions about products in 12 languages and in English, with candidate answers likewise.
+
+Shen et al. 2023, arXiv 2305.09249, test; nDCG@10 within each language, from it to English, and from English to it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from hbt_ray import languages, storage
+from hbt_ray.config import UserError
+from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
+from hbt_ray.evaluation.tasks.definition import Definition
+from hbt_ray.storage import text_files
+
+COLUMNS = ("lang", "question", "question_en", "answer", "context", "label")
+ANSWERS = "2"  # the label of a candidate that answers the question in full
+
+
+def read(asked: Asked) -> Content:
+    """Read the file; texts are one query or one document of their language however often they occur.
+
+    The English document is what stands between `<strong>` and `</strong>` in `context`, as in MTEB's XPQARetrieval.
+
+    Raises:
+        UserError: the file is missing, or lacks a column, or a language is unknown.
+    """
+    uri = asked.data if asked.data.endswith(".csv") else storage.join(asked.data, "test.csv")
+    collected = Collected()
+    known: dict[tuple[str, str, str], str] = {}  # kind, language and text to id
+
+    def query(language: str, text: str, item: str) -> str:
+        place = "query", language, text
+        if place not in known:
+            known[place] = collected.query(language, str(len(known)), text, item)
+        return known[place]
+
+    def document(language: str, text: str) -> str:
+        place = "document", language, text
+        if place not in known:
+            known[place] = collected.document(language, str(len(known)), text)
+        return known[place]
+
+    with text_files.opened(uri) as raw:
+        rows = csv.DictReader(io.TextIOWrapper(raw, "utf-8", newline=""))
+        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise UserError(f"{uri} has no column {', '.join(missing)}")
+        for number, row in enumerate(rows):
+            if row["label"] != ANSWERS or not row["question"] or not row["question_en"] or not row["answer"]:
+                continue
+            language = languages.normalize(row["lang"])
+            if language is None:
+                raise UserError(f"{uri} row {number}: unknown language {row['lang']!r}")
+            english = row["context"].partition("<strong>")[2].rpartition("</strong>")[0].strip()
+            answer = document(language, row["answer"])
+            english_query = query("en", row["question_en"], row["question_en"])
+            asked_for = query(language, row["question"], row["question_en"])
+            collected.judge(english_query, answer)
+            collected.judge(asked_for, answer)
+            if english:
+                collected.judge(asked_for, document("en", english))
+    return collected.content()
+
+
+XPQA = Definition("hf://datasets/jinaai/xpqa/test.csv", read, ("monolingual", "cross-lingual"), ("ndcg@10",))

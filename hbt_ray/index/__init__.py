@@ -1,1 +1,0 @@
-"""From texts to ranked documents: encode once, one exact shard per language, search over any of them."""

@@ -1,0 +1,176 @@
+"""The encoder: texts or token ids to unit vectors, around a model in sentence-transformers' layout."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from hbt_ray.config import LoraConfig, UserError
+from hbt_ray.model import packed
+from hbt_ray.model.tokenizer import Frame
+
+Role = Literal["query", "passage"]
+ROLES: tuple[Role, ...] = ("query", "passage")
+disable_progress_bar()
+log = logging.getLogger(__name__)
+
+
+class Encoder(nn.Module):
+    """Texts or token ids to unit vectors.
+
+    Attributes:
+        model: the sentence-transformers model: transformer, pooling, whatever the model adds, normalisation.
+        prefixes: role to the text put before every query or passage.
+        instructions: source to the text put before every query of that source, instead of the role's.
+        limits: role to the longest text, special tokens and prefix included [tokens].
+        packing: how texts are encoded without padding, where that works; None: they are padded.
+        must_pack: texts that would be padded are an error.
+    """
+
+    def __init__(self, model: SentenceTransformer, prefixes: dict[Role, str], limits: dict[Role, int], bf16: bool):
+        super().__init__()
+        self.model = model
+        self.prefixes = prefixes
+        self.limits = limits
+        self.bf16 = bf16
+        self.instructions: dict[str, str] = {}
+        self.packing: packed.Packing | None = None
+        self.must_pack = False
+        self._adapted: list[Any] = []  # what can merge the adapters; in a list, since its weights are the model's
+        for name, parameter in model.named_parameters():
+            if not is_trained(name):
+                parameter.requires_grad_(False)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.model.tokenizer  # type: ignore[no-any-return]
+
+    @property
+    def width(self) -> int:
+        """Length of a vector."""
+        width = self.model.get_embedding_dimension()
+        assert width is not None
+        return int(width)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Unit vectors, fp32 [rows, width], of padded token ids, int64 [rows, tokens]; the mask may stay on the CPU.
+
+        Raises:
+            UserError: the settings demand packed texts, which this device cannot do.
+        """
+        device = input_ids.device
+        if self.packing is not None and self.packing.works(device, self.training):
+            features = self.packing(input_ids, attention_mask)
+        elif self.must_pack:
+            raise UserError(f"--attention varlen: needs a CUDA device, Ampere or newer, not {device}")
+        else:
+            features = {"input_ids": input_ids, "attention_mask": attention_mask.to(device, non_blocking=True)}
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            features = self.model(features)
+        vectors = features["sentence_embedding"]
+        return nn.functional.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
+
+    def adapt(self, lora: LoraConfig, seed: int) -> None:
+        """Freeze all weights and put adapters into all linear layers, if `lora` says so; `seed` is of their weights.
+
+        Raises:
+            UserError: peft is not installed.
+        """
+        if lora.lora_rank is None:
+            return
+        self.model.requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._adapted.append(with_adapters(self.model[0].auto_model, lora))
+
+    def prepare(self, activation_checkpointing: bool, compiled: bool) -> None:
+        """Set up the transformer for training: keep the inputs of layers only, and compile it for any shape."""
+        transformer = self.model[0].auto_model
+        if activation_checkpointing:
+            transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if compiled:
+            transformer.forward = torch.compile(transformer.forward, dynamic=True)  # which is what is called
+
+    def flops(self, tokens: int, squares: int, backward: bool = True) -> float:
+        """What a forward and, unless it is left out, a backward pass need of texts with `tokens` in all, whose lengths
+        squared sum to `squares` [FLOP]: 6 a weight and token (4 if it is frozen), and 12 a layer, width and pair of
+        tokens for attention (Chowdhery et al. 2022, arXiv 2204.02311, appendix B); forward alone 2 and 4. Embedding
+        tables are looked up, not multiplied."""
+        config = self.model[0].auto_model.config
+        of_token = sum(
+            getattr(weight, "ds_numel", weight.numel()) * (2 if not backward else 6 if weight.requires_grad else 4)
+            for module in self.modules()
+            if isinstance(module, nn.Linear)
+            for weight in module.parameters(recurse=False)
+        )
+        of_pair = (12.0 if backward else 4.0) * config.num_hidden_layers * config.hidden_size
+        return float(of_token) * tokens + of_pair * squares
+
+    def frame(self, role: Role) -> Frame:
+        """What stored tokens get around them in this role."""
+        return Frame(self.tokenizer, self.prefixes[role])
+
+    def frames(self) -> dict[str, Frame]:
+        """What stored queries of a source get around them instead, for each source with an instruction."""
+        return {source: Frame(self.tokenizer, prefix) for source, prefix in self.instructions.items()}
+
+    def tokenize(self, texts: Sequence[str], role: Role) -> list[np.ndarray]:
+        """Token ids of each text as the model wants them: prefix, special tokens, cut to the role's limit."""
+        prefix = self.prefixes[role]
+        encoded = self.tokenizer(
+            [prefix + text for text in texts],
+            truncation=True,
+            max_length=self.limits[role],
+            return_attention_mask=False,
+        )
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
+    def pad(self, rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask`, int64 [rows, longest row], of ragged token ids."""
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+        mask = np.arange(lengths.max(initial=1))[None, :] < lengths[:, None]
+        ids = np.full(mask.shape, self.tokenizer.pad_token_id, dtype=np.int64)
+        ids[mask] = np.concatenate(list(rows)) if len(rows) else []
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+    def export(self, folder: str) -> None:
+        """Write the model in sentence-transformers' layout, prompts included and adapters merged, to a local folder."""
+        while self._adapted:
+            self._adapted.pop().merge_and_unload()
+        self.model.prompts = {
+            "query": self.prefixes["query"],
+            "passage": self.prefixes["passage"],
+            "document": self.prefixes["passage"],
+            **self.instructions,
+        }
+        self.model.max_seq_length = max(self.limits.values())
+        self.model.save(folder)
+
+
+def with_adapters(transformer: nn.Module, lora: LoraConfig) -> Any:
+    """Put adapters into all linear layers of a transformers model; what is returned can merge them.
+
+    Raises:
+        UserError: peft is not installed.
+    """
+    try:
+        import peft  # here, since it is optional
+    except ImportError:
+        raise UserError("--lora-rank: peft is not installed: pip install 'hbt-ray[lora]'") from None
+    settings = peft.LoraConfig(
+        r=lora.lora_rank, lora_alpha=lora.lora_alpha, lora_dropout=lora.lora_dropout, target_modules="all-linear"
+    )
+    return peft.LoraModel(transformer, settings, "default")
+
+
+def is_trained(name: str) -> bool:
+    """Whether the parameter of this name is: pooling is ours, so the transformer's own layer gets no gradient."""
+    return "pooler" not in name.split(".")

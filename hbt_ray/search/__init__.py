@@ -1,0 +1,1 @@
+"""Vectors to ranked documents: exact search, FAISS indexes, recall and hard negatives."""

@@ -1,0 +1,61 @@
+"""One question to an index: the passages that answer it, with their texts where the corpus is still there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hbt_ray import storage
+from hbt_ray.config import EncoderConfig, SearchConfig, UserError
+from hbt_ray.encode import texts
+from hbt_ray.encode.encode import Identity, identify
+from hbt_ray.encode.vectors import encode_texts
+from hbt_ray.model.build import build
+from hbt_ray.search.searcher import Searcher
+
+TOKENS = 4096  # of a batch, which one query does not fill
+
+
+def ask(config: SearchConfig) -> dict[str, Any]:
+    """Search for one text.
+
+    Returns: `query` and `hits`: rank, id, language, score and text (None when the corpus is gone) of each.
+
+    Raises:
+        UserError: the index is unusable or of another model, or has no such language.
+    """
+    index = config.index
+    manifest = storage.read_manifest(index, "index")
+    encoder, _ = same_model(config.encoder, manifest)
+    vector = encode_texts(build(encoder).eval(), [config.query], "query", TOKENS)
+    with Searcher(index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
+        ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
+    found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]
+    try:
+        known = texts.of(manifest["embeddings"], [key for key, _ in found])
+    except UserError:  # embeddings or corpus have been deleted since
+        known = {}
+    hits = [
+        {"rank": rank, "id": key, "language": key.partition(":")[0], "score": score, "text": known.get(key)}
+        for rank, (key, score) in enumerate(found, 1)
+    ]
+    return {"query": config.query, "hits": hits}
+
+
+def same_model(config: EncoderConfig, manifest: dict[str, Any]) -> tuple[EncoderConfig, Identity]:
+    """The encoder that an index's vectors are of, and what it is.
+
+    Args:
+        manifest: of the index.
+
+    Raises:
+        UserError: it is another one, or no model.
+    """
+    identity = identify(config)
+    if identity.fingerprints[manifest["role"]] != manifest["model_fingerprint"]:
+        raise UserError(
+            f"--model {config.model}: the index is of {manifest['model']} with other weights, prefix, length limit or"
+            " precision"
+        )
+    return config, identity

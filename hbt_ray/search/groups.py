@@ -1,0 +1,91 @@
+"""Embedding parts in groups of bounded size, each of one language, read into one matrix in descending order of ids."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.encode import embeddings
+
+ID_BYTES = 128  # of memory for one id while ids are put in order
+PART_NUMBER_BYTES = 12  # of memory for a number of the part that is being read: file, table and fp32
+
+
+class Piece(NamedTuple):
+    """The rows [start, stop) of one entry of the manifest's parts."""
+
+    part: Mapping[str, Any]
+    start: int
+    stop: int
+
+
+class Group(NamedTuple):
+    """Pieces of one language."""
+
+    language: str
+    pieces: list[Piece]
+
+    @property
+    def rows(self) -> int:
+        return sum(piece.stop - piece.start for piece in self.pieces)
+
+    def memory(self, width: int) -> int:
+        """Bytes that `read` takes, the matrix included."""
+        largest = max(int(piece.part["rows"]) for piece in self.pieces)
+        return self.rows * (width * 4 + ID_BYTES) + largest * width * PART_NUMBER_BYTES
+
+
+def cut_groups(parts: Iterable[Mapping[str, Any]], rows: int) -> list[Group]:
+    """All rows of the parts, in groups of at most `rows` rows, by language and then in order."""
+    by_language: dict[str, list[Group]] = defaultdict(list)
+    for part in parts:
+        groups, start = by_language[part["language"]], 0
+        while start < part["rows"]:
+            if not groups or groups[-1].rows >= rows:
+                groups.append(Group(part["language"], []))
+            stop = min(part["rows"], start + rows - groups[-1].rows)
+            groups[-1].pieces.append(Piece(part, start, stop))
+            start = stop
+    return [group for language in sorted(by_language) for group in by_language[language]]
+
+
+def read_group(source: str, group: Group, vectors: np.ndarray) -> pa.Array:
+    """Fill `vectors`, fp32 [rows of the group, width], part by part; returns the rows' ids, large_string, descending.
+
+    Raises:
+        UserError: a part is missing or corrupt.
+    """
+    ids = pa.concat_arrays([_ids(source, piece) for piece in group.pieces])
+    order = pc.array_sort_indices(ids, order="descending")
+    places = np.empty(len(ids), dtype=np.int64)
+    places[order.to_numpy()] = np.arange(len(ids))
+    start = 0
+    for piece in group.pieces:
+        matrix = embeddings.read_part(source, piece.part)[1][piece.start : piece.stop]
+        vectors[places[start : start + len(matrix)]] = matrix
+        start += len(matrix)
+    return ids.take(order)
+
+
+def embeddings_manifest(source: str) -> dict[str, Any]:
+    """The manifest of a folder that `encode` wrote.
+
+    Raises:
+        UserError: the folder is unfinished or holds no vector.
+    """
+    manifest = storage.read_manifest(source, "embeddings")
+    if not manifest["rows"]:
+        raise UserError(f"{source} holds no vectors")
+    return manifest
+
+
+def _ids(source: str, piece: Piece) -> pa.Array:
+    table = storage.read_parquet(embeddings.part_uri(source, piece.part["name"]), ["id"])
+    return table["id"].cast(pa.large_string()).combine_chunks()[piece.start : piece.stop]

@@ -1,0 +1,210 @@
+"""Hard negatives for pairs: what an index ranks high for a query and is no answer to it.
+
+A candidate is left out when it is the positive, another passage of the query's group (its translations) or that of
+another pair with the same query, when it has the text of one taken before, or when it scores at least a share of the
+positive's score: such a passage is often an unlabelled answer (NV-Retriever, Moreira et al. 2024, arXiv 2407.15831,
+section 3, TopK-PercPos).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hbt_ray import storage
+from hbt_ray.config import EncodeConfig, EncoderConfig, MineConfig, UserError
+from hbt_ray.data import inputs, records
+from hbt_ray.data.pieces import Piece
+from hbt_ray.data.read import checked
+from hbt_ray.data.sources import READERS
+from hbt_ray.encode import embeddings, texts
+from hbt_ray.encode.encode import RESOURCES, Identity, encode
+from hbt_ray.model.build import local_models
+from hbt_ray.model.encoder import Role
+from hbt_ray.search.ask import same_model
+from hbt_ray.search.searcher import Searcher
+
+PAIRS = pa.schema(
+    [(name, pa.string()) for name in (*records.PAIRS, "group", "source")]
+    + [("negatives", pa.list_(pa.string())), ("negative_scores", pa.list_(pa.float32())), ("score", pa.float32())]
+)
+REASONS = ("own_group", "too_close", "duplicate")  # why a candidate is no negative
+OWNS = ("pairs", "quarantine", "work", "audit.json", "manifest.json")  # what it makes in its folder
+log = logging.getLogger(__name__)
+
+
+class Pair(NamedTuple):
+    """A record of the input. `group` is unique to it when the input names none, and then not written."""
+
+    query: str
+    query_lang: str
+    passage: str
+    passage_lang: str
+    source: str
+    group: str
+    grouped: bool
+
+
+class Candidates(NamedTuple):
+    """Of one part of the queries: the rows of their pairs, each one's positive score, and its ranked list."""
+
+    rows: list[int]
+    positives: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
+
+
+def mine(config: MineConfig) -> dict[str, Any]:
+    """Write the pairs with their negatives, best first, and the scores of both; a finished run is left as it is.
+
+    Negatives that the input has are replaced.
+
+    Returns: `out`, `pairs`, `negatives` (all), `without` (pairs that got none) and `left_out` (records of bitext).
+
+    Raises:
+        UserError: the input is unusable, the index is of another model or has no such language, its corpus is gone, or
+            `out` holds another run.
+    """
+    if config.source not in READERS:
+        raise UserError(f"--source {config.source} is unknown; known: {', '.join(READERS)}")
+    index, out = config.index, config.out
+    storage.refuse_overlap(out, [*config.input, index, *local_models(config.encoder)])
+    manifest = storage.read_manifest(index, "index")
+    encoder, identity = same_model(config.encoder, manifest)
+    if manifest["role"] != "passage":
+        raise UserError(f"{index} is an index of queries")
+    files, versions = inputs.find(config, sys.maxsize)  # uncut
+    about = {**config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}), "files": versions}
+    with storage.claimed(out, "mine", {**about, "index": manifest["checksum"]}, OWNS):
+        if not storage.committed(out):
+            pairs, left_out = _read(config, out, [Piece(file.uri, number) for number, file in enumerate(files)])
+            found = _candidates(config, index, out, pairs, encoder, identity)
+            audit = _write(config, manifest["embeddings"], out, pairs, found)
+            storage.write_json(storage.join(out, "audit.json"), audit)
+            sums = {name: sum(line[name] for line in audit) for name in ("pairs", "negatives", "without")}
+            storage.commit(out, "mined", {**sums, "left_out": left_out})
+            storage.clear(storage.join(out, "work"))
+    done = storage.read_manifest(out, "mined")
+    return {"out": config.out, **{name: done[name] for name in ("pairs", "negatives", "without", "left_out")}}
+
+
+def _read(config: MineConfig, out: str, pieces: Iterable[Piece]) -> tuple[list[Pair], int]:
+    """The good records, and how many of bitext there are, which has no negatives; bad ones go to `quarantine/`."""
+    pairs: list[Pair] = []
+    bad, left_out = [], 0
+    for piece in pieces:
+        for batch in checked(piece, config):
+            bad.append(batch.bad)
+            for row in batch.good.to_pylist():
+                if row["bitext"]:
+                    left_out += 1
+                    continue
+                group = f"{row['source']}\0{piece.uri}\0{row['row']}" if row["group"] is None else row["group"]
+                fields = {name: row[name] for name in (*records.PAIRS, "source")}
+                pairs.append(Pair(**fields, group=group, grouped=row["group"] is not None))
+    if sum(map(len, bad)):
+        storage.write_parquet(storage.join(out, "quarantine", "bad.parquet"), pa.concat_tables(bad))
+        log.info("%d rows are in quarantine/", sum(map(len, bad)))
+    if not pairs:
+        raise UserError(f"no usable pair in {', '.join(config.input) or config.source}")
+    return pairs, left_out
+
+
+def _candidates(
+    config: MineConfig, index: str, out: str, pairs: Sequence[Pair], encoder: EncoderConfig, identity: Identity
+) -> list[Candidates]:
+    """The best passages for each query, in parts of one language searched in."""
+    side = "passage_lang" if config.negatives_in == "passage" else "query_lang"
+    numbers = {passage: row for row, passage in enumerate(dict.fromkeys((p.passage_lang, p.passage) for p in pairs))}
+
+    def encoded(role: Role, rows: Iterable[tuple[int, str, str]]) -> str:
+        ids, languages, contents = zip(*rows, strict=True)
+        corpus, folder = storage.join(out, "work", f"{role}.parquet"), storage.join(out, "work", role)
+        storage.write_parquet(corpus, pa.table({"id": list(map(str, ids)), "lang": languages, "text": contents}))
+        settings = EncodeConfig(corpus=corpus, out=folder, role=role, encoder=encoder, encoding=config.encoding)
+        encode(settings, identity)
+        return folder
+
+    queries = encoded("query", ((row, getattr(pair, side), pair.query) for row, pair in enumerate(pairs)))
+    passages = encoded("passage", ((row, *passage) for passage, row in numbers.items()))
+    vectors = embeddings.read_aligned(passages, [f"{language}:{row}" for (language, _), row in numbers.items()])
+    found = []
+    with Searcher(index, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
+        for part in storage.read_manifest(queries, "embeddings")["parts"]:
+            ids, matrix = embeddings.read_part(queries, part)
+            rows = [int(key.partition(":")[2]) for key in ids.to_pylist()]
+            positive = vectors[[numbers[pairs[row].passage_lang, pairs[row].passage] for row in rows]]
+            hits = searcher.search(matrix, config.depth, [part["language"]])
+            found.append(Candidates(rows, (matrix * positive).sum(axis=1), hits.ids, hits.scores))
+            log.info("searched for %d of %d queries", sum(len(one.rows) for one in found), len(pairs))
+    return found
+
+
+def _write(
+    config: MineConfig, source: str, out: str, pairs: Sequence[Pair], found: Sequence[Candidates]
+) -> list[dict[str, Any]]:
+    """Write the pairs of each part; returns the audit: a line for each language pair."""
+    known = texts.of(source, {key for one in found for key in np.unique(one.ids).tolist() if key})
+    answers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    same_query: dict[str, set[str]] = defaultdict(set)
+    for pair in pairs:
+        answers[pair.source, pair.group].add(pair.passage)
+        same_query[pair.query].add(pair.passage)
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    margins: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for number, one in enumerate(found):
+        rows = []
+        for row, positive, ids, scores in zip(one.rows, one.positives.tolist(), one.ids, one.scores, strict=True):
+            pair = pairs[row]
+            of_languages = pair.query_lang, pair.passage_lang
+            candidates = [(known[key], score) for key, score in zip(ids, scores.tolist(), strict=True) if key]
+            limit = config.share * positive
+            right = answers[pair.source, pair.group] | same_query[pair.query]
+            chosen, why = choose(candidates, right, limit, config.negatives)
+            counts[of_languages].update(why, pairs=1, negatives=len(chosen), without=not chosen)
+            margins[of_languages].extend(positive - score for _, score in chosen)
+            rows.append({
+                **pair._asdict(), "group": pair.group if pair.grouped else None, "score": positive,
+                "negatives": [text for text, _ in chosen], "negative_scores": [score for _, score in chosen],
+            })  # fmt: skip
+        table = pa.Table.from_pylist(rows, schema=PAIRS)
+        storage.write_parquet(storage.join(out, "pairs", f"part-{number:05d}.parquet"), table)
+    return [
+        {
+            "query_lang": key[0], "passage_lang": key[1],
+            **{name: counts[key][name] for name in ("pairs", "negatives", "without", *REASONS)},
+            "mean_margin": float(np.mean(margins[key])) if margins[key] else None,
+        }
+        for key in sorted(counts)
+    ]  # fmt: skip
+
+
+def choose(
+    candidates: Iterable[tuple[str, float]], answers: set[str], limit: float, most: int
+) -> tuple[list[tuple[str, float]], Counter[str]]:
+    """The first `most` of ranked (text, score) that can be negatives, and how many before them could not, by reason.
+
+    Args:
+        answers: texts of the query's group, and of other pairs with the same query.
+        limit: what a negative scores less than.
+    """
+    chosen: dict[str, float] = {}
+    why: Counter[str] = Counter()
+    for text, score in candidates:
+        if len(chosen) == most:
+            break
+        if text in answers:
+            why["own_group"] += 1
+        elif score >= limit:
+            why["too_close"] += 1
+        elif text in chosen:
+            why["duplicate"] += 1
+        else:
+            chosen[text] = score
+    return list(chosen.items()), why

@@ -1,0 +1,74 @@
+"""What an approximate index finds of the exact result, by language, and what it takes to find enough of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+import ray
+
+from hbt_ray.config import Recall
+from hbt_ray.search import store, streaming
+from hbt_ray.search.approximate import Approximate, efforts, knob
+from hbt_ray.search.found import Found, combine
+from hbt_ray.search.ranking import Hits, hits
+
+
+def measure(
+    index: str, shards: Sequence[Mapping[str, Any]], source: str, queries: np.ndarray, k: int
+) -> dict[str, Any]:
+    """Recall of the k best by language and value of the index's knob (nprobe, efSearch), and operating points.
+
+    Args:
+        index: folder of the shards, which need no manifest yet.
+        shards: their entries.
+        source: embeddings the index is built from; they are searched exactly.
+        queries: fp32 [queries, width].
+
+    Returns: `knob`, `k`, `queries`, `recall` (language, value, recall) and `operating_points` (language and target to
+        the least value whose recall reaches it and that recall; where none does, the largest).
+    """
+    truth = streaming.Stream(source).search_languages(queries, k)
+    reference = ray.put(queries)
+    task = ray.remote(_search)
+    found = [task.options(memory=int(shard["bytes"])).remote(index, shard, reference, k) for shard in shards]
+    of_language: dict[str, list[Any]] = {language: [] for language in truth}
+    for shard, answer in zip(shards, found, strict=True):
+        of_language[shard["language"]].append(answer)
+    name, curves = None, {}
+    for language, answers in of_language.items():
+        names, lists = zip(*ray.get(answers), strict=True)
+        name = names[0]
+        values = list(lists[0])
+        curves[language] = [
+            {"value": value, "recall": overlap(truth[language], hits(combine([each[value] for each in lists], k)))}
+            for value in values
+        ]
+    return {
+        "knob": name,
+        "k": k,
+        "queries": len(queries),
+        "recall": curves,
+        "operating_points": {language: _points(curve) for language, curve in curves.items()},
+    }
+
+
+def overlap(exact: Hits, found: Hits) -> float:
+    """Share of the exact lists' documents that are in the found ones, mean over the queries."""
+    shared = [len(set(one) & set(other)) for one, other in zip(exact.ids.tolist(), found.ids.tolist(), strict=True)]
+    return float(np.mean(shared)) / exact.ids.shape[1]
+
+
+def _search(
+    index: str, shard: Mapping[str, Any], queries: np.ndarray, k: int
+) -> tuple[str | None, dict[int | None, Found]]:
+    """What a shard's knob is called, and what it finds with each value; with None when it has no knob."""
+    loaded = store.load(index, shard)
+    assert isinstance(loaded, Approximate)
+    values: list[int] | list[None] = efforts(loaded.index) or [None]
+    return knob(loaded.index), {value: loaded.best(queries, k, value) for value in values}
+
+
+def _points(curve: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {target: next((p for p in curve if p["recall"] >= float(target)), curve[-1]) for target in get_args(Recall)}

@@ -1,0 +1,71 @@
+"""Any URI as a file system, folders that one run holds, and manifests that make what was written visible at once.
+
+A job claims its output folder, writes its files and commits them by one `manifest.json`, written last. A reader trusts
+the manifest only: what it does not name is not there. Local paths, s3://, gs:// and hf:// behave alike.
+"""
+
+from __future__ import annotations
+
+from hbt_ray.config.uris import absolute, model_name
+from hbt_ray.storage.claims import claim, claimed
+from hbt_ray.storage.files import (
+    clear,
+    create,
+    digest,
+    local_copy,
+    parquet_errors,
+    read_bytes,
+    read_json,
+    read_parquet,
+    read_ranges,
+    remove_file,
+    size,
+    sizes,
+    upload,
+    version_of,
+    write,
+    write_bytes,
+    write_json,
+    write_new,
+    write_parquet,
+)
+from hbt_ray.storage.manifests import commit, committed, fingerprint, read_manifest, remove
+from hbt_ray.storage.uris import arrow_filesystem, exists, expand, filesystem, is_local, join, refuse_overlap
+
+__all__ = [
+    "absolute",
+    "arrow_filesystem",
+    "claim",
+    "claimed",
+    "clear",
+    "commit",
+    "committed",
+    "create",
+    "digest",
+    "exists",
+    "expand",
+    "filesystem",
+    "fingerprint",
+    "is_local",
+    "join",
+    "local_copy",
+    "model_name",
+    "parquet_errors",
+    "read_bytes",
+    "read_json",
+    "read_manifest",
+    "read_parquet",
+    "read_ranges",
+    "refuse_overlap",
+    "remove",
+    "remove_file",
+    "size",
+    "sizes",
+    "upload",
+    "version_of",
+    "write",
+    "write_bytes",
+    "write_json",
+    "write_new",
+    "write_parquet",
+]

@@ -1,0 +1,230 @@
+"""Files that are whole or absent: bytes, JSON and parquet, on any file system."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from hbt_ray.config import UserError
+from hbt_ray.storage.uris import arrow_filesystem, below, delete_below, filesystem, join
+
+
+@contextlib.contextmanager
+def create(uri: str) -> Iterator[Any]:
+    """A new binary file that is whole or absent: it gets its name when the block ends without an exception."""
+    fs, path = filesystem(uri)
+    local = isinstance(fs, LocalFileSystem)
+    if local:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}")
+    else:
+        descriptor, name = tempfile.mkstemp(prefix="hbt_ray-")
+        os.close(descriptor)
+        temporary = Path(name)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        if local:
+            temporary.replace(path)
+        else:
+            fs.put_file(str(temporary), path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(uri: str, fill: Callable[[Any], None]) -> None:
+    """Write one file that is whole or absent: `fill` gets a binary file open for writing."""
+    with create(uri) as file:
+        fill(file)
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    write(uri, lambda file: file.write(data))
+
+
+def write_new(uri: str, data: bytes) -> None:
+    """Write a file that must not be there yet: of several that try, one does.
+
+    Raises:
+        FileExistsError: it is there.
+    """
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}")
+        temporary.write_bytes(data)
+        try:
+            os.link(temporary, path)  # whole at once, and never over another
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with open(path, "xb") as file:
+                file.write(data)
+        finally:
+            temporary.unlink()
+        return
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if "Precondition" not in str(error) and "ConditionalRequestConflict" not in str(error):
+            raise
+    else:
+        return
+    # a request that was sent twice finds what it wrote itself
+    if fs.cat_file(path) != data:
+        raise FileExistsError(uri)
+
+
+def read_bytes(uri: str) -> bytes:
+    fs, path = filesystem(uri)
+    data: bytes = fs.cat_file(path)
+    return data
+
+
+def read_ranges(ranges: Sequence[tuple[str, int, int | None]]) -> list[bytes]:
+    """Bytes start … stop (None: the end) of each (file, start, stop), all on one file system.
+
+    Object stores are asked for all of them together.
+    """
+    if not ranges:
+        return []
+    fs = filesystem(ranges[0][0])[0]
+    paths, starts, stops = (list(column) for column in zip(*ranges, strict=True))
+    found: list[bytes] = fs.cat_ranges([fs._strip_protocol(path) for path in paths], starts, stops, on_error="raise")
+    return found
+
+
+def sizes(uri: str) -> dict[str, int]:
+    """Name and length [bytes] of each file directly in the folder `uri`, by one listing; none when it is not there."""
+    fs, path = filesystem(uri)
+    try:
+        found = fs.ls(path, detail=True, refresh=True)
+    except FileNotFoundError:
+        return {}
+    return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"]) for entry in found if entry["type"] == "file"}
+
+
+def size(uri: str) -> int:
+    """Length of the file [bytes]."""
+    fs, path = filesystem(uri)
+    return int(fs.size(path))
+
+
+def digest(uri: str) -> str:
+    """The sha256 of the file.
+
+    Raises:
+        UserError: it is not there.
+    """
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"no file {uri}") from None
+
+
+def version_of(uri: str) -> list[Any]:
+    """What changes when the file does: its name, length and time or tag."""
+    fs, path = filesystem(uri)
+    about = fs.info(path)
+    stamp = next(
+        (str(about[key]) for key in ("ETag", "etag", "blob_id", "mtime", "LastModified") if about.get(key)), ""
+    )
+    return [uri, about["size"], stamp]
+
+
+def write_json(uri: str, value: Any) -> None:
+    write_bytes(uri, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(uri: str) -> Any:
+    try:
+        return json.loads(read_bytes(uri))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise UserError(f"{uri} is not a JSON file") from None
+
+
+def write_parquet(uri: str, table: pa.Table, row_group_rows: int | None = None) -> None:
+    """Write `table` as zstd parquet, whole or absent."""
+    write(uri, lambda file: pq.write_table(table, file, row_group_size=row_group_rows, compression="zstd"))
+
+
+def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """Read one parquet file.
+
+    Raises:
+        UserError: the file is missing, truncated or no parquet.
+    """
+    fs, path = arrow_filesystem(uri)
+    with parquet_errors(uri):
+        return pq.read_table(path, filesystem=fs, columns=columns)
+
+
+@contextlib.contextmanager
+def parquet_errors(uri: str) -> Iterator[None]:
+    """Turns what pyarrow raises on a missing or damaged parquet file into a UserError that names it.
+
+    A fault of the storage (no access, a broken connection) stays what it is.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"no file {uri}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
+
+
+def clear(uri: str) -> None:
+    """Delete the folder or file `uri` if it is there."""
+    delete_below(*filesystem(uri))
+
+
+def remove_file(uri: str) -> None:
+    """Delete one file if it is there."""
+    fs, path = filesystem(uri)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
+def upload(folder: str | Path, uri: str) -> None:
+    """Copy every file under the local `folder` to `uri`, each whole or absent."""
+    for name in sorted(Path(folder).rglob("*")):
+        if name.is_file():
+            write_bytes(join(uri, name.relative_to(folder).as_posix()), name.read_bytes())
+
+
+def local_copy(uri: str) -> str:
+    """A local folder with the files of the folder `uri`: itself when it is local, else a temporary copy.
+
+    Raises:
+        UserError: a file's name leads out of the folder.
+    """
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        return path
+    names = {name: below(path, name) for name in fs.find(path)}
+    folder = tempfile.mkdtemp(prefix="hbt_ray-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, relative in names.items():
+        target = Path(folder, relative)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(name, str(target))
+    return folder

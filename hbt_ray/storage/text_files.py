@@ -1,0 +1,75 @@
+"""Reading text files of public datasets: JSON and JSON lines, plain, .gz or .xz, from any URI."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from hbt_ray.config import UserError
+from hbt_ray.storage.uris import filesystem
+
+
+def load_json(uri: str) -> Any:
+    """The JSON value in the file.
+
+    Raises:
+        UserError: the file is missing, truncated or not JSON.
+    """
+    try:
+        with opened(uri) as file:
+            return json.load(file)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{uri} is not a JSON file: {error}") from None
+
+
+def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object.
+
+    The file is read as the lines are asked for.
+
+    Raises:
+        UserError: the file is missing or truncated.
+    """
+    with opened(uri) as file:
+        for number, line in enumerate(file):
+            try:
+                value = json.loads(line)
+            except (UnicodeDecodeError, json.JSONDecodeError):
+                value = None
+            yield number, value if isinstance(value, dict) else None
+
+
+def stem(uri: str) -> str:
+    """The file's name without folder and endings: `de` for `s3://b/de.json.xz`."""
+    return uri.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
+
+
+def folder(uri: str) -> str:
+    """The name of the file's folder, which names the source of files that do not: `squad` for `s3://b/squad/de.json`."""
+    parts = uri.split("://")[-1].rstrip("/").split("/")
+    return parts[-2] if len(parts) > 1 and parts[-2] else stem(uri)
+
+
+@contextlib.contextmanager
+def opened(uri: str) -> Iterator[Any]:
+    """The file as it was before it was compressed; what reading it raises becomes a UserError."""
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "rb") as raw:
+            if uri.endswith(".gz"):
+                with gzip.GzipFile(fileobj=raw) as file:
+                    yield file
+            elif uri.endswith(".xz"):
+                with lzma.LZMAFile(raw) as file:
+                    yield file
+            else:
+                yield raw
+    except FileNotFoundError:
+        raise UserError(f"no file {uri}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{uri} is truncated or not compressed as its name says: {error}") from None

@@ -1,0 +1,170 @@
+"""Evaluations of one task compared: each system with the first, the baseline, in every setting and measure.
+
+All against one baseline, and not all pairs: it asks what a study asks, and the correction for a family of tests costs
+less power. The tests are those of `significance.py`, and the figures they are about those of results.json. Several runs
+of a system, of different seeds, are averaged query by query; the items are what is resampled, not the seeds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hbt_ray import storage
+from hbt_ray.config import CompareConfig, Setting, UserError
+from hbt_ray.study import comparison_files, paired, significance
+from hbt_ray.study.named import named_folders
+from hbt_ray.study.paired import System
+
+LOWER_IS_BETTER = {"rank_distance"}
+ALPHA = 0.05
+SAME = "no difference shown"
+OWNS = ("compare.json", "compare.md", "compare.svg", "compare.png", "manifest.json")  # what it makes in its folder
+
+
+@dataclass(frozen=True)
+class Line:
+    """A measure in a setting.
+
+    Attributes:
+        rows: of the per-query table that have it, int [rows].
+        items, groups: numbers of each row's item, and of its languages of query and pool, int [rows].
+    """
+
+    setting: str
+    measure: str
+    rows: np.ndarray
+    items: np.ndarray
+    groups: np.ndarray
+
+
+def compare(config: CompareConfig) -> dict[str, Any]:
+    """Compare; a finished comparison with the same settings is returned as it is.
+
+    Returns: what compare.json holds.
+
+    Raises:
+        UserError: there are fewer than two systems, or their evaluations cannot be compared (`paired.read`).
+    """
+    out = config.out
+    named = parse(config.runs)
+    systems, first = paired.read(named, config.measures)
+    lines = _lines(first.table, systems[0])
+    if not lines:
+        raise UserError(f"--measures {' '.join(config.measures)}: {first.folder} has no value of it in any setting")
+    settings = {**config.model_dump(mode="json", exclude={"out", "runs"}), "systems": list(named.items())}
+    with storage.claimed(out, "compare", settings, OWNS):
+        if not storage.committed(out):
+            comparison_files.write(out, _result(config, systems, first, lines))
+            storage.commit(out, "comparison", {"task": first.results["task"], "text": first.results["text"]})
+    done: dict[str, Any] = storage.read_json(storage.join(out, "compare.json"))
+    return done
+
+
+def _result(config: CompareConfig, systems: Sequence[System], first: Any, lines: Any) -> dict[str, Any]:
+    return {
+        "task": first.results["task"],
+        "text": first.results["text"],
+        "baseline": systems[0].name,
+        "items": pc.count_distinct(first.table["item"]).as_py(),
+        "level": significance.LEVEL,
+        **config.model_dump(mode="json", include={"permutations", "seed"}),
+        "systems": [_figures(system, lines) for system in systems],
+        "comparisons": _comparisons(systems, lines, config),
+    }
+
+
+def parse(runs: Sequence[str]) -> dict[str, list[str]]:
+    """System to its folders, of `NAME=FOLDER,FOLDER`; without a name it is called by what is there.
+
+    Raises:
+        UserError: fewer than two systems, or two of one name, or one folder twice.
+    """
+    named: dict[str, list[str]] = {}
+    for run in runs:
+        name, folders = named_folders(run)
+        name = name or run
+        if name in named:
+            raise UserError(f"--runs: two systems are called {name}")
+        named[name] = folders
+    if len(named) < 2:
+        raise UserError(f"--runs: a comparison needs two systems or more, not {len(named)}")
+    folder, times = Counter(folder for folders in named.values() for folder in folders).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"--runs: {folder} is named {times} times")
+    return named
+
+
+def _lines(table: pa.Table, system: System) -> list[Line]:
+    """Every setting that has a measure."""
+    setting = table["setting"].to_numpy(zero_copy_only=False)
+    items = _codes(table["item"].to_pylist())
+    groups = _codes(list(zip(table["lang"].to_pylist(), table["pool"].to_pylist(), strict=True)))
+    lines = []
+    for measure, values in system.values.items():
+        there = ~np.isnan(values[0])
+        for name in get_args(Setting):
+            rows = np.flatnonzero(there & (setting == name))
+            if len(rows):
+                lines.append(Line(name, measure, rows, items[rows], groups[rows]))
+    return lines
+
+
+def _codes(values: Sequence[Any]) -> np.ndarray:
+    """Equal values as equal numbers from 0, int64 [values]."""
+    numbers = {value: number for number, value in enumerate(sorted(set(values)))}
+    return np.array([numbers[value] for value in values], dtype=np.int64)
+
+
+def _figures(system: System, lines: Sequence[Line]) -> dict[str, Any]:
+    """The headline averages of a system: of each run, their mean, and their standard deviation over runs."""
+    figures = []
+    for line in lines:
+        by_run = system.values[line.measure][:, line.rows] @ significance.macro_weights(line.groups)
+        figures.append({
+            "setting": line.setting,
+            "measure": line.measure,
+            "value": float(by_run.mean()),
+            "by_run": by_run.tolist(),
+            "spread": float(by_run.std(ddof=1)) if len(by_run) > 1 else None,
+        })  # fmt: skip
+    return {"name": system.name, "folders": list(system.folders), "figures": figures}
+
+
+def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: CompareConfig) -> list[dict[str, Any]]:
+    """One entry for each system after the first and line; the p-values of all are one family."""
+    baseline, *others = systems
+    entries: list[dict[str, Any]] = []
+    shares = []
+    count = 1 + max(int(line.items.max()) for line in lines)
+    for system in others:
+        for line in lines:
+            mine, theirs = (one.values[line.measure][:, line.rows].mean(axis=0) for one in (system, baseline))
+            share = significance.item_shares(line.items, line.groups, mine - theirs, count)
+            present = np.unique(line.items)
+            low, high = significance.bootstrap_interval(
+                line.items, line.groups, mine - theirs, config.permutations, config.seed
+            )
+            shares.append(share)
+            entries.append({
+                "system": system.name,
+                "setting": line.setting,
+                "measure": line.measure,
+                "difference": float(share.sum()),
+                "low": low,
+                "high": high,
+                "effect_size": significance.effect_size(share[present]),
+                "items": len(present),
+            })  # fmt: skip
+    p = significance.sign_flip_test(np.stack(shares, axis=1), config.permutations, config.seed)
+    for entry, alone, corrected in zip(entries, p.tolist(), significance.holm(p).tolist(), strict=True):
+        better = (entry["difference"] < 0) == (entry["measure"] in LOWER_IS_BETTER)
+        verdict = SAME if corrected >= ALPHA else "better" if better else "worse"
+        entry.update(p=alone, p_holm=corrected, verdict=verdict)
+    return entries

@@ -1,0 +1,150 @@
+"""The terminal of a job: what it is doing, how far it is, tables and number formats; and who else may speak there.
+
+Jobs log to stderr. Ray, DeepSpeed and other libraries write to Ray's log files; here they are heard only with warnings.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+WIDTH = 160  # of tables where there is no terminal [characters]
+SECONDS = 20  # between two lines of progress where there is no terminal
+MARK = "hbt_ray│"  # before a line that a worker says to the user
+log = logging.getLogger(__name__)
+
+
+def console() -> Console:
+    """Stderr, wide enough for tables where it is a file."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """Rows of text under their column names; the first column reads, the others count."""
+    shown = Table(title=title)
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+def warn(line: str) -> None:
+    """One line that the user should see."""
+    console().print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure with so many digits behind the point and thousands set apart; `-` when there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+class Progress:
+    """How far a piece of work is: a bar on a terminal, a line now and then elsewhere.
+
+    Work that is done within `SECONDS` of its start says nothing where there is no terminal.
+    """
+
+    def __init__(self, name: str, unit: str, total: int, done: int = 0) -> None:
+        """Args:
+        unit: what is counted, in the plural.
+        done: by an earlier run.
+        """
+        self._name, self._unit, self._total, self._done = name, unit, total, done
+        self._said = time.monotonic()
+        self._bars: Bars | None = None
+        if sys.stderr.isatty():
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[about]}"),
+            )
+            self._bars = Bars(*columns, TimeRemainingColumn(), console=console(), transient=True)
+            self._task = self._bars.add_task(f"{name} [{unit}]", total=total, completed=done, about="")
+
+    def advance(self, count: int, about: str = "") -> None:
+        """So many more are done; `about` is shown beside the count."""
+        self._done += count
+        if self._bars is not None:
+            self._bars.update(self._task, completed=self._done, about=about)
+        elif time.monotonic() - self._said > SECONDS:
+            self._said = time.monotonic()
+            log.info(
+                "%s: %s of %s %s%s",
+                self._name,
+                f"{self._done:,}",
+                f"{self._total:,}",
+                self._unit,
+                about and f", {about}",
+            )
+
+    def __enter__(self) -> Progress:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def start_logging() -> None:
+    """Have our own log lines, and others' warnings, on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("hbt_ray").setLevel(logging.INFO)
+    quiet_libraries()
+
+
+def start_worker_logging() -> None:
+    """The same in a worker of Ray's, whose lines reach the driver's terminal by `show_workers`."""
+    logging.basicConfig(level=logging.WARNING, format=f"{MARK}%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.getLogger("hbt_ray").setLevel(logging.INFO)
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Leave what libraries say of themselves to log files, warnings of a future torch included."""
+    # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
+    warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
+    for name in ("DeepSpeed", "sentence_transformers", "transformers", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet_ray_data()
+
+
+def quiet_ray_data() -> None:
+    """Ray Data tells each execution's start, plan and end, and that its progress bars are off, which is meant so."""
+    logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+
+
+def show_workers() -> None:
+    """Of all that workers write, show what our own code says there, and what Ray says of the cluster (a request that no
+    node can take, nodes that come and go); the rest is in Ray's log files. To be called after `ray.init`."""
+    # Ray has no public way to choose among the lines it forwards
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
+    from ray._private.worker import print_to_stdstream
+
+    def show(data: dict[str, Any]) -> None:
+        if data.get("pid") in ("autoscaler", "raylet"):
+            print_to_stdstream(data, ignore_prefix=False)
+            return
+        for line in data["lines"]:
+            _, mark, said = line.partition(MARK)
+            if mark:
+                sys.stderr.write(f"{said}\n")
+
+    forwarded.remove_handler("ray_print_logs")
+    forwarded.add_handler("ray_print_logs", show)

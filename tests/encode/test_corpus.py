@@ -1,0 +1,202 @@
+"""Corpora: their formats, the checks they pass and the fixed parts they are cut into."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.encode import corpus, parquet_documents
+
+TEXTS = {"id": ["1", "2", "1", "3", "2", "4"], "lang": ["de", "de", "en", "de", "en", "de"], "text": list("abcdef")}
+BEIR = [{"_id": f"d{n}", "title": "Titel" if n % 2 else "", "text": f"Text {n}", "metadata": {}} for n in range(7)]
+MIRACL = [{"docid": f"{n}#0", "title": "หัวข้อ", "text": f"ข้อความ {n}\u2028x"} for n in range(5)]
+
+
+def write(folder: Path, **columns: object) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "corpus.parquet", row_group_size=4)
+    return str(folder)
+
+
+def lines(uri: str, rows: list[dict[str, object]]) -> None:
+    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    storage.write_bytes(uri, gzip.compress(data) if uri.endswith(".gz") else data)
+
+
+def documents(found: corpus.Corpus) -> dict[str, str]:
+    """Id to text of all parts, read in the groups in which they are encoded."""
+    read = [
+        (part, texts)
+        for group in corpus.groups(found.parts)
+        for part, texts in zip(group, corpus.read_texts(group), strict=True)
+    ]
+    assert all(len(texts.ids) == part.rows for part, texts in read)
+    pairs = [pair for _, texts in read for pair in zip(texts.ids, texts.texts, strict=True)]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+@pytest.mark.parametrize("part_rows", [1, 3, 7, 100])
+def test_beir_folder(tmp_path: Path, ending: str, part_rows: int) -> None:
+    lines(f"{tmp_path}/corpus{ending}", BEIR)
+    lines(f"{tmp_path}/queries{ending}", [{"_id": "q", "text": "?"}])
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n")
+    found = corpus.scan(str(tmp_path), part_rows, "en")
+    assert max(part.rows for part in found.parts) <= part_rows
+    assert documents(found) == {
+        f"en:d{n}": f"Titel Text {n}" if n % 2 else f"Text {n}" for n in range(7)
+    }  # and no query
+    assert documents(corpus.scan(f"{tmp_path}/queries{ending}", 9, "en")) == {"en:q": "?"}
+    # what an interrupted run left of a file is read without the rest
+    some = found.parts[1::2]
+    left = [key for group in corpus.groups(some) for texts in corpus.read_texts(group) for key in texts.ids]
+    assert len(left) == sum(part.rows for part in some)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_miracl_folders(tmp_path: Path, s3: str, where: str) -> None:
+    root = str(tmp_path) if where == "local" else storage.join(s3, "miracl")
+    lines(f"{root}/miracl-corpus-v1.0-th/docs-0.jsonl.gz", MIRACL[:3])
+    lines(f"{root}/miracl-corpus-v1.0-th/docs-1.jsonl.gz", MIRACL[3:])
+    lines(f"{root}/miracl-corpus-v1.0-yo/docs-0.jsonl", MIRACL)
+    found = corpus.scan(root, 2)
+    assert found.rows_by_language == {"th": 5, "yo": 5}
+    assert documents(found) == {
+        f"{language}:{row['docid']}": f"{row['title']} {row['text']}" for language in ("th", "yo") for row in MIRACL
+    }
+    assert found == corpus.scan(root, 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "language"),
+    [
+        ("mrtydi-v1.1-bengali/corpus.jsonl.gz", "bn"),
+        ("data/zho-00000-of-00001.jsonl.gz", "zh"),
+        ("google/collections/dutch_collection.tsv", "nl"),
+    ],
+)
+def test_files_on_the_hub_tell_their_language(tmp_path: Path, file: str, language: str) -> None:
+    rows = [("7", "Eins zwei"), ("11", "drei")]
+    if file.endswith(".tsv"):
+        storage.write_bytes(f"{tmp_path}/{file}", "".join(f"{key}\t{text}\n" for key, text in rows).encode())
+    else:
+        lines(f"{tmp_path}/{file}", [{"id": key, "title": "", "text": text} for key, text in rows])
+    assert documents(corpus.scan(str(tmp_path), 1)) == {f"{language}:{key}": text for key, text in rows}
+
+
+def test_a_collection_with_a_bad_line(tmp_path: Path) -> None:
+    (tmp_path / "collection.tsv").write_text("1\ta\n2 b\n")
+    with pytest.raises(UserError, match="collection.tsv row 1 is no id, tab and text"):
+        corpus.scan(str(tmp_path), 2, "en")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_documents_that_are_not_in_a_corpus(tmp_path: Path) -> None:
+    lines(f"{tmp_path}/miracl-corpus-v1.0-th/docs-0.jsonl.gz", MIRACL)
+    lines(f"{tmp_path}/miracl-corpus-v1.0-yo/docs-0.jsonl", MIRACL[:1])
+    there = {f"th:{MIRACL[-1]['docid']}", f"yo:{MIRACL[0]['docid']}"}
+    gone = {f"yo:{MIRACL[-1]['docid']}", "sw:1", "th:nothing"}
+    assert corpus.absent(str(tmp_path), there | gone) == gone
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"_id": "1", "text": "a"}\n{"text": "b"}\n', "corpus.jsonl row 1 has no _id or docid"),
+        (b'{"_id": 1, "text": "a"}\n', "corpus.jsonl row 0 has no _id or docid"),
+        (b'{"_id": "1", "text": "a"}\n[1]\n', "corpus.jsonl row 1 is no JSON object"),
+        (b'{"_id": "1", "te', "corpus.jsonl row 0 is no JSON object"),
+        (b"", "the corpus .* is empty"),
+        (
+            b'{"_id": "1", "text": "a"}\n{"_id": "2", "text": "a"}\n{"_id": "1", "text": "b"}\n',
+            "document en:1 occurs twice: .*corpus.jsonl row 0 and .*corpus.jsonl row 2$",
+        ),
+    ],
+)
+def test_bad_lines(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "corpus.jsonl").write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        corpus.scan(str(tmp_path), 2, "en")
+
+
+def test_lines_that_cannot_be_encoded(tmp_path: Path) -> None:
+    lines(f"{tmp_path}/corpus.jsonl", BEIR)
+    with pytest.raises(UserError, match=r"corpus.jsonl does not tell its language: name it with --language"):
+        corpus.scan(str(tmp_path), 2)
+    whole = gzip.compress((tmp_path / "corpus.jsonl").read_bytes())
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cut.jsonl.gz is truncated"):
+        corpus.scan(f"{tmp_path}/cut.jsonl.gz", 2, "en")
+    found = corpus.scan(f"{tmp_path}/corpus.jsonl", 4, "en")
+    lines(f"{tmp_path}/corpus.jsonl", [{**row, "text": None} for row in BEIR])
+    with pytest.raises(UserError, match="corpus.jsonl changed while it was being encoded"):
+        documents(found)
+    with pytest.raises(UserError, match="corpus.jsonl: document en:d0 has no text"):
+        documents(corpus.scan(f"{tmp_path}/corpus.jsonl", 4, "en"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"id": ["1"], "text": ["a"]}, "has no column lang"),
+        ({"lang": ["de"], "text": ["a"]}, "has no column id"),
+        ({"id": [], "lang": [], "text": []}, "is empty"),
+        ({"id": ["1", None], "lang": ["de", "de"], "text": ["a", "b"]}, "corpus.parquet row 1 has no id"),
+        ({"id": ["1", ""], "lang": ["de", "de"], "text": ["a", "b"]}, "corpus.parquet row 1 has no id"),
+        ({"id": ["1", "2"], "lang": ["de", "../x"], "text": ["a", "b"]}, "row 1: '../x' is not a language tag"),
+        (
+            {"id": ["1", "2", "1"], "lang": ["de", "de", "de"], "text": ["a", "b", "c"]},
+            "document de:1 occurs twice: .*corpus.parquet row 0 and .*corpus.parquet row 2",
+        ),
+    ],
+)
+def test_bad_corpus(tmp_path: Path, columns: dict[str, list[str | None]], message: str) -> None:
+    typed = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    with pytest.raises(UserError, match=message):
+        corpus.scan(write(tmp_path, **typed), 2)
+
+
+def test_the_language_of_a_parquet_file_without_that_column(tmp_path: Path) -> None:
+    write(tmp_path, id=["1", "2", "3"], text=["a", "b", "c"])
+    assert documents(corpus.scan(str(tmp_path), 2, "sw")) == {"sw:1": "a", "sw:2": "b", "sw:3": "c"}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_duplicate_in_another_file_and_broken_files(tmp_path: Path) -> None:
+    write(tmp_path / "a", **TEXTS)
+    write(tmp_path / "b", id=["9", "2"], lang=["de", "en"], text=["x", "y"])
+    with pytest.raises(UserError, match=r"document en:2 occurs twice: .*a/corpus.parquet row 4 and .*b/corpus.parquet"):
+        corpus.scan(str(tmp_path), 2)
+    with pytest.raises(UserError, match="no input at"):
+        corpus.scan(str(tmp_path / "none"), 2)
+    whole = (tmp_path / "a/corpus.parquet").read_bytes()
+    (tmp_path / "a/corpus.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"a/corpus.parquet is not a whole parquet file"):
+        corpus.scan(str(tmp_path / "a"), 2)
+
+
+@pytest.mark.parametrize("part_rows", [1, 3, 100])
+def test_parts_cover_every_row_once(part_rows: int) -> None:
+    languages = np.random.default_rng(0).choice(["de", "en", "zh-Hant"], 50).tolist()
+    spans = [parquet_documents.cut(pa.array(tags), part_rows) for tags in (languages[:30], languages[30:], [])]
+    parts = corpus.plan_parts(["f", "g", "h"], spans)
+    seen = [
+        (part.file, row)
+        for part in parts
+        for row in range(part.start, part.stop)
+        if languages[row + (30 if part.file == "g" else 0)] == part.language
+    ]
+    assert sorted(seen) == [("f", row) for row in range(30)] + [("g", row) for row in range(20)]
+    assert max(part.rows for part in parts) <= part_rows
+    assert len({part.name for part in parts}) == len(parts)

