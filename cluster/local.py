@@ -1,16 +1,20 @@
-"""A Ray head on this machine for one job: start it, `ray job submit` the job, follow it, stop what was started.
+"""A Ray head on this machine for one job: start it, submit the job, follow it, stop what was started.
 
-    python cluster/local.py [--cpus N] -- python jobs/demo.py --out /absolute/path
+    python cluster/local.py [--cpus N] -- python jobs/demo.py --out runs/demo
 
-Ports are free ones on loopback, and a token of its own guards the head; other Ray clusters here are not touched.
+The job runs in the folder that it is called from, so paths mean what they say, and ends with its own exit code. Ports
+are free ones on loopback, and a token of its own guards the head; other Ray clusters here are not touched.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
+import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 START_SECONDS = 120
+OF_RAY = ("job_manager.py:", "Running entrypoint for job")  # what Ray says before a job says anything
 
 
 def main() -> int:
@@ -32,13 +37,39 @@ def main() -> int:
     arguments = parser.parse_args()
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a terminated script stops its head too
-    with head(arguments.cpus) as (submit, environment):
-        return subprocess.run([*submit, "--working-dir=.", "--", *command], env=environment, check=False).returncode
+    with head(arguments.cpus) as (address, environment):
+        os.environ.update(environment)
+        return follow(address, command)
+
+
+def follow(address: str, command: list[str]) -> int:
+    """Submit the command, which runs in this folder, and show what it says; returns its exit code."""
+    from ray.job_submission import JobStatus, JobSubmissionClient  # here, since it reads the token when it is imported
+
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    client = JobSubmissionClient(address)
+    folder = str(Path.cwd())
+    job = client.submit_job(
+        entrypoint=f"cd {shlex.quote(folder)} && exec {shlex.join(command)}",
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}},
+    )
+
+    async def show() -> None:
+        async for lines in client.tail_job_logs(job):
+            for line in lines.splitlines(keepends=True):
+                if not any(words in line for words in OF_RAY):
+                    print(line, end="", flush=True)
+
+    asyncio.run(show())
+    while not (status := client.get_job_status(job)).is_terminal():
+        time.sleep(0.1)
+    code = client.get_job_info(job).driver_exit_code
+    return code if code is not None else int(status != JobStatus.SUCCEEDED)
 
 
 @contextlib.contextmanager
-def head(cpus: int) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """A Ray head while the block runs; gives the beginning of a `ray job submit` command and its environment."""
+def head(cpus: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """A Ray head while the block runs; gives the address of its dashboard, and the environment of its clients."""
     ray = str(Path(sys.executable).parent / "ray")
     environment = {
         **os.environ,
@@ -47,8 +78,8 @@ def head(cpus: int) -> Iterator[tuple[list[str], dict[str, str]]]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    names = ("", "dashboard-", "dashboard-agent-listen-", "dashboard-agent-grpc-", "ray-client-server-")
-    names += ("metrics-export-", "runtime-env-agent-")
+    names = ["", "dashboard-", "dashboard-agent-listen-", "dashboard-agent-grpc-", "ray-client-server-"]
+    names += ["metrics-export-", "runtime-env-agent-"]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
@@ -65,7 +96,7 @@ def head(cpus: int) -> Iterator[tuple[list[str], dict[str, str]]]:
         try:
             address = f"http://127.0.0.1:{ports['dashboard-']}"
             _wait(address, process)
-            yield [ray, "job", "submit", f"--address={address}"], environment
+            yield address, environment
         finally:
             _stop(process, folder)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
-from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
 from hbt_ray.command import parse
 from hbt_ray.config import Section, UserError
+from hbt_ray.terminal import show_workers, start_logging
 
 C = TypeVar("C", bound=Section)
 
@@ -26,12 +26,12 @@ def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: 
 
     A result whose `status` is `error`, and whose `error` says why, ends the job with 1, without a traceback.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    start_logging()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config = parse(settings, arguments)
-        ray.init(log_to_driver=True, logging_level=logging.WARNING)
-        DataContext.get_current().enable_operator_progress_bars = False  # one line of progress is enough
+        ray.init(logging_level=logging.WARNING)
+        show_workers()
         line = {"status": "ok", **function(config)}
     except Exception as error:
         mistake = user_error(error)

@@ -121,6 +121,9 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
     for name in ("DeepSpeed", "sentence_transformers", "transformers", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # a table of weights that a checkpoint has or lacks; model/weights.py refuses what matters
+    logging.getLogger("transformers.utils.loading_report").setLevel(logging.ERROR)
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
     quiet_ray_data()
 
 

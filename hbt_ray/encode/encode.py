@@ -136,12 +136,12 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
             num_gpus=encoding.gpus_per_actor or None,
         )
 
-    rate = Rate(encoding.gpus_per_actor)
-    with Progress(
-        f"encode {config.role}s", "texts", corpus.rows, corpus.rows - sum(part.rows for part in missing)
-    ) as bar:
-        parts.run(groups, pipeline, lambda result: bar.advance(result["rows"], rate.after(result)), rows_apart=True)
-    log.info("%s: %s", config.role, rate.line())
+    rate = Rate(corpus.rows_by_language, missing, encoding.gpus_per_actor)
+    done = corpus.rows - sum(part.rows for part in missing)
+    with Progress(f"encode {config.role} texts", "texts", corpus.rows, done) as progress:
+        parts.run(
+            groups, pipeline, lambda result: progress.advance(result["rows"], rate.after(result)), rows_apart=True
+        )
 
 
 def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:

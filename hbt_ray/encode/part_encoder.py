@@ -17,12 +17,14 @@ from hbt_ray.encode.vectors import Batches, TooLong
 from hbt_ray.model.build import build
 from hbt_ray.model.flops import peak_flops
 from hbt_ray.storage import parts
+from hbt_ray.terminal import start_worker_logging
 
 
 class PartEncoder:
     """The Ray Data actor: loads the model once, then encodes and commits one part a call."""
 
     def __init__(self, config: EncodeConfig, folder: str) -> None:
+        start_worker_logging()
         encoding = config.encoding
         torch.set_num_threads(max(1, int(encoding.cpus_per_actor)))
         device = torch.device("cuda" if encoding.gpus_per_actor else "cpu")

@@ -24,6 +24,7 @@ from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model import packed
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.encoder import Encoder, Role
+from hbt_ray.model.weights import complete
 
 disable_progress_bar()
 log = logging.getLogger(__name__)
@@ -132,10 +133,11 @@ def _pretrained(config: EncoderConfig) -> tuple[SentenceTransformer, dict[str, s
         if os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.json")):
             raise UserError(f"--model {config.model} is not a model: it has no config.json")
         own = is_sentence_transformer_model(path)
-        model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
+        with complete(config.model):
+            model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(f"--model {config.model} is not a model: {' '.join(str(error).split())[:300]}") from None
     if model.tokenizer.pad_token_id is None:
         raise UserError(f"--model {config.model}: its tokenizer has no padding token")

@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from hbt_ray.config import LoraConfig, UserError
 from hbt_ray.model import packed
 from hbt_ray.model.tokenizer import Frame
+from hbt_ray.model.weights import is_trained
 
 Role = Literal["query", "passage"]
 ROLES: tuple[Role, ...] = ("query", "passage")
@@ -169,8 +170,3 @@ def with_adapters(transformer: nn.Module, lora: LoraConfig) -> Any:
         r=lora.lora_rank, lora_alpha=lora.lora_alpha, lora_dropout=lora.lora_dropout, target_modules="all-linear"
     )
     return peft.LoraModel(transformer, settings, "default")
-
-
-def is_trained(name: str) -> bool:
-    """Whether the parameter of this name is: pooling is ours, so the transformer's own layer gets no gradient."""
-    return "pooler" not in name.split(".")

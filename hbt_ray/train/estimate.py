@@ -25,7 +25,8 @@ from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.build import SIZES, set_dropout, shape_config
-from hbt_ray.model.encoder import is_trained, with_adapters
+from hbt_ray.model.encoder import with_adapters
+from hbt_ray.model.weights import is_trained
 from hbt_ray.terminal import console, table
 from hbt_ray.train.engine import BUCKET
 from hbt_ray.train.loss import BLOCK_SCORES

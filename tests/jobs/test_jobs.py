@@ -102,20 +102,26 @@ def test_a_score_that_differs_ends_check_with_code_1(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def submit() -> Iterator[tuple[list[str], dict[str, str]]]:
+def head() -> Iterator[tuple[str, dict[str, str]]]:
     spec = importlib.util.spec_from_file_location("local", ROOT / "cluster" / "local.py")
     assert spec is not None and spec.loader is not None
     local = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(local)
-    with local.head(cpus=4) as beginning:
-        yield beginning
+    with local.head(cpus=4) as found:
+        yield found
 
 
-def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, submit: tuple[list[str], dict[str, str]]) -> None:
+def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, head: tuple[str, dict[str, str]]) -> None:
     def run(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*submit[0], "--working-dir=.", "--", "python", f"jobs/{job}.py", *arguments]
+        submit = [str(Path(sys.executable).parent / "ray"), "job", "submit", f"--address={head[0]}", "--working-dir=."]
         return subprocess.run(
-            command, cwd=ROOT, env=submit[1], capture_output=True, text=True, timeout=300, check=False
+            [*submit, "--", "python", f"jobs/{job}.py", *arguments],
+            cwd=ROOT,
+            env=head[1],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     store, out = str(tmp_path / "store"), str(tmp_path / "run")
@@ -132,3 +138,6 @@ def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, submit: tuple
     assert refused.returncode != 0
     assert "error: --batch-size 8 cannot be divided among --workers 3" in refused.stdout
     assert not (tmp_path / "other").exists()
+    lost = run("prepare", "--source", "world-facts", "--tokenizer", "train:3000", "--out", "runs/lost")
+    assert lost.returncode != 0
+    assert "--out: runs/lost is relative to Ray's copy of the working folder" in lost.stdout
