@@ -1,24 +1,44 @@
-"""A command line to settings: `--config FILE.yaml` first, then `--section.field value` over it.
+"""A command line to settings: `--config FILE.yaml` first, then flags over it.
 
-A field whose name is unique in its job can be given without its section (`--alpha` for `--batches.alpha`).
+A setting of a section is `--section.field`, or `--field` where nothing else in the job is called so (`--alpha` for
+`--batches.alpha`). A list takes several values, and so does a flag that is given several times.
 """
 
 from __future__ import annotations
 
-import re
+import argparse
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, get_origin
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin
 
-import fsspec
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic.fields import FieldInfo
 
 from hbt_ray.config import Section, UserError
 
 C = TypeVar("C", bound=Section)
-ONE_LETTER = re.compile(r"^--(?=[a-z](=|$))")  # the settings library wants -k of a field of one letter
+YAML_WORDS = "quote it: YAML takes no, yes, on and off for false and true"
+CONFIG = """YAML file of settings, which flags override [URI]; its sections are the flags' first parts:
+{example}"""
+
+
+class Flag(NamedTuple):
+    """One setting as the command line has it.
+
+    Attributes:
+        path: section, if any, and field, as attributes of the settings.
+        name: `--field`, or `--section.field` where another section has the field as well.
+        kind: the type of one value: `str` also for a number, which the settings check; `bool`, `list` or `dict`.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    kind: type
+    field: FieldInfo
 
 
 def parse(model: type[C], arguments: Sequence[str], program: str | None = None) -> C:
@@ -28,65 +48,159 @@ def parse(model: type[C], arguments: Sequence[str], program: str | None = None) 
         UserError: a value is missing, unknown or refused; the line names the flag.
         SystemExit: after `--help`.
     """
-    rest, config_uri = _split_config(list(arguments))
-    values: dict[str, Any] = _read_yaml(config_uri) if config_uri else {}
-
-    class Command(BaseSettings, model):  # type: ignore[valid-type,misc]
-        __doc__ = model.__doc__
-        model_config = SettingsConfigDict(
-            cli_kebab_case=True,
-            cli_implicit_flags=True,
-            cli_avoid_json=True,
-            cli_exit_on_error=False,
-            cli_hide_none_type=True,
-            cli_prog_name=program,
-            nested_model_default_partial_update=True,
-            cli_shortcuts=_shortcuts(model),
-        )
-
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings,)  # the command line comes before it; the environment is no source
-
+    flags = flags_of(model)
+    parser = _parser(model, flags, program)
+    given, others = parser.parse_known_args(list(arguments))
+    if others:
+        raise UserError(_unknown(others[0], list(arguments), flags))
+    values: dict[str, Any] = _read_yaml(given.config) if given.config else {}
+    for name, field in model.model_fields.items():
+        if _is_section(field.annotation) and (values.get(name) is None):
+            values[name] = {}  # so that what is missing in it is named by its own flag
+    for flag in flags:
+        value = getattr(given, ".".join(flag.path))
+        if value is not None:
+            *sections, field_name = flag.path
+            inner = values
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[field_name] = _pairs(flag.name, value) if flag.kind is dict else value
     try:
-        flags = [ONE_LETTER.sub("-", argument) for argument in _take_lists(rest, model, values)]
-        parsed = Command(_cli_parse_args=flags, **values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(validation_line(error)) from None
-    except SettingsError as error:
-        raise UserError(str(error).removeprefix("error parsing CLI: ")) from None
-    return model.model_validate(parsed.model_dump())
+        raise UserError(validation_line(error, flags)) from None
 
 
-def validation_line(error: ValidationError) -> str:
+def flags_of(model: type[Section]) -> list[Flag]:
+    """The flags of a job's settings, in the order of the settings."""
+    leaves = list(_leaves(model, ()))
+    uses = Counter(path[-1] for path, _ in leaves)
+    found = []
+    for path, field in leaves:
+        short = path[-1:] if uses[path[-1]] == 1 else path
+        found.append(Flag(path, _flag(short), _kind(field.annotation), field))
+    return found
+
+
+def validation_line(error: ValidationError, flags: Sequence[Flag] = ()) -> str:
     """All that a pydantic error says, as one line of `--flag: reason`."""
+    names = {flag.path: flag.name for flag in flags}
     reasons = []
     for item in error.errors():
-        flag = "--" + ".".join(str(part) for part in item["loc"]).replace("_", "-")
-        given = "" if item["type"] == "missing" else f", not {item['input']!r}"
-        reasons.append(f"{flag}: {item['msg'][0].lower()}{item['msg'][1:]}{given}")
+        place = tuple(str(part) for part in item["loc"])
+        known = next((place[:size] for size in range(len(place), 0, -1) if place[:size] in names), None)
+        flag = names[known] if known else _flag(place) if place else ""
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] != "value_error":  # those are our own sentences, which say what they are about
+            text = f"{text[0].lower()}{text[1:]}"
+            text += "" if item["type"] == "missing" else f", not {item['input']!r}"
+            text += f"; {YAML_WORDS}" if isinstance(item["input"], bool) and item["type"] == "string_type" else ""
+        reasons.append(f"{flag}: {text}" if flag else text)
     return "; ".join(reasons)
 
 
-def _split_config(arguments: list[str]) -> tuple[list[str], str | None]:
-    for position, argument in enumerate(arguments):
-        if argument == "--config":
-            if position + 1 == len(arguments):
-                raise UserError("--config: needs a YAML file")
-            return arguments[:position] + arguments[position + 2 :], arguments[position + 1]
-        if argument.startswith("--config="):
-            return arguments[:position] + arguments[position + 1 :], argument.partition("=")[2]
-    return arguments, None
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are the user's, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+def _parser(model: type[Section], flags: Sequence[Flag], program: str | None) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
+        description=model.__doc__,
+        usage="%(prog)s [--config URI] [--flag VALUE …]",
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
+        epilog="A flag that belongs to a section may be given with it, as --section.flag.",
+    )
+    first = parser.add_argument_group("most used")
+    first.add_argument("--config", metavar="URI", help=CONFIG.format(example=_example(flags)))
+    groups: dict[str, Any] = {}
+    order = {_flag([name]): place for place, name in enumerate(model.MOST_USED)}
+    for flag in sorted(flags, key=lambda flag: order.get(flag.name, len(order))):
+        section = flag.path[0] if len(flag.path) > 1 else ""
+        group = first if flag.name in order else groups.get(section)
+        if group is None:
+            group = groups[section] = parser.add_argument_group(section or "others")
+        long = _flag(flag.path)
+        options: dict[str, Any] = {"dest": ".".join(flag.path), "default": None, "help": _help(flag)}
+        if flag.kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif flag.kind in (list, dict):
+            options |= {"nargs": "+", "action": "extend", "metavar": "VALUE"}
+        else:
+            options["metavar"] = _choices(flag.field.annotation) or "VALUE"
+        group.add_argument(flag.name, **options)
+        if long != flag.name:  # understood, and not shown a second time
+            parser.add_argument(long, **options | {"help": argparse.SUPPRESS})
+    return parser
+
+
+def _help(flag: Flag) -> str:
+    default = flag.field.get_default(call_default_factory=True)
+    if flag.field.is_required():
+        said = "(required)"
+    elif default in (None, (), {}):
+        said = ""
+    else:
+        said = f"(default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+    return f"{flag.field.description or ''} {said}".strip().replace("%", "%%")
+
+
+def _choices(annotation: Any) -> str:
+    """The values of a literal type, as help shows them; none of another type."""
+    if get_origin(annotation) in (Union, UnionType):
+        return next(filter(None, map(_choices, get_args(annotation))), "")
+    return "|".join(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ""
+
+
+def _example(flags: Sequence[Flag]) -> str:
+    lines, section = [], ""
+    for flag in [flag for flag in flags if len(flag.path) == 1][:2] + [flag for flag in flags if len(flag.path) > 1][
+        :2
+    ]:
+        if len(flag.path) > 1 and flag.path[0] != section:
+            section = flag.path[0]
+            lines.append(f"    {section}:")
+        lines.append(f"    {'  ' if len(flag.path) > 1 else ''}{flag.path[-1]}: …")
+    return "\n".join(lines)
+
+
+def _unknown(argument: str, arguments: list[str], flags: Sequence[Flag]) -> str:
+    if argument.startswith("--"):
+        name = argument.partition("=")[0]
+        near = get_close_matches(name, [flag.name for flag in flags], 1)
+        return f"{name}: there is no such flag{f'; is {near[0]} meant?' if near else ''}"
+    before = [one for one in arguments[: arguments.index(argument)] if one.startswith("--")]
+    if not before:
+        return f"{argument}: a flag is missing before it"
+    values = arguments[len(arguments) - arguments[::-1].index(before[-1]) :]
+    several = " ".join(values[: next((i for i, one in enumerate(values) if one.startswith("--")), len(values))])
+    return f"{before[-1]}: takes one value, not {several}"
+
+
+def _pairs(name: str, given: Sequence[str]) -> dict[str, str]:
+    """Of `key=value` or JSON objects."""
+    found: dict[str, str] = {}
+    for one in given:
+        if one.startswith("{"):
+            try:
+                found.update(json.loads(one))
+            except json.JSONDecodeError as error:
+                raise UserError(f"{name}: {one} is not JSON: {error}") from None
+            continue
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise UserError(f"{name}: {one} is neither key=value nor a JSON object")
+        found[key] = value
+    return found
 
 
 def _read_yaml(uri: str) -> dict[str, Any]:
+    import fsspec  # here, since few commands have a file
+
     try:
         with fsspec.open(uri, "rb") as file:
             values = yaml.safe_load(file)
@@ -99,51 +213,25 @@ def _read_yaml(uri: str) -> dict[str, Any]:
     return values
 
 
-def _take_lists(arguments: Sequence[str], model: type[Section], values: dict[str, Any]) -> list[str]:
-    """Move `--input a b` into `values`, since the settings library has lists as JSON; returns the other arguments.
-
-    Raises:
-        UserError: a flag that takes one value got several.
-    """
-    fields = [(path, leaf) for path, leaf, kind in _leaves(model, "") if get_origin(kind) is tuple]
-    paths = {f"--{name}": path for path, leaf in fields for name in (path, leaf)}
-    others: list[str] = []
-    position = 0
-    while position < len(arguments):
-        flag, equals, first = arguments[position].partition("=")
-        stop = position + 1
-        while stop < len(arguments) and not arguments[stop].startswith("--"):
-            stop += 1
-        given = ([first] if equals else []) + list(arguments[position + 1 : stop])
-        if flag in paths:
-            *sections, field = paths[flag].replace("-", "_").split(".")
-            inner = values
-            for section in sections:
-                inner = inner.setdefault(section, {})
-            inner[field] = given
-        elif len(given) > 1:
-            raise UserError(f"{flag}: takes one value, not {' '.join(given)}")
-        else:
-            others += arguments[position:stop]
-        position = stop
-    return others
-
-
-def _shortcuts(model: type[Section]) -> dict[str, str]:
-    """`{"batches.batch-size": "batch-size"}` for every field of a section whose name nothing else bears."""
-    leaves = [(path, leaf) for path, leaf, _ in _leaves(model, "")]
-    uses = Counter(leaf for _, leaf in leaves)
-    return {path: leaf for path, leaf in leaves if path != leaf and uses[leaf] == 1}
-
-
-def _leaves(model: type[Section], prefix: str) -> Iterator[tuple[str, str, Any]]:
-    """Path with section, name and type of every field."""
+def _leaves(model: type[Section], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Path and field of every setting."""
     for name, field in model.model_fields.items():
-        flag = name.replace("_", "-")
         if _is_section(field.annotation):
-            yield from _leaves(field.annotation, f"{prefix}{flag}.")  # type: ignore[arg-type]
+            yield from _leaves(field.annotation, (*above, name))  # type: ignore[arg-type]
         else:
-            yield prefix + flag, flag, field.annotation
+            yield (*above, name), field
+
+
+def _kind(annotation: Any) -> type:
+    """What the command line takes for a type."""
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    origin = get_origin(annotation) or annotation
+    return {tuple: list, dict: dict, bool: bool}.get(origin, str)
+
+
+def _flag(path: Sequence[str]) -> str:
+    return "--" + ".".join(path).replace("_", "-")
 
 
 def _is_section(kind: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,3 +15,6 @@ class Section(BaseModel):
     """Base of all settings: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    MOST_USED: ClassVar[tuple[str, ...]] = ()
+    """Settings of a job that most of its users give, which `--help` shows first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,10 @@ class InputConfig(Section):
 
 class PrepareConfig(InputConfig):
     """Settings of `prepare`: source files to a stream store."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = (
+        "source", "input", "tokenizer", "out", "language", "max_tokens", "on_error", "partitions", "seed",
+    )  # fmt: skip
 
     tokenizer: ModelName = Field(description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces")
     out: OutUri = Field(description="folder of the new stream store [URI]")

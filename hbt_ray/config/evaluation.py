@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,11 @@ Setting = Literal["monolingual", "cross-lingual", "multilingual"]
 
 class EvaluateConfig(Section):
     """Settings of `evaluate`: a model (bm25: search by words), or a run, on a task in its settings."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = (
+        "task", "data", "model", "out", "settings", "run", "corpus", "language", "gpus_per_actor",
+        "precision",
+    )  # fmt: skip
 
     task: str = Field(
         description="xquad-r, mlqa-r, xquad, mlqa, tydiqa, miracl, mrtydi, msmarco, mmarco, mkqa, neuclir, pooled,"
@@ -52,6 +57,8 @@ class EvaluateConfig(Section):
 class CompareConfig(Section):
     """Settings of `compare`: finished evaluations of one task, each system against the first."""
 
+    MOST_USED: ClassVar[tuple[str, ...]] = ("runs", "out", "measures")
+
     runs: tuple[str, ...] = Field(
         description="systems, the baseline first; each NAME=FOLDER or FOLDER, with runs of several seeds as "
         "FOLDER,FOLDER [URIs of folders written by evaluate]"
@@ -66,6 +73,8 @@ class CompareConfig(Section):
 
 class CheckConfig(Section):
     """Settings of `check`: evaluations whose scores are known, run again."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = ("data", "models", "out")
 
     expected: Uri | None = Field(None, description="YAML file of expected scores [URI]; unset: that of this package")
     data: dict[str, Uri] = Field({}, description="folder of a task's files, as xquad-r=URI; unset: as published")

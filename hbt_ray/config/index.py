@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,11 @@ Recall = Literal["0.90", "0.95", "0.99"]
 
 class EncodeConfig(Section):
     """Settings of `encode`: corpus to embedding parts."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = (
+        "corpus", "model", "out", "role", "language", "dtype", "actors", "gpus_per_actor", "batch_tokens",
+        "tokens",
+    )  # fmt: skip
 
     corpus: Uri = Field(
         description="parquet with id, lang, text, optional title, or BEIR's or MIRACL's JSONL: file, folder, glob [URI]"
@@ -36,6 +41,8 @@ class EncodeConfig(Section):
 class IndexConfig(Section):
     """Settings of `index`: embedding parts to FAISS shards, one or more a language."""
 
+    MOST_USED: ClassVar[tuple[str, ...]] = ("embeddings", "out", "factory", "shard_rows", "queries")
+
     embeddings: Uri = Field(description="folder written by encode [URI]")
     out: OutUri = Field(description="folder of the new index [URI]")
     shard_rows: int = Field(1_000_000, ge=1, description="largest shard, all of one language [vectors]")
@@ -53,6 +60,8 @@ class IndexConfig(Section):
 class SearchConfig(Section):
     """Settings of `search`: the passages of an index that answer one query."""
 
+    MOST_USED: ClassVar[tuple[str, ...]] = ("index", "model", "query", "languages", "k")
+
     index: Uri = Field(description="folder written by index [URI]")
     query: str = Field(description="text to search for")
     encoder: EncoderConfig
@@ -64,6 +73,10 @@ class SearchConfig(Section):
 
 class MineConfig(InputConfig):
     """Settings of `mine`: hard negatives for pairs, from an index of passages."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = (
+        "source", "input", "index", "model", "out", "negatives", "share", "depth", "negatives_in",
+    )  # fmt: skip
 
     index: Uri = Field(description="folder written by index; its corpus must still be there [URI]")
     out: OutUri = Field(description="folder for pairs/*.parquet, which prepare reads as pairs, and audit.json [URI]")

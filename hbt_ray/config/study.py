@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from hbt_ray.config.base import Section
@@ -10,6 +12,8 @@ from hbt_ray.config.uris import OutUri
 
 class DemoConfig(Section):
     """Settings of `demo`: the three strategies side by side on the built-in world facts."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = ("out", "steps")
 
     out: OutUri = Field(description="folder for store, runs, evaluations and report [URI]")
     steps: int = Field(260, ge=1, description="length of each run [global batches]")
@@ -21,6 +25,8 @@ class DemoConfig(Section):
 
 class ReportConfig(Section):
     """Settings of `report`: a page on finished evaluations, of one or several models and tasks."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = ("runs", "out", "title")
 
     runs: tuple[str, ...] = Field(
         min_length=1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -104,6 +104,11 @@ class CheckpointEvaluation(Section):
 
 class TrainConfig(Section):
     """Settings of `train`: stream store to model."""
+
+    MOST_USED: ClassVar[tuple[str, ...]] = (
+        "data", "model", "out", "strategy", "alpha", "steps", "batch_size", "workers", "gpus_per_worker",
+        "learning_rate", "zero_stage",
+    )  # fmt: skip
 
     data: Uri = Field(description="stream store written by prepare [URI]")
     out: OutUri = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")

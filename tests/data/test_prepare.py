@@ -165,3 +165,34 @@ def test_a_prefix_that_sticks_to_the_text_is_refused() -> None:
     assert len(frame.dress(bare, 8)) == 8
     with pytest.raises(UserError, match="does not tokenise apart"):
         tokenizer.Frame(learned, "query:Z")
+
+
+def test_what_the_user_has_in_the_output_stays(tmp_path: Path) -> None:
+    """An input in `<out>/streams`, where a store's own files go."""
+    source = pairs_file(tmp_path / "pairs.parquet", 4)
+    for inside in ("streams", "work", "quarantine"):
+        out = tmp_path / inside
+        theirs = out / inside / "pairs.parquet"
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(Path(source).read_bytes())
+        settings = {"source": "pairs", "tokenizer": "train:100", "out": str(out)}
+        with pytest.raises(UserError, match=f"has {inside}, which is not of this job"):
+            prepare(PrepareConfig.model_validate({**settings, "input": (source,)}))
+        for named in (theirs, theirs.parent, out):
+            with pytest.raises(UserError, match=r" (is|holds|lies in) the input "):
+                prepare(PrepareConfig.model_validate({**settings, "input": (str(named),)}))
+        assert theirs.read_bytes() == Path(source).read_bytes()
+        assert sorted(path.name for path in out.iterdir()) == [inside]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_corrected_command_gets_the_folder(tmp_path: Path) -> None:
+    good, bad = pairs_file(tmp_path / "good.parquet", 40), str(tmp_path / "bad.parquet")
+    columns = pq.read_table(good).to_pydict()
+    pq.write_table(pa.table({**columns, "query_lang": ["xx-none"] * 40}), bad)
+    settings = {"source": "pairs", "tokenizer": "train:100", "out": str(tmp_path / "store")}
+    with pytest.raises(UserError, match="unknown language tag"):
+        prepare(PrepareConfig.model_validate({**settings, "input": (bad,)}))
+    assert prepare(PrepareConfig.model_validate({**settings, "input": (good,)}))["rows"] == 39
+    with pytest.raises(UserError, match="seed is 0 there and 1 here; name another --out"):
+        prepare(PrepareConfig.model_validate({**settings, "input": (good,), "seed": 1}))

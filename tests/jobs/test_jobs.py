@@ -47,28 +47,6 @@ def test_help_says_default_and_unit(job: str) -> None:
     assert "default:" in done.stdout or "(required)" in done.stdout
 
 
-def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hbt_ray.command import parse
-    from hbt_ray.config import TrainConfig, UserError
-
-    yaml = tmp_path / "run.yaml"
-    yaml.write_text("data: a\nout: b\nsteps: 5\nencoder: {model: tiny}\nbatches: {alpha: 0.3, batch_size: 64}\n")
-    config = parse(TrainConfig, ["--config", str(yaml), "--alpha", "0.7", "--languages", "de", "en"])
-    assert (config.batches.alpha, config.batches.batch_size, config.batches.languages) == (0.7, 64, ("de", "en"))
-    monkeypatch.setenv("ALPHA", "0.1")
-    monkeypatch.setenv("DATA", "elsewhere")
-    assert parse(TrainConfig, ["--config", str(yaml)]) == config.model_copy(
-        update={"batches": config.batches.model_copy(update={"alpha": 0.3, "languages": ()})}
-    )
-    yaml.write_text("data: a\nout: b\nencoder: {model: tiny}\nbatches: {alhpa: 0.3}\n")
-    with pytest.raises(UserError, match=r"--batches\.alhpa: extra inputs are not permitted"):
-        parse(TrainConfig, ["--config", str(yaml)])
-    with pytest.raises(UserError, match=r"--data: field required; --out: field required"):
-        parse(TrainConfig, ["--model", "tiny"])
-    with pytest.raises(UserError, match="say either --steps or --epochs"):
-        parse(TrainConfig, ["--data", "a", "--out", "b", "--model", "tiny", "--steps", "3", "--epochs", "2"])
-
-
 def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     out = tmp_path / "out"
     cut = tmp_path / "cut.parquet"
@@ -79,7 +57,7 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     line = mistake(start("prepare", "--input", str(cut), *arguments))
     assert "cut.parquet is not a whole parquet file" in line
     assert not storage.committed(str(out))
-    assert "--batches.alpha: input should be less than" in mistake(
+    assert "--alpha: input should be less than" in mistake(
         start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7")
     )
 

@@ -1,0 +1,110 @@
+"""A name means itself: brackets are no pattern, `..` leads nowhere, and an output is apart from its input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from hbt_ray import storage
+from hbt_ray.config import UserError
+from hbt_ray.config.uris import ModelName, OutUri, Uri
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "folder") if request.param == "local" else request.getfixturevalue("s3") + tmp_path.name
+
+
+def files(uri: str) -> list[str]:
+    fs, path = storage.filesystem(uri)
+    return sorted(name.removeprefix(path) for name in fs.find(path))
+
+
+@pytest.mark.parametrize("name", ["run[12]", "run?", "run*"])
+def test_clearing_a_folder_leaves_those_its_name_would_match(folder: str, name: str) -> None:
+    for run in ("run1", "run2", name):
+        storage.write_bytes(storage.join(folder, run, "work", "x"), b"1")
+    storage.clear(storage.join(folder, name, "work"))
+    assert files(folder) == ["/run1/work/x", "/run2/work/x"]
+    storage.commit(storage.join(folder, name), "index", {})
+    storage.remove(storage.join(folder, name))
+    assert files(folder) == ["/run1/work/x", "/run2/work/x"]
+
+
+def test_ray_deletes_a_folder_by_its_name(folder: str) -> None:
+    for run in ("run1", "run[12]"):
+        storage.write_bytes(storage.join(folder, run, "x"), b"1")
+    fs, path = storage.arrow_filesystem(storage.join(folder, "run[12]"))
+    fs.delete_dir(path)
+    assert files(folder) == ["/run1/x"]
+
+
+def test_a_name_that_is_there_is_no_pattern(folder: str) -> None:
+    for name in ("qa1", "qa2", "qa[12]"):
+        storage.write_bytes(storage.join(folder, name), name.encode())
+    (found,) = storage.expand(storage.join(folder, "qa[12]"))
+    assert storage.read_bytes(found) == b"qa[12]"
+    assert len(storage.expand(storage.join(folder, "qa[1-9]"))) == 2  # nothing is called so
+    storage.write_bytes(storage.join(folder, "in [v2]", "x.txt"), b"")
+    assert len(storage.expand(storage.join(folder, "in [v2]"), (".txt",))) == 1
+
+
+def test_a_copy_stays_in_its_folder(s3: str, tmp_path: Path) -> None:
+    model = f"{s3}-{tmp_path.name}/model"
+    storage.write_bytes(f"{model}/sub/config.json", b"{}")
+    copied = Path(storage.local_copy(model))
+    assert (copied / "sub" / "config.json").read_bytes() == b"{}"
+    storage.write_bytes(f"{model}/../../../../../..{tmp_path}/escaped", b"gotcha")
+    for read in (storage.local_copy, storage.expand):
+        with pytest.raises(UserError, match="a name that leads out of it"):
+            read(model)
+    assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "inputs", "relation"),
+    [
+        ("s3://b/x", ["s3://b/x"], "is"),
+        ("s3://b/x/store", ["s3://b/x/"], "lies in"),
+        ("s3://b/x", ["s3://b/y", "s3://b/x/data/a.parquet"], "holds"),
+        ("/data/./store/../qa", ["/data/qa"], "is"),
+        ("/data/qa", ["/data/qa/*.parquet"], "holds"),
+        ("/data/run1/out", ["/data/run*"], "lies in"),
+    ],
+)
+def test_an_output_is_apart_from_its_input(out: str, inputs: list[str], relation: str) -> None:
+    with pytest.raises(UserError, match=f" {relation} the input "):
+        storage.refuse_overlap(out, inputs)
+
+
+def test_an_output_beside_its_input_is_fine(tmp_path: Path) -> None:
+    storage.refuse_overlap("s3://b/xy", ["s3://b/x", "hf://datasets/a/b"])
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    storage.refuse_overlap(str(tmp_path / "store"), [str(tmp_path / "data")])
+    with pytest.raises(UserError, match="lies in"):
+        storage.refuse_overlap(str(tmp_path / "link" / "store"), [str(tmp_path / "data")])
+
+
+class Settings(BaseModel):
+    data: Uri = "s3://b/x"
+    out: OutUri = "s3://b/y"
+    model: ModelName = "org/name"
+
+
+def test_paths_in_settings_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    settings = Settings(data="qa/*.parquet", out="runs/a [1]", model="model")
+    assert settings.data == f"{tmp_path}/qa/*.parquet"
+    assert settings.out == f"{tmp_path}/runs/a [1]"
+    assert settings.model == f"{tmp_path}/model"
+    assert Settings(out="~/x").out == str(Path("~/x").expanduser())
+    assert Settings(data="hf://datasets/a/b", model="org/name").model == "org/name"
+
+
+@pytest.mark.parametrize("out", ["", "  ", "/", "~", "a::b", "s3://"])
+def test_no_job_writes_there(out: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(out=out)

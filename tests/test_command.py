@@ -1,0 +1,122 @@
+"""The command line: settings from YAML and flags, a help that can be read, and mistakes by the flag that was typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hbt_ray.command import parse
+from hbt_ray.config import CheckConfig, EncodeConfig, PrepareConfig, TrainConfig, UserError
+
+NEEDED = ["--data", "/a", "--out", "/b", "--model", "tiny", "--steps", "3"]
+
+
+def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = tmp_path / "run.yaml"
+    yaml.write_text("data: /a\nout: /b\nsteps: 5\nencoder: {model: tiny}\nbatches: {alpha: 0.3, batch_size: 64}\n")
+    config = parse(TrainConfig, ["--config", str(yaml), "--alpha", "0.7", "--languages", "de", "en"])
+    assert (config.batches.alpha, config.batches.batch_size, config.batches.languages) == (0.7, 64, ("de", "en"))
+    monkeypatch.setenv("ALPHA", "0.1")
+    monkeypatch.setenv("DATA", "elsewhere")
+    assert parse(TrainConfig, [f"--config={yaml}"]) == config.model_copy(
+        update={"batches": config.batches.model_copy(update={"alpha": 0.3, "languages": ()})}
+    )
+    yaml.write_text("data: /a\nout: /b\nsteps: 5\nencoder:\n  model: tiny\nbatches:\n")  # nothing in a section
+    assert parse(TrainConfig, ["--config", str(yaml)]).batches.alpha == 0.5
+
+
+def test_a_list_that_is_given_twice_has_both() -> None:
+    config = parse(
+        PrepareConfig, ["--source", "pairs", "--input", "/a", "/b", "--input=/c", "--tokenizer", "x", "--out", "/o"]
+    )
+    assert config.input == ("/a", "/b", "/c")
+
+
+def test_a_flag_has_its_section_or_not_and_booleans_their_opposite() -> None:
+    long = parse(TrainConfig, [*NEEDED, "--engine.gradcache", "--batches.alpha=0.2", "--validation.data", "/v"])
+    short = parse(TrainConfig, [*NEEDED, "--gradcache", "--alpha", "0.2", "--validation.data", "/v", "--no-compile"])
+    assert long == short
+    assert (short.engine.gradcache, short.batches.alpha, short.validation.data) == (True, 0.2, "/v")
+
+
+def test_pairs_of_names_and_values() -> None:
+    train = parse(TrainConfig, [*NEEDED, "--instructions", json.dumps({"faq": "find: "}), "news=query: "])
+    assert train.encoder.instructions == {"faq": "find: ", "news": "query: "}
+    check = parse(CheckConfig, ["--out", "/o", "--data", "xquad-r=/x", "--data", "mlqa=s3://b/m"])
+    assert check.data == {"xquad-r": "/x", "mlqa": "s3://b/m"}
+    with pytest.raises(UserError, match=r"^--data: /x is neither key=value nor a JSON object$"):
+        parse(CheckConfig, ["--out", "/o", "--data", "/x"])
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["--out", "/o"], "--corpus: field required; --model: field required"),
+        (["--corpus", "/c", "--out", "/o", "--model", "x", "--k", "3"], "--k: there is no such flag"),
+        (["--corpus", "/c", "--out", "/o", "--model", "x", "--lenguage", "de"],
+         "--lenguage: there is no such flag; is --language meant?"),
+        (["--corpus", "/c", "/d", "--out", "/o", "--model", "x"], "--corpus: takes one value, not /c /d"),
+        (["stray", "--corpus", "/c"], "stray: a flag is missing before it"),
+        (["--corpus", "/c", "--out", "/o", "--model", "x", "--dtype", "fp8"],
+         "--dtype: input should be 'float32', 'float16', 'bfloat16' or 'int8', not 'fp8'"),
+        (["--corpus", "a::b", "--out", "/", "--model", ""],
+         "--corpus: a::b: file systems cannot be chained by ::; --out: / is no folder of a run's own;"
+         " --model: a path cannot be empty"),
+        (["--config"], "--config: expected one argument"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_the_flag_as_it_was_typed(given: list[str], line: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(EncodeConfig, given)
+    assert str(error.value) == line
+
+
+def test_a_mistake_of_two_settings_is_one_sentence() -> None:
+    with pytest.raises(UserError) as error:
+        parse(TrainConfig, [*NEEDED, "--epochs", "2"])
+    assert str(error.value) == "say either --steps or --epochs"
+
+
+def test_mistakes_in_yaml(tmp_path: Path) -> None:
+    yaml = tmp_path / "run.yaml"
+    arguments = ["--config", str(yaml), *NEEDED]
+    yaml.write_text("batches: {languages: [de, no]}\n")
+    with pytest.raises(UserError, match=r"^--languages: input should be a valid string, not False; quote it: YAML"):
+        parse(TrainConfig, arguments)
+    yaml.write_text("batches: {alhpa: 0.3}\n")
+    with pytest.raises(UserError, match=r"^--batches\.alhpa: extra inputs are not permitted"):
+        parse(TrainConfig, arguments)
+    for text in ("- a\n", "", "1: 2\n"):
+        yaml.write_text(text)
+        with pytest.raises(UserError, match="run.yaml holds no settings"):
+            parse(TrainConfig, arguments)
+    yaml.write_text("a: [\n")
+    with pytest.raises(UserError, match="run.yaml is not YAML"):
+        parse(TrainConfig, arguments)
+
+
+def test_a_path_is_refused_where_ray_deletes_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--source", "world-facts", "--tokenizer", "train:100", "--out"]
+    job = {"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))  # as Ray starts the driver of a submitted job
+    with pytest.raises(
+        UserError, match=r"^--out: runs/x is relative to Ray's copy of the working folder.*s3://bucket/runs"
+    ):
+        parse(PrepareConfig, [*arguments, "runs/x"])
+    assert parse(PrepareConfig, [*arguments, "/runs/x"]).out == "/runs/x"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {}}))
+    assert parse(PrepareConfig, [*arguments, "runs/x"]).out == f"{Path.cwd()}/runs/x"
+
+
+def test_help_begins_with_what_is_used_most_and_has_a_flag_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(TrainConfig, ["--help"], "train.py")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    flags = [line.split()[0].rstrip(",") for line in text.splitlines() if line.startswith("  --")]
+    assert flags[:6] == ["--config", "--data", "--model", "--out", "--strategy", "--alpha"]
+    assert len(flags) == len(set(flags))
+    assert "--batches.alpha" not in text and "--validation.data" in flags
+    assert "encoder:\n" in text and "x-x|x-y|hybrid" in text
