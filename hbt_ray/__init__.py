@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hbt_ray.data.streams import StreamStore as StreamStore
     from hbt_ray.encode.encode import encode as encode
     from hbt_ray.evaluation.evaluate import evaluate as evaluate
-    from hbt_ray.model.build import build as build_encoder
-    from hbt_ray.search.build import build as build_index
+    from hbt_ray.model.build import build_encoder as build_encoder
+    from hbt_ray.search.build import build_index as build_index
     from hbt_ray.search.mine import mine as mine
     from hbt_ray.search.searcher import Searcher as Searcher
     from hbt_ray.study.compare import compare as compare

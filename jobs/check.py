@@ -7,14 +7,14 @@ from typing import Any
 from rich.table import Table
 
 from hbt_ray.config import CheckConfig
-from hbt_ray.evaluation.expected import VERDICTS, check
+from hbt_ray.evaluation.expected import VERDICTS, check_scores
 from hbt_ray.job import main
 from hbt_ray.terminal import console
 
 
 def run(config: CheckConfig) -> dict[str, Any]:
     """Check, and show one line a score."""
-    result = check(config)
+    result = check_scores(config)
     table = Table("", "model", "task", "text", "score", "expected", "found", "why")
     for score in result["scores"]:
         found = "-" if score["found"] is None else f"{score['found']:.5g}"

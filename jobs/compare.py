@@ -14,7 +14,7 @@ from hbt_ray.terminal import console
 def run(config: CompareConfig) -> dict[str, Any]:
     """Compare, and show the table."""
     result = compare(config)
-    console().print(comparison_files.table(result))
+    console().print(comparison_files.comparison_table(result))
     return {"out": config.out, "comparisons": result["comparisons"]}
 
 

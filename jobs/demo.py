@@ -13,7 +13,7 @@ from hbt_ray.study.demo import demo
 def run(config: DemoConfig) -> dict[str, Any]:
     """The demo, and its headline table in the terminal."""
     result = demo(config)
-    Console(width=100).print(report.table(result["runs"]))
+    Console(width=100).print(report.overview(result["runs"]))
     return {"report": result["report"]}
 
 

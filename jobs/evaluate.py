@@ -39,7 +39,7 @@ def _mteb(config: EvaluateConfig) -> dict[str, Any]:
         from hbt_ray.evaluation import mteb as mteb_task
     except ModuleNotFoundError as error:
         raise UserError(f"--task {config.task} needs {error.name}: install hbt-ray[mteb]") from None
-    results = mteb_task.evaluate(config)
+    results = mteb_task.evaluate_mteb(config)
     table = Table("subset", results["measure"], title=f"{results['task']}, {results['model']}")
     for subset, value in results["by_subset"].items():
         table.add_row(subset, _number(value, 4))

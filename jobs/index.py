@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hbt_ray.config import IndexConfig
 from hbt_ray.job import main
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 
 if __name__ == "__main__":
-    main(IndexConfig, build)
+    main(IndexConfig, build_index)

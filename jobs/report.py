@@ -13,7 +13,7 @@ from hbt_ray.terminal import console
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write the report, and show its overview."""
-    console().print(report.table(evaluations.write(config)))
+    console().print(report.overview(evaluations.report_on(config)))
     return {"out": config.out, "report": storage.join(config.out, "index.html")}
 
 

@@ -21,7 +21,7 @@ from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.encode.encode import encode
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 
@@ -31,7 +31,7 @@ def test_the_road_on_s3(s3: str) -> None:
     def at(name: str) -> str:
         return storage.join(s3, "road", name)
 
-    storage.write_parquet(at("input/facts.parquet"), world_facts.rows("train").slice(0, 600))
+    storage.write_parquet(at("input/facts.parquet"), world_facts.fact_rows("train").slice(0, 600))
     prepare(
         PrepareConfig(source="parallel", input=(at("input"),), tokenizer="train:800", out=at("store"), partitions=1)
     )
@@ -45,13 +45,13 @@ def test_the_road_on_s3(s3: str) -> None:
         batches=PlanConfig(batch_size=8),
     )
     model = train(config)["model"]
-    before = runlog.read(at("run"))
+    before = runlog.read_metrics(at("run"))
     assert [line["step"] for line in before] == list(range(6))
     # broken off after step 3, the run goes on from its checkpoint there
     for name in ("run/checkpoints/run/step-000000006", "run"):
         storage.filesystem(at(name))[0].rm_file(storage.join(at(name), "manifest.json"))
     train(config)
-    after = runlog.read(at("run"))
+    after = runlog.read_metrics(at("run"))
     assert [line["groups"] for line in after] == [line["groups"] for line in before]
     assert [line["loss"] for line in after] == pytest.approx([line["loss"] for line in before], abs=1e-3)
     assert SentenceTransformer(storage.local_copy(model), device="cpu").encode("x").shape == (128,)
@@ -77,7 +77,7 @@ def test_the_road_on_s3(s3: str) -> None:
         encoding=EncodingConfig(part_rows=1),
     )
     assert encode(again)["encoded"] == 1
-    assert build(IndexConfig(embeddings=at("vectors"), out=at("index")))["rows"] == 3
+    assert build_index(IndexConfig(embeddings=at("vectors"), out=at("index")))["rows"] == 3
     world_facts.write_task(at("task"))
     task = storage.read_parquet(at("task/queries.parquet")).slice(0, 24)
     storage.write_parquet(at("task/queries.parquet"), task)

@@ -43,7 +43,7 @@ def steps_per_chunk(store: StreamStore, batch_size: int) -> int:
     return max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS * pairs / max(tokens, 1))) // batch_size)
 
 
-def read(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[pa.Buffer]:
+def read_chunk(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[pa.Buffer]:
     """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`."""
     batches = plan.batches(start, stop)
     columns = _gather(store, plan, batches)

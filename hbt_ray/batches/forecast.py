@@ -170,7 +170,7 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
     return found
 
 
-def show(forecast: Forecast) -> None:
+def show_forecast(forecast: Forecast) -> None:
     """Print it as tables to stderr: strata, languages and pairs, streams, sources, warnings."""
     screen = console()
     total = max(forecast.steps * forecast.batch_size, 1)

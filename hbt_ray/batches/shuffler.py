@@ -140,7 +140,7 @@ def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int) 
     start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
     values, problem = [pa.py_buffer(b"")] * world_size, None
     try:
-        values = chunk.read(*_opened(store_uri, config), start, stop, world_size)
+        values = chunk.read_chunk(*_opened(store_uri, config), start, stop, world_size)
     except UserError as error:
         problem = f"step {start}: {error}"
     for value in values:

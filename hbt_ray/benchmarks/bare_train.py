@@ -13,7 +13,7 @@ from hbt_ray.batches import chunk
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train.batch import Collator
 from hbt_ray.train.engine import adamw
 from hbt_ray.train.loss import info_nce
@@ -26,11 +26,11 @@ def main(run: TrainConfig) -> float:
     device = torch.device("cuda" if run.gpus_per_worker else "cpu")
     store = StreamStore(run.data)
     plan = Plan(store, run.batches)
-    encoder = build(run.encoder, store.tokenizer_uri).to(device)
+    encoder = build_encoder(run.encoder, store.tokenizer_uri).to(device)
     model = Chunks(encoder).train()
     optimizer = adamw(model, run.optimizer)
     collate = Collator(encoder, 0, device, run.engine.chunk_tokens)
-    (value,) = chunk.read(store, plan, 0, run.length, 1)
+    (value,) = chunk.read_chunk(store, plan, 0, run.length, 1)
     times = []
     for part in chunk.slices(value, 0, 1):
         batch = collate(part)

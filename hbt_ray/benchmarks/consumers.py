@@ -16,7 +16,7 @@ from hbt_ray.batches import shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import EncoderConfig, PlanConfig
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train.batch import Collator
 
 
@@ -35,7 +35,7 @@ class Taken(NamedTuple):
     times: dict[int, float]
 
 
-class Run(NamedTuple):
+class ConsumersRun(NamedTuple):
     """What all consumers got.
 
     Attributes:
@@ -55,7 +55,7 @@ class Consumer:
     def __init__(self, uri: str, rank: int, ranks: int) -> None:
         torch.set_num_threads(1)
         self._store = StreamStore(uri)
-        encoder = build(EncoderConfig(model="tiny"), self._store.tokenizer_uri)
+        encoder = build_encoder(EncoderConfig(model="tiny"), self._store.tokenizer_uri)
         self._collate = Collator(encoder, 0, torch.device("cpu"), sys.maxsize)
         self._rank, self._ranks = rank, ranks
 
@@ -100,14 +100,14 @@ class Consumers:
 
     def run(
         self, config: PlanConfig, start: int, stop: int, steps: int | None = None, marks: Collection[int] = ()
-    ) -> Run:
+    ) -> ConsumersRun:
         """Take the batches of steps start … stop, or the first `steps` of them."""
         count = len(self._actors)
         begun = time.time()
         splits = shuffler.dataset(self._uri, config, start, stop, count).streaming_split(count, equal=True)
         wanted = (config, start, stop, steps or stop - start, set(marks))
         taken: list[Taken] = ray.get([actor.take.remote(splits, *wanted) for actor in self._actors])
-        return Run(
+        return ConsumersRun(
             first_s=max(one.first for one in taken) - begun,
             pairs_per_s=sum(one.pairs / max(one.last - one.first, 1e-9) for one in taken),
             times=taken[0].times,

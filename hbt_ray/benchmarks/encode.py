@@ -20,9 +20,9 @@ from hbt_ray.data.sources import world_facts
 from hbt_ray.encode.encode import encode
 from hbt_ray.encode.vectors import encode_texts
 from hbt_ray.evaluation import tasks
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def measure(config: EncodeBenchmark) -> dict[str, Any]:
     """
     found = _compare(config, _texts(config.texts))
     if config.xquad_r is not None:
-        documents = tasks.load("xquad-r", config.xquad_r).documents
-        assert not isinstance(documents, Corpus)
+        documents = tasks.load_task("xquad-r", config.xquad_r).documents
+        assert not isinstance(documents, CorpusAt)
         candidates = documents["text"].to_pylist()
         some = np.random.default_rng(0).permutation(len(candidates))[: config.texts]
         found["xquad_r"] = _compare(config, [candidates[i] for i in some])
@@ -50,7 +50,7 @@ def measure(config: EncodeBenchmark) -> dict[str, Any]:
 
 def _peak(count: int) -> int:
     """Of all processes, Ray's included, while `encode` runs on a corpus of that many texts [bytes]."""
-    facts = world_facts.rows("train").select(["lang", "passage"]).rename_columns(["lang", "text"])
+    facts = world_facts.fact_rows("train").select(["lang", "passage"]).rename_columns(["lang", "text"])
     facts = pa.concat_tables([facts] * -(-count // len(facts))).slice(0, count)
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         corpus, model = storage.join(folder, "corpus.parquet"), storage.join(folder, "model")
@@ -87,7 +87,7 @@ def _compare(config: EncodeBenchmark, texts: list[str]) -> dict[str, Any]:
 
 def _texts(count: int) -> list[str]:
     """Passages of mixed length in twelve languages: the n-th joins 1 to 12 facts."""
-    facts = world_facts.rows("train")["passage"].to_pylist()
+    facts = world_facts.fact_rows("train")["passage"].to_pylist()
     chance = np.random.default_rng(0)
     return [" ".join(chance.choice(facts, size=length)) for length in chance.integers(1, 13, size=count)]
 
@@ -96,7 +96,7 @@ def _encoder(size: str, texts: list[str]) -> Encoder:
     learned = tokenizer.learn(texts[:1000], 6000)
     with tempfile.TemporaryDirectory() as folder:
         learned.save_pretrained(folder)
-        encoder = build(EncoderConfig(model=size, precision="fp32"), folder).eval()
+        encoder = build_encoder(EncoderConfig(model=size, precision="fp32"), folder).eval()
     encoder.model.prompts = dict(encoder.prefixes)
     return encoder
 

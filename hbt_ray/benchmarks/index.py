@@ -12,7 +12,7 @@ from hbt_ray.benchmarks import vectors
 from hbt_ray.benchmarks.memory import Watch, megabytes
 from hbt_ray.benchmarks.settings import IndexBenchmark
 from hbt_ray.config import IndexConfig
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,12 @@ def measure(config: IndexBenchmark) -> dict[str, Any]:
     for rows in (config.shard_rows, config.rows, config.times * config.rows):  # the first starts Ray's workers
         with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
             source = storage.join(folder, "embeddings")
-            vectors.write(source, rows, config.width, config.languages)
+            vectors.write_vectors(source, rows, config.width, config.languages)
             begun = time.perf_counter()
             with Watch() as watch:
-                build(IndexConfig(embeddings=source, out=storage.join(folder, "index"), shard_rows=config.shard_rows))
+                build_index(
+                    IndexConfig(embeddings=source, out=storage.join(folder, "index"), shard_rows=config.shard_rows)
+                )
             speeds[rows] = round(rows / (time.perf_counter() - begun))
             peaks[rows] = watch.peak
         log.info("%s rows: %s rows/s, at most %.0f MiB", f"{rows:,}", f"{speeds[rows]:,}", megabytes(peaks[rows]))

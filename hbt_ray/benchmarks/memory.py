@@ -14,7 +14,7 @@ SAMPLE_SECONDS = 0.5
 COORDINATOR = "ray::SplitCoordinator"  # what Ray Data's split coordinator calls its process
 
 
-class Sample(NamedTuple):
+class MemorySample(NamedTuple):
     """At one time [s since the epoch]: memory in bytes.
 
     Attributes:
@@ -34,7 +34,7 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.samples: list[Sample] = []
+        self.samples: list[MemorySample] = []
         self._over = threading.Event()
 
     def __enter__(self) -> Watch:
@@ -55,7 +55,7 @@ class Watch(threading.Thread):
         """Largest total [bytes]."""
         return max(sample.total for sample in self.samples)
 
-    def at(self, moment: float) -> Sample:
+    def at(self, moment: float) -> MemorySample:
         """The sample nearest to a time [s since the epoch]."""
         return min(self.samples, key=lambda sample: abs(sample.time - moment))
 
@@ -65,13 +65,13 @@ def megabytes(size: float) -> float:
     return round(size / 2**20, 1)
 
 
-def _sample() -> Sample:
+def _sample() -> MemorySample:
     total = driver = coordinator = 0
     for title, pid, memory in _memory():
         total += memory.pss
         driver += memory.uss if pid == os.getpid() else 0
         coordinator += memory.uss if title.startswith(COORDINATOR) else 0
-    return Sample(time.time(), total, driver, coordinator)
+    return MemorySample(time.time(), total, driver, coordinator)
 
 
 def _memory() -> Iterator[tuple[str, int, psutil._ntuples.pfullmem]]:

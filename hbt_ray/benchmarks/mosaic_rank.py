@@ -30,11 +30,11 @@ def main() -> None:
         module.__spec__ = ModuleSpec(name, None)
         vars(module).update(content)
     task = json.loads(sys.argv[1])
-    said = write(**task["write"]) if "write" in task else read(**task["read"])
+    said = write_mosaic(**task["write"]) if "write" in task else read_mosaic(**task["read"])
     sys.stdout.write(json.dumps(said) + "\n")
 
 
-def write(uri: str, local: str, count: int, tokens: dict[str, int]) -> dict[str, Any]:
+def write_mosaic(uri: str, local: str, count: int, tokens: dict[str, int]) -> dict[str, Any]:
     """The first `count` pairs of the store as MDS shards."""
     from streaming import MDSWriter
 
@@ -46,7 +46,7 @@ def write(uri: str, local: str, count: int, tokens: dict[str, int]) -> dict[str,
     return {"pairs": count}
 
 
-def read(local: str, rows: int, workers: int) -> dict[str, Any]:
+def read_mosaic(local: str, rows: int, workers: int) -> dict[str, Any]:
     """One epoch of this rank; pairs/s from its first batch to its last."""
     from streaming import StreamingDataset
     from torch.utils.data import DataLoader

@@ -20,7 +20,7 @@ from hbt_ray.benchmarks.settings import SearchBenchmark
 from hbt_ray.config import IndexConfig
 from hbt_ray.encode import embeddings
 from hbt_ray.search import streaming
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.search.ranking import merge
 from hbt_ray.search.searcher import Searcher
 
@@ -31,13 +31,15 @@ def measure(config: SearchBenchmark) -> dict[str, Any]:
     """Seconds of each, ratios to FAISS, how far both find the same, and the memory of a streaming search."""
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         source = storage.join(folder, "embeddings")
-        vectors.write(source, config.rows, config.width, config.languages)
-        build(IndexConfig(embeddings=source, out=storage.join(folder, "index")))
+        vectors.write_vectors(source, config.rows, config.width, config.languages)
+        build_index(IndexConfig(embeddings=source, out=storage.join(folder, "index")))
         queries = vectors.unit(np.random.default_rng(1), config.queries, config.width)
         with Watch() as before:
             pass
         with Watch() as watch:
-            streaming_s, streamed = _timed(lambda: streaming.Stream(source).search_languages(queries, config.k))
+            streaming_s, streamed = _timed(
+                lambda: streaming.StreamingSearcher(source).search_languages(queries, config.k)
+            )
         ids, plain = _plain(source)
         cores = os.cpu_count() or 1
         found: dict[str, list[float]] = {}

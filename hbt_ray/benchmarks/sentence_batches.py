@@ -19,7 +19,7 @@ from hbt_ray.benchmarks import store
 from hbt_ray.benchmarks.settings import ShufflerBenchmark
 from hbt_ray.config import EncoderConfig
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 
 NAME = "SentenceTransformerDataCollator over datasets.Dataset, as its trainer loads batches"
 SHARE = 5  # of the pairs it is measured on: it is slow
@@ -42,7 +42,7 @@ def _rank(uri: str, count: int, rank: int, config: ShufflerBenchmark) -> dict[st
 
     torch.set_num_threads(1)
     opened = StreamStore(uri)
-    model = build(EncoderConfig(model="tiny"), opened.tokenizer_uri).model
+    model = build_encoder(EncoderConfig(model="tiny"), opened.tokenizer_uri).model
     texts: dict[str, list[str]] = {"query": [], "passage": []}
     for both in store.pairs(opened, count):
         for role, ids in zip(texts, both, strict=True):

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def measure(config: ShufflerBenchmark) -> dict[str, Any]:
     """Pairs/s of the shuffler and its peers, times to the first batch [s] and, if asked for, memory [MiB]."""
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
-        written = store.write(f"{folder}/store", config)
+        written = store.write_store(f"{folder}/store", config)
         consumers = Consumers(written, config.consumers)
         plan = PlanConfig(batch_size=config.batch_size)
         cold = consumers.run(plan, 0, config.steps, 1).first_s

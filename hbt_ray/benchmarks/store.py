@@ -42,12 +42,12 @@ def manifest_only(out: str, rows: int, streams: int) -> StreamStore:
     return _commit(out, entries, "none")
 
 
-def write(out: str, config: ShufflerBenchmark) -> StreamStore:
+def write_store(out: str, config: ShufflerBenchmark) -> StreamStore:
     """A store of `config.pairs` pairs: half of them in a stream for each of four languages, half in a parallel stream.
 
     The tokens follow Zipf's law. Memory does not grow with the number of pairs.
     """
-    learned = tokenizer.learn(world_facts.rows("train")["passage"].to_pylist(), PIECES)
+    learned = tokenizer.learn(world_facts.fact_rows("train")["passage"].to_pylist(), PIECES)
     with tempfile.TemporaryDirectory() as folder:
         learned.save_pretrained(folder)
         storage.upload(folder, storage.join(out, "tokenizer"))
@@ -67,7 +67,7 @@ def write(out: str, config: ShufflerBenchmark) -> StreamStore:
             files.append(_write_file(out, path, wanted, number, languages, config, frequent, chance))
         entries.append(_entry(name, languages, rows, files, (config.query_tokens, config.passage_tokens)))
         log.info("%s: %d rows", name, rows)
-    return _commit(out, entries, tokenizer.fingerprint(learned))
+    return _commit(out, entries, tokenizer.tokenizer_fingerprint(learned))
 
 
 def pairs(store: StreamStore, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -21,7 +21,7 @@ from hbt_ray.benchmarks.settings import TrainBenchmark
 from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 
@@ -69,7 +69,7 @@ def _settings(config: TrainBenchmark, folder: str) -> TrainConfig:
     """Write pairs and prepare them; returns how ours trains on them."""
     count = config.batch_size * (config.steps + 1)
     chance = np.random.default_rng(0)
-    facts = " ".join(str(text) for text in world_facts.rows("train")["passage"].to_pylist()).split()
+    facts = " ".join(str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()).split()
     texts = [
         [" ".join(chance.choice(facts, size=length)) for length in _lengths(chance, mean, count)]
         for mean in (config.query_tokens, config.passage_tokens)
@@ -91,7 +91,7 @@ def _settings(config: TrainBenchmark, folder: str) -> TrainConfig:
         precision=config.precision,
     )
     model = f"{folder}/model"
-    build(encoder, f"{folder}/store/tokenizer").export(model)
+    build_encoder(encoder, f"{folder}/store/tokenizer").export(model)
     return TrainConfig(
         data=f"{folder}/store",
         out=folder,
@@ -116,7 +116,7 @@ def _ours(run: TrainConfig, out: str, gradcache: bool) -> dict[str, Any]:
     """Our trainer, from the end of its first step to the end of its last."""
     engine = run.engine.model_copy(update={"gradcache": gradcache})
     train(run.model_copy(update={"out": out, "engine": engine}))
-    lines = runlog.read(out)
+    lines = runlog.read_metrics(out)
     seconds = lines[-1]["time"] - lines[0]["time"]
     return {
         **lines[-1],
@@ -129,7 +129,7 @@ def _memory(run: TrainConfig, out: str, batch_size: int) -> float:
     """The peak memory of a worker [GiB] over two steps."""
     batches = run.batches.model_copy(update={"batch_size": batch_size})
     train(run.model_copy(update={"out": out, "batches": batches, "steps": 2}))
-    found = max(line["memory_gib"] for line in runlog.read(out))
+    found = max(line["memory_gib"] for line in runlog.read_metrics(out))
     log.info("batch of %d: %.2f GiB", batch_size, found)
     return round(found, 3)
 

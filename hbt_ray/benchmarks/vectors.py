@@ -12,7 +12,7 @@ from hbt_ray.encode import embeddings
 PART_ROWS = 50_000
 
 
-def write(folder: str, rows: int, width: int, languages: int, dtype: str = "float16") -> None:
+def write_vectors(folder: str, rows: int, width: int, languages: int, dtype: str = "float16") -> None:
     """About equal rows of each language, in parts of at most PART_ROWS."""
     rows_of = {f"l{i:02d}": rows // languages + (i < rows % languages) for i in range(languages)}
     chance = np.random.default_rng(0)

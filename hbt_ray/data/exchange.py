@@ -21,7 +21,7 @@ class Segment(NamedTuple):
     stop: int
 
 
-def write(uri: str, tables: Iterable[pa.Table]) -> list[int]:
+def write_segments(uri: str, tables: Iterable[pa.Table]) -> list[int]:
     """Write tables one behind the other into a file that is whole or absent; one without rows takes no bytes.
 
     Returns: where each begins, and the last ends [tables + 1].
@@ -36,7 +36,7 @@ def write(uri: str, tables: Iterable[pa.Table]) -> list[int]:
     return offsets
 
 
-def read(segments: Iterable[Segment], read_bytes: int = READ_BYTES) -> Iterator[pa.Table]:
+def read_segments(segments: Iterable[Segment], read_bytes: int = READ_BYTES) -> Iterator[pa.Table]:
     """The tables of the segments that hold one, in order; at most `read_bytes`, or one segment, are held undecoded."""
     wanted: list[Segment] = []
     size = 0

@@ -20,7 +20,7 @@ from hbt_ray.data import exchange, lengths, records
 from hbt_ray.data.exchange import Segment
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.read import shuffle_order
-from hbt_ray.data.stage import part_uri
+from hbt_ray.data.stage import stage_file
 
 
 class Runs(NamedTuple):
@@ -50,7 +50,7 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
@@ -70,7 +70,7 @@ class Group:
         """
         runs: Runs = ray.get(self.runs)
         spans = runs.offsets[:, partition : partition + 2].tolist()
-        tables = list(exchange.read(Segment(uri, *span) for uri, span in zip(runs.uris, spans, strict=True)))
+        tables = list(exchange.read_segments(Segment(uri, *span) for uri, span in zip(runs.uris, spans, strict=True)))
         if not tables:
             return {"streams": [], "offsets": [0], "quarantined": {}}
         table = pa.concat_tables(tables).combine_chunks()
@@ -79,8 +79,8 @@ class Group:
         with Quarantine(storage.join(self.out, "quarantine", f"group-{number:05d}.parquet")) as bad:
             bad.put(_quarantined(table, left_out, runs.inputs))
         named = sorted((_name(rows), rows) for rows in streams)
-        uri = part_uri(self.folder, number, ".arrows")
-        offsets = exchange.write(uri, (_columns(table, rows) for _, rows in named))
+        uri = stage_file(self.folder, number, ".arrows")
+        offsets = exchange.write_segments(uri, (_columns(table, rows) for _, rows in named))
         counted = {name: _lengths(table[name]) for name in ("query", "passage")}
         return {
             "streams": [{"name": name, **_describe(rows, counted)} for name, rows in named],

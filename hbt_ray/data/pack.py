@@ -15,11 +15,11 @@ import ray
 from hbt_ray import storage
 from hbt_ray.data import exchange
 from hbt_ray.data.exchange import Segment
-from hbt_ray.data.stage import part_uri
+from hbt_ray.data.stage import stage_file
 
 
 @dataclass(frozen=True)
-class Pack:
+class PackStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
@@ -38,8 +38,8 @@ class Pack:
         partitions, starts, stops, rows = ray.get(self.segments)[stream].T
         ends = np.cumsum(rows)
         some = slice(int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, stop)) + 1)
-        tables = exchange.read(
-            Segment(part_uri(self.grouped, partition, ".arrows"), *span)
+        tables = exchange.read_segments(
+            Segment(stage_file(self.grouped, partition, ".arrows"), *span)
             for partition, *span in zip(*(column[some].tolist() for column in (partitions, starts, stops)), strict=True)
         )
         before = first - int(ends[some.start] - rows[some.start])

@@ -31,7 +31,7 @@ class Input(NamedTuple):
     row_groups: tuple[int, ...] = ()
 
 
-class Piece(NamedTuple):
+class FilePiece(NamedTuple):
     """What a reader reads in one go: a file (the `number`-th of the input), or its row groups first … stop."""
 
     uri: str
@@ -40,33 +40,33 @@ class Piece(NamedTuple):
     stop: int | None = None  # None: the whole file
 
 
-class Part(NamedTuple):
+class ReadPart(NamedTuple):
     """Consecutive pieces that one task reads, and their size [bytes]."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[FilePiece, ...]
     size: int
 
 
-def bundle(files: Iterable[Input], part_bytes: int) -> list[Part]:
+def bundle(files: Iterable[Input], part_bytes: int) -> list[ReadPart]:
     """Cut files into parts of at most `part_bytes`, or of one file or row group, in order.
 
     A small file counts as 1/128 of a part: opening it takes as long.
     """
-    parts: list[Part] = []
-    pieces: list[Piece] = []
+    parts: list[ReadPart] = []
+    pieces: list[FilePiece] = []
     held = 0
     for number, file in enumerate(files):
         units = file.row_groups or (max(file.size, part_bytes // 128),)
         for row_group, size in enumerate(units):
             if pieces and held + size > part_bytes:
-                parts.append(Part(tuple(pieces), held))
+                parts.append(ReadPart(tuple(pieces), held))
                 pieces, held = [], 0
             if pieces and pieces[-1].number == number:
                 pieces[-1] = pieces[-1]._replace(stop=row_group + 1)
             else:
-                pieces.append(Piece(file.uri, number, row_group, row_group + 1 if file.row_groups else None))
+                pieces.append(FilePiece(file.uri, number, row_group, row_group + 1 if file.row_groups else None))
             held += size
-    return [*parts, Part(tuple(pieces), held)] if pieces else parts
+    return [*parts, ReadPart(tuple(pieces), held)] if pieces else parts
 
 
 def partitions(files: Iterable[Input], part_bytes: int) -> int:

@@ -18,13 +18,13 @@ from transformers import PreTrainedTokenizerBase
 from hbt_ray import languages, storage
 from hbt_ray.config import PrepareConfig, UserError
 from hbt_ray.data import inputs, pieces, summary, vocabulary
-from hbt_ray.data.group import Group, Runs
+from hbt_ray.data.group import GroupStage, Runs
 from hbt_ray.data.manifest import Streams, by_language, by_source
-from hbt_ray.data.pack import Pack, files_of
+from hbt_ray.data.pack import PackStage, files_of
 from hbt_ray.data.pieces import Input, Sizes
-from hbt_ray.data.read import Read
+from hbt_ray.data.read import ReadStage
 from hbt_ray.data.sources import READERS
-from hbt_ray.data.stage import Stage, part_uri
+from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
 
@@ -46,7 +46,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
     if config.language is not None and languages.normalize(config.language) is None:
         raise UserError(f"--language {config.language} is no known language tag")
     storage.refuse_overlap(config.out, config.input)
-    named = tokenizer.load(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
+    named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
     files, versions = inputs.find(config, sizes.part_bytes)
     run = {**config.model_dump(exclude=FREE), "input files": versions}
     with storage.claimed(config.out, "prepare", run, OWNS):
@@ -54,7 +54,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
             _write_store(config, sizes, files, named)
         storage.clear(storage.join(config.out, "work"))
     store = StreamStore(config.out)
-    summary.show(store)
+    summary.show_store(store)
     counts = store.manifest["counts"]
     return {
         "out": config.out,
@@ -69,19 +69,21 @@ def _write_store(
 ) -> None:
     work = pieces.bundle(files, sizes.part_bytes)
     partitions = config.partitions or pieces.partitions(files, sizes.part_bytes)
-    _take_up(config.out, [work, partitions, sizes, tokenizer.fingerprint(named) if named is not None else None])
+    _take_up(
+        config.out, [work, partitions, sizes, tokenizer.tokenizer_fingerprint(named) if named is not None else None]
+    )
     about = vocabulary.settle(config, work, named)
     reading = Stage(config.out, "read", [part.pieces for part in work])
-    reading.run(Read(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"]))
+    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"]))
     runs, read, quarantined = _read(reading, files, partitions)
     grouping = Stage(config.out, "group", range(partitions))
-    grouping.run(Group(config.out, grouping.folder, config.seed, ray.put(runs)))
+    grouping.run(GroupStage(config.out, grouping.folder, config.seed, ray.put(runs)))
     streams = Streams(grouping.commits())
     if not streams.entries:
         raise UserError(f"no usable row in {', '.join(config.input) or config.source}; see {config.out}/quarantine")
     file_rows = sizes.file_row_groups * config.row_group_rows
     packing = Stage(config.out, "pack", files_of(streams.entries, file_rows))
-    packing.run(Pack(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
+    packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
     kept = by_source(streams.entries)
     storage.commit(
         config.out,
@@ -123,7 +125,7 @@ def _read(reading: Stage, files: Sequence[Input], partitions: int) -> tuple[Runs
     quarantined: Counter[str] = Counter()
     read = 0
     for number, commit in enumerate(reading.commits()):
-        uris += [part_uri(reading.folder, number, ".arrows")] * len(commit["offsets"])
+        uris += [stage_file(reading.folder, number, ".arrows")] * len(commit["offsets"])
         offsets.append(np.array(commit["offsets"], dtype=np.int64).reshape(-1, partitions + 1))
         quarantined.update(commit["quarantined"])
         read += commit["read"]

@@ -24,10 +24,10 @@ from hbt_ray import storage
 from hbt_ray.arrays import GOLDEN, splitmix64
 from hbt_ray.config import InputConfig, PrepareConfig, UserError
 from hbt_ray.data import exchange, records
-from hbt_ray.data.pieces import Piece
+from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.sources import READERS
-from hbt_ray.data.stage import part_uri
+from hbt_ray.data.stage import stage_file
 from hbt_ray.model import tokenizer
 
 # what is shuffled: checked records after tokenisation
@@ -48,7 +48,7 @@ TOKENISED = pa.schema(
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
@@ -70,10 +70,10 @@ class Read:
             UserError: see `checked`.
         """
         counts = Counter(read=0, kept=0)
-        with Quarantine(part_uri(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
-            runs = _runs(self._tokenised([Piece(*piece) for piece in value], counts, bad), self.run_bytes)
+        with Quarantine(stage_file(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
+            runs = _runs(self._tokenised([FilePiece(*piece) for piece in value], counts, bad), self.run_bytes)
             segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
-            offsets = exchange.write(part_uri(self.folder, number, ".arrows"), segments)
+            offsets = exchange.write_segments(stage_file(self.folder, number, ".arrows"), segments)
         starts = range(0, len(offsets) - 1, self.partitions)
         return {
             **counts,
@@ -81,10 +81,10 @@ class Read:
             "offsets": [offsets[start : start + self.partitions + 1] for start in starts],
         }
 
-    def _tokenised(self, pieces: list[Piece], counts: Counter[str], bad: Quarantine) -> Iterator[pa.Table]:
+    def _tokenised(self, pieces: list[FilePiece], counts: Counter[str], bad: Quarantine) -> Iterator[pa.Table]:
         rules = _rules(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
         for piece in pieces:
-            for found in checked(piece, self.config):
+            for found in checked_records(piece, self.config):
                 counts.update(read=found.good.num_rows + found.bad.num_rows, kept=found.good.num_rows)
                 bad.put(found.bad)
                 if found.good.num_rows:
@@ -99,7 +99,7 @@ class Read:
             yield run.take(pa.array(rows))
 
 
-def checked(piece: Piece, config: InputConfig) -> Iterator[records.Checked]:
+def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.Checked]:
     """The piece's batches, checked. With `on_error` `skip` a bad file ends in one quarantined row.
 
     Raises:
@@ -107,7 +107,7 @@ def checked(piece: Piece, config: InputConfig) -> Iterator[records.Checked]:
     """
     try:
         for table in READERS[config.source](piece, config.language):
-            found = records.check(table, piece.uri)
+            found = records.check_records(table, piece.uri)
             if found.unknown_language and config.on_error == "fail":
                 raise UserError(found.unknown_language)
             yield found
@@ -135,7 +135,7 @@ def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
     return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
 
 
-def _tokenise(good: pa.Table, piece: Piece, rules: Tokenizer) -> pa.Table:
+def _tokenise(good: pa.Table, piece: FilePiece, rules: Tokenizer) -> pa.Table:
     tokens = partial(tokenizer.tokenize, rules)
     query, passage, negatives, bitext = (
         good[name].combine_chunks() for name in ("query", "passage", "negatives", "bitext")

@@ -145,7 +145,7 @@ def from_columns(
     )
 
 
-def check(records: pa.Table, file: str) -> Checked:
+def check_records(records: pa.Table, file: str) -> Checked:
     """Sort out records with empty or invalid text or an unknown language tag."""
     reasons = np.full(records.num_rows, None, dtype=object)
 

@@ -60,7 +60,7 @@ class Lru:
 _columns, _footers = Lru(CACHE_BYTES), Lru(FOOTER_BYTES)
 
 
-def read(file: File, wanted: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], pa.Array]:
+def read_row_groups(file: File, wanted: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], pa.Array]:
     """The columns wanted of each row group, by row group (ascending) and column.
 
     Raises:

@@ -56,7 +56,7 @@ class Stage:
         return self._parts.commits()
 
 
-def part_uri(folder: str, number: int, suffix: str) -> str:
+def stage_file(folder: str, number: int, suffix: str) -> str:
     """A file of a numbered part [URI]."""
     return storage.join(folder, f"{part_name(number)}{suffix}")
 

@@ -154,7 +154,7 @@ class StreamStore:
             uri = storage.join(self.uri, self.streams[stream].files[number][0])
             file = rowgroups.File(uri, self.row_group_rows, str(self.manifest["checksum"]))
             inside = {group - firsts[number]: sorted(columns[group]) for group in groups[run]}
-            for (group, name), values in rowgroups.read(file, inside).items():
+            for (group, name), values in rowgroups.read_row_groups(file, inside).items():
                 found[firsts[number] + group, name] = values
         return found
 

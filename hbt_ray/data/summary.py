@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.table import Table
 
 from hbt_ray.data import lengths
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.terminal import console, table
 
 
-def show(store: StreamStore) -> None:
+def show_store(store: StreamStore) -> None:
     """Print languages, sources and quarantine of a store to stderr; mean and 95th percentile are of lengths."""
     counts = store.manifest["counts"]
     rows = []
@@ -34,18 +31,3 @@ def show(store: StreamStore) -> None:
     if counts["quarantined"]:
         reasons = [[reason, f"{count:,}"] for reason, count in counts["quarantined"].items()]
         screen.print(table(["quarantined because", "rows"], reasons))
-
-
-def console() -> Console:
-    """Stderr, wide enough for tables where it is a file."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 160)
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Rows of text under their column names; the first column reads, the others count."""
-    shown = Table()
-    for number, column in enumerate(columns):
-        shown.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        shown.add_row(*row)
-    return shown

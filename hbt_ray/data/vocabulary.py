@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data.pieces import Part, Piece
-from hbt_ray.data.read import checked, group_ids, shuffle_order
+from hbt_ray.data.pieces import FilePiece, ReadPart
+from hbt_ray.data.read import checked_records, group_ids, shuffle_order
 from hbt_ray.data.stage import Stage
 from hbt_ray.model import tokenizer
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleStage:
     """The stage that draws the texts to learn from; a call does one part."""
 
     config: PrepareConfig
@@ -37,8 +37,8 @@ class Sample:
         """Query and passage of as many records as `value` says, `[records, pieces]`: those with the first hashes."""
         most, pieces = value
         drawn = DRAWN.empty_table()
-        for piece in (Piece(*piece) for piece in pieces):
-            for found in checked(piece, self.config):
+        for piece in (FilePiece(*piece) for piece in pieces):
+            for found in checked_records(piece, self.config):
                 order = shuffle_order(group_ids(found.good, piece.uri), self.config.seed + 1)
                 texts = [pc.utf8_slice_codeunits(found.good[name], 0, LEARN_CHARACTERS) for name in SIDES]
                 drawn = pa.concat_tables([drawn, pa.table([pa.array(order), *texts], schema=DRAWN)])
@@ -60,7 +60,7 @@ def pieces_of(name: str) -> int | None:
     return int(pieces)
 
 
-def settle(config: PrepareConfig, parts: Sequence[Part], named: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+def settle(config: PrepareConfig, parts: Sequence[ReadPart], named: PreTrainedTokenizerBase | None) -> dict[str, Any]:
     """Write `<out>/tokenizer`, unless an earlier run did: `named`, or one learned from the parts.
 
     Returns: its `fingerprint` and number of `pieces`.
@@ -74,15 +74,15 @@ def settle(config: PrepareConfig, parts: Sequence[Part], named: PreTrainedTokeni
         with tempfile.TemporaryDirectory() as folder:
             chosen.save_pretrained(folder)
             storage.upload(folder, storage.join(config.out, "tokenizer"))
-        storage.write_json(marker, {"fingerprint": tokenizer.fingerprint(chosen), "pieces": len(chosen)})
+        storage.write_json(marker, {"fingerprint": tokenizer.tokenizer_fingerprint(chosen), "pieces": len(chosen)})
     about: dict[str, Any] = storage.read_json(marker)
     return about
 
 
-def _learn(config: PrepareConfig, parts: Sequence[Part]) -> PreTrainedTokenizerBase:
+def _learn(config: PrepareConfig, parts: Sequence[ReadPart]) -> PreTrainedTokenizerBase:
     total = max(sum(part.size for part in parts), 1)
     sampling = Stage(config.out, "sample", [[-(-LEARN_RECORDS * part.size // total), part.pieces] for part in parts])
-    sampling.run(Sample(config))
+    sampling.run(SampleStage(config))
     texts = sorted(text for commit in sampling.commits() for text in commit["texts"])
     if not texts:
         raise UserError(f"no usable row in {', '.join(config.input) or config.source}")

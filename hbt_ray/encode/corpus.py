@@ -59,7 +59,7 @@ class Corpus(NamedTuple):
         return dict(sorted(counts.items()))
 
 
-def scan(corpus: str, part_rows: int, language: str | None = None) -> Corpus:
+def scan_corpus(corpus: str, part_rows: int, language: str | None = None) -> Corpus:
     """Check ids and languages of the file, folder or glob `corpus` and fix its parts.
 
     Memory here is two 8-byte hashes a document. A task that scans a file holds the file's ids besides.

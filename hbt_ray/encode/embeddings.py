@@ -56,7 +56,7 @@ def read_table(uri: str, sha256: str) -> pa.Table:
 
 def write_part(uri: str, ids: list[str], vectors: np.ndarray, dtype: str) -> str:
     """Write ids and their vectors, fp32 [rows, width], as numbers of `dtype`; returns the file's sha256."""
-    flat = pa.array(np.ascontiguousarray(pack(vectors, dtype)).reshape(-1))
+    flat = pa.array(np.ascontiguousarray(pack_vectors(vectors, dtype)).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     return write_table(uri, pa.table({"id": pa.array(ids, pa.string()), "vector": column}))
 
@@ -70,7 +70,7 @@ def read_part(folder: str, part: Mapping[str, Any]) -> tuple[pa.Array, np.ndarra
     table = read_table(part_uri(folder, part["name"]), part["sha256"])
     vectors = table["vector"].combine_chunks()
     matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
-    return table["id"].cast(pa.large_string()).combine_chunks(), unpack(matrix)
+    return table["id"].cast(pa.large_string()).combine_chunks(), unpack_vectors(matrix)
 
 
 def read_aligned(folder: str, ids: Sequence[str]) -> np.ndarray:
@@ -96,7 +96,7 @@ def part_uri(folder: str, name: str) -> str:
     return storage.join(folder, "parts", f"{name}.parquet")
 
 
-def pack(vectors: np.ndarray, dtype: str) -> np.ndarray:
+def pack_vectors(vectors: np.ndarray, dtype: str) -> np.ndarray:
     """The numbers as `FORMATS` says, [rows, width]."""
     if dtype == "bfloat16":
         bits = np.ascontiguousarray(vectors, dtype=np.float32).view(np.uint32)
@@ -107,7 +107,7 @@ def pack(vectors: np.ndarray, dtype: str) -> np.ndarray:
     return vectors.astype(dtype, copy=False)
 
 
-def unpack(matrix: np.ndarray) -> np.ndarray:
+def unpack_vectors(matrix: np.ndarray) -> np.ndarray:
     """Vectors, fp32 [rows, width], of the numbers as they are stored, whose type tells their format."""
     if matrix.dtype == np.uint16:
         return (matrix.astype(np.uint32) << 16).view(np.float32)

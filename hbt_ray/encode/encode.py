@@ -17,8 +17,8 @@ from hbt_ray.encode import embeddings, tokens
 from hbt_ray.encode.corpus import Corpus, Part
 from hbt_ray.encode.part_encoder import PartEncoder
 from hbt_ray.encode.rate import Rate
-from hbt_ray.encode.tokens import Rules, Tokenize
-from hbt_ray.model.build import build, local_models
+from hbt_ray.encode.tokens import SerializedTokenizer, Tokenize
+from hbt_ray.model.build import build_encoder, local_models
 from hbt_ray.model.encoder import Role
 from hbt_ray.storage import parts
 from hbt_ray.storage.parts import Parts
@@ -37,14 +37,14 @@ class Identity(NamedTuple):
     Attributes:
         width: length of a vector.
         fingerprints: role to a hash of weights, tokenizer, modules, precision, prefix and length limit.
-        rules: of the tokenizer.
+        tokenizer: of the tokenizer.
         prefixes: role to the text put before every text.
         limits: role to the longest text, prefix and special tokens included [tokens].
     """
 
     width: int
     fingerprints: dict[Role, str]
-    rules: Rules
+    tokenizer: SerializedTokenizer
     prefixes: dict[Role, str]
     limits: dict[Role, int]
 
@@ -55,15 +55,15 @@ def identify(config: EncoderConfig) -> Identity:
     Raises:
         UserError: it is not a model.
     """
-    encoder = build(config)
+    encoder = build_encoder(config)
     weights = hashlib.sha256()
     for name, tensor in sorted(encoder.model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.numpy())
-    rules = tokens.rules(encoder.tokenizer)
+    tokenizer = tokens.serialize(encoder.tokenizer)
     common = {
         "weights": weights.hexdigest(),
-        "tokenizer": rules.fingerprint,
+        "tokenizer": tokenizer.fingerprint,
         "modules": [[type(module).__name__, getattr(module, "pooling_mode", None)] for module in encoder.model],
         "precision": config.precision,
     }
@@ -74,7 +74,7 @@ def identify(config: EncoderConfig) -> Identity:
         )
         for role in roles
     }
-    return Identity(encoder.width, fingerprints, rules, encoder.prefixes, encoder.limits)
+    return Identity(encoder.width, fingerprints, tokenizer, encoder.prefixes, encoder.limits)
 
 
 def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
@@ -90,11 +90,11 @@ def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, 
     """
     storage.refuse_overlap(config.out, [config.corpus, *local_models(config.encoder)])
     identity = identity or identify(config.encoder)
-    corpus = corpora.scan(config.corpus, config.encoding.part_rows, config.language)
-    task = Tokenize(identity.rules, identity.prefixes[config.role], identity.limits[config.role])
+    corpus = corpora.scan_corpus(config.corpus, config.encoding.part_rows, config.language)
+    task = Tokenize(identity.tokenizer, identity.prefixes[config.role], identity.limits[config.role])
     if config.tokens is not None:
-        task = replace(task, kept=config.tokens, frame=tokens.frame(task.rules, task.prefix))
-        tokens.claim(config.tokens, task.rules, corpus, config.encoding.part_rows)
+        task = replace(task, kept=config.tokens, template=tokens.template_of(task.tokenizer, task.prefix))
+        tokens.claim_tokens(config.tokens, task.tokenizer, corpus, config.encoding.part_rows)
     made = Parts(storage.join(config.out, "parts"), [part.name for part in corpus.parts])
     with storage.claimed(config.out, "encode", _settings(config, identity, corpus), OWNS):
         missing = [corpus.parts[number] for number in made.missing()]
@@ -103,7 +103,7 @@ def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, 
         if missing or not storage.committed(config.out):
             storage.commit(config.out, "embeddings", _manifest(config, identity, corpus, made))
     if task.kept is not None:
-        tokens.commit(task.kept, task.rules, corpus)
+        tokens.commit_tokens(task.kept, task.tokenizer, corpus)
     encoded = sum(part.rows for part in missing)
     return {"out": config.out, "rows": corpus.rows, "encoded": encoded, "width": identity.width}
 
@@ -148,7 +148,7 @@ def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[
     return {
         **config.model_dump(mode="json", exclude={"out": True, "tokens": True, "encoding": RESOURCES}),
         "corpus": config.corpus,
-        "files": tokens.fingerprint(corpus),
+        "files": tokens.corpus_fingerprint(corpus),
         "model_fingerprint": identity.fingerprints[config.role],
     }
 

@@ -28,7 +28,7 @@ NAMES = re.compile(  # the language, by tag or English name, where the hub has a
 )
 
 
-def scan(file: str, language: str | None, part_rows: int) -> Scanned:
+def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
     """The ids of a file, and its spans of at most `part_rows` rows.
 
     Args:
@@ -60,7 +60,7 @@ def scan(file: str, language: str | None, part_rows: int) -> Scanned:
     return Scanned(pa.chunked_array(chunks, pa.large_string()), spans)
 
 
-def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
+def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
     """The documents of each of the spans, which are in order of the file.
 
     Raises:

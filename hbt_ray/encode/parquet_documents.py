@@ -21,7 +21,7 @@ COLUMNS = ("id", "lang", "text")
 LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
 
 
-def scan(file: str, language: str | None, part_rows: int) -> Scanned:
+def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
     """The ids of a file, and its spans of at most `part_rows` rows.
 
     Args:
@@ -47,10 +47,10 @@ def scan(file: str, language: str | None, part_rows: int) -> Scanned:
             row = pc.index(tags, pa.scalar(tag, pa.large_string())).as_py()
             raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
     keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
-    return Scanned(pa.chunked_array([keys]), cut(tags, part_rows))
+    return Scanned(pa.chunked_array([keys]), cut_spans(tags, part_rows))
 
 
-def cut(tags: pa.Array, part_rows: int) -> list[Span]:
+def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
     """Spans of one language and at most `part_rows` rows, in order of language and row.
 
     Args:
@@ -67,7 +67,7 @@ def cut(tags: pa.Array, part_rows: int) -> list[Span]:
     ]
 
 
-def read(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
+def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
     """The documents of each of the spans.
 
     Raises:

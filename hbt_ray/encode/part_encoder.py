@@ -13,8 +13,8 @@ from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, UserError
 from hbt_ray.encode import embeddings, tokens
 from hbt_ray.encode.corpus import Part
-from hbt_ray.encode.vectors import Batches, TooLong
-from hbt_ray.model.build import build
+from hbt_ray.encode.vectors import TextBatches, TooLong
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.flops import peak_flops
 from hbt_ray.storage import parts
 from hbt_ray.terminal import start_worker_logging
@@ -30,8 +30,8 @@ class PartEncoder:
         device = torch.device("cuda" if encoding.gpus_per_actor else "cpu")
         self._config = config
         self._folder = folder
-        self._encoder = build(config.encoder).eval().to(device)
-        self._batches = Batches(self._encoder, encoding.batch_tokens)
+        self._encoder = build_encoder(config.encoder).eval().to(device)
+        self._batches = TextBatches(self._encoder, encoding.batch_tokens)
         self._about = {"actor": uuid.uuid4().hex, "peak_flops": peak_flops(device) or 0.0}
 
     def __call__(self, batch: pa.Table) -> dict[str, list[Any]]:
@@ -41,8 +41,8 @@ class PartEncoder:
             `peak_flops` (0: not known), and `error`, a user's mistake, which Ray Data would disguise.
         """
         part, error = Part(**batch["part"][0].as_py()), batch["error"][0].as_py()
-        texts = tokens.unpack(batch["texts"][0]) if not error else None
-        rows = tokens.split(texts["tokens"].combine_chunks()) if texts is not None else []
+        texts = tokens.unpack_table(batch["texts"][0]) if not error else None
+        rows = tokens.split_lists(texts["tokens"].combine_chunks()) if texts is not None else []
         try:
             if texts is not None:
                 ids = texts["id"].to_pylist()

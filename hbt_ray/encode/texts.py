@@ -36,7 +36,7 @@ def of_corpus(uri: str, language: str | None, ids: Collection[str]) -> dict[str,
     Raises:
         UserError: the corpus is not usable, or does not have all of `ids`.
     """
-    corpus = corpora.scan(uri, PART_ROWS, language)
+    corpus = corpora.scan_corpus(uri, PART_ROWS, language)
     languages = {key.partition(":")[0] for key in ids}
     groups = corpora.groups([part for part in corpus.parts if part.language in languages])
     wanted = ray.put(frozenset(ids))

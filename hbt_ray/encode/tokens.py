@@ -24,14 +24,14 @@ from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.corpus import Corpus, Part
 from hbt_ray.model import tokenizer as tokenizers
-from hbt_ray.model.tokenizer import Frame
+from hbt_ray.model.tokenizer import Template
 from hbt_ray.storage import parts
 from hbt_ray.storage.parts import Parts
 
 LONGEST = 512  # text that is kept: no encoder here takes more [tokens]
 
 
-class Rules(NamedTuple):
+class SerializedTokenizer(NamedTuple):
     """A tokenizer for processes that do without torch.
 
     Attributes:
@@ -52,14 +52,14 @@ class Tokenize:
     Attributes:
         limit: longest text, all included [tokens].
         kept: folder of kept parts; those missing are added; None: nothing is kept.
-        frame: what kept tokens get around them.
+        template: what kept tokens get around them.
     """
 
-    rules: Rules
+    tokenizer: SerializedTokenizer
     prefix: str
     limit: int
     kept: str | None = None
-    frame: Frame | None = None
+    template: Template | None = None
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """One row a part of the batch's one group: the `part`'s fields, `texts` as `pack` has them, and `error`, a
@@ -68,7 +68,7 @@ class Tokenize:
         done = 0
         try:
             for texts in self._tokens(group):
-                yield _row(group[done], pack(texts), "")
+                yield _row(group[done], pack_table(texts), "")
                 done += 1
         except UserError as error:
             yield _row(group[done], b"", str(error))
@@ -77,10 +77,10 @@ class Tokenize:
         if self.kept is None:
             for ids, texts in corpora.read_texts(group):
                 prefixed = pa.array([self.prefix + text for text in texts])
-                tokens = tokenizers.tokenize(_cutter(self.rules, self.limit), prefixed, framed=True)
+                tokens = tokenizers.tokenize(_cutter(self.tokenizer, self.limit), prefixed, framed=True)
                 yield pa.table({"id": ids, "tokens": tokens})
             return
-        assert self.frame is not None
+        assert self.template is not None
         made = _parts(self.kept, group)
         missing = [group[number] for number in made.missing()]
         texts_of_missing = corpora.read_texts(missing)
@@ -89,42 +89,42 @@ class Tokenize:
             if part in missing:
                 ids, texts = next(texts_of_missing)
                 table = pa.table(
-                    {"id": ids, "tokens": tokenizers.tokenize(_cutter(self.rules, LONGEST), pa.array(texts))}
+                    {"id": ids, "tokens": tokenizers.tokenize(_cutter(self.tokenizer, LONGEST), pa.array(texts))}
                 )
                 parts.do(made.folder, part.name, partial(_keep, uri, table))
             else:
                 table = embeddings.read_table(uri, storage.read_json(made.uri(part.name, ".json"))["sha256"])
-            dressed = [self.frame.dress(row, self.limit) for row in split(table["tokens"].combine_chunks())]
-            yield pa.table({"id": table["id"], "tokens": join(dressed)})
+            padded = [self.template.apply(row, self.limit) for row in split_lists(table["tokens"].combine_chunks())]
+            yield pa.table({"id": table["id"], "tokens": join_lists(padded)})
 
 
-def frame(rules: Rules, prefix: str) -> Frame:
+def template_of(tokenizer: SerializedTokenizer, prefix: str) -> Template:
     """What kept tokens get around them.
 
     Raises:
         UserError: text and prefix do not tokenise apart, or texts are cut at their beginning.
     """
-    if rules.side != "right":
+    if tokenizer.side != "right":
         raise UserError("--tokens: the model's tokenizer cuts long texts at their beginning, kept ones at their end")
-    return Frame(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(rules.text)), prefix)
+    return Template(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.text)), prefix)
 
 
-def rules(tokenizer: PreTrainedTokenizerBase) -> Rules:
+def serialize(tokenizer: PreTrainedTokenizerBase) -> SerializedTokenizer:
     text = tokenizer.backend_tokenizer.to_str()  # type: ignore[attr-defined]
-    return Rules(text, tokenizer.truncation_side, tokenizers.fingerprint(tokenizer))
+    return SerializedTokenizer(text, tokenizer.truncation_side, tokenizers.tokenizer_fingerprint(tokenizer))
 
 
-def claim(kept: str, rules: Rules, corpus: Corpus, part_rows: int) -> None:
+def claim_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus, part_rows: int) -> None:
     """Take the folder of kept parts for this corpus and tokenizer, or find that it is theirs.
 
     Raises:
         UserError: it is another's; the line names what differs.
     """
-    about = {"tokenizer": rules.fingerprint, "files": fingerprint(corpus), "part_rows": part_rows}
+    about = {"tokenizer": tokenizer.fingerprint, "files": corpus_fingerprint(corpus), "part_rows": part_rows}
     storage.claim(kept, "tokens", about)
 
 
-def commit(kept: str, rules: Rules, corpus: Corpus) -> None:
+def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus) -> None:
     """Write the manifest of kept parts, once all are there."""
     if storage.committed(kept):
         return
@@ -134,11 +134,11 @@ def commit(kept: str, rules: Rules, corpus: Corpus) -> None:
             {"name": part.name, "language": part.language, **commit}
             for part, commit in zip(corpus.parts, made.commits(), strict=True)
         ]
-        about = {"tokenizer": rules.fingerprint, "files": fingerprint(corpus), "longest": LONGEST}
+        about = {"tokenizer": tokenizer.fingerprint, "files": corpus_fingerprint(corpus), "longest": LONGEST}
         storage.commit(kept, "tokens", {**about, "rows": corpus.rows, "parts": entries})
 
 
-def fingerprint(corpus: Corpus) -> str:
+def corpus_fingerprint(corpus: Corpus) -> str:
     """Of the files and the parts."""
     return storage.fingerprint([*corpus.files, *corpus.parts])
 
@@ -151,7 +151,7 @@ def _keep(uri: str, table: pa.Table) -> dict[str, Any]:
     return {"rows": len(table), "sha256": embeddings.write_table(uri, table)}
 
 
-def pack(table: pa.Table) -> bytes:
+def pack_table(table: pa.Table) -> bytes:
     """A table as one value of a Ray Data row."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -159,18 +159,18 @@ def pack(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def unpack(value: pa.Scalar) -> pa.Table:
+def unpack_table(value: pa.Scalar) -> pa.Table:
     return pa.ipc.open_stream(value.as_buffer()).read_all()
 
 
-def split(lists: pa.ListArray) -> list[np.ndarray]:
+def split_lists(lists: pa.ListArray) -> list[np.ndarray]:
     """Each list's numbers; nothing is copied."""
     offsets = lists.offsets.to_numpy()
     flat = lists.values.to_numpy()
     return [flat[start:stop] for start, stop in pairwise(offsets)]
 
 
-def join(rows: Sequence[np.ndarray]) -> pa.ListArray:
+def join_lists(rows: Sequence[np.ndarray]) -> pa.ListArray:
     """What `split` takes apart: list<int32>."""
     ends = np.cumsum([0, *map(len, rows)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(rows).astype(np.int32)))
@@ -182,9 +182,9 @@ def _row(part: Part, texts: bytes, error: str) -> pa.Table:
 
 
 @lru_cache(maxsize=2)
-def _cutter(rules: Rules, limit: int) -> Tokenizer:
+def _cutter(tokenizer: SerializedTokenizer, limit: int) -> Tokenizer:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task is one of several
-    found = Tokenizer.from_str(rules.text)
-    found.enable_truncation(limit, direction=rules.side)
+    found = Tokenizer.from_str(tokenizer.text)
+    found.enable_truncation(limit, direction=tokenizer.side)
     found.no_padding()
     return found

@@ -19,7 +19,7 @@ class TooLong(Exception):
     """A text for which memory does not suffice even alone: `args` are its position and what went wrong."""
 
 
-class Batches:
+class TextBatches:
     """Encodes rows of token ids within a budget, which it halves for good whenever memory runs out.
 
     Attributes:
@@ -38,7 +38,7 @@ class Batches:
         """
         lengths = np.array([len(row) for row in rows])
         while True:
-            cut = chunks.cut(lengths, self.tokens)
+            cut = chunks.cut_chunks(lengths, self.tokens)
             done: list[torch.Tensor] = []
             failed = self._try(rows, cut, done)
             if failed is None:
@@ -78,4 +78,4 @@ class Batches:
 
 def encode_texts(encoder: Encoder, texts: Sequence[str], role: Role, batch_tokens: int) -> np.ndarray:
     """Unit vectors, fp32 [texts, width]; texts of like length share a batch of at most `batch_tokens` padded tokens."""
-    return Batches(encoder, batch_tokens).encode(encoder.tokenize(texts, role))
+    return TextBatches(encoder, batch_tokens).encode(encoder.tokenize(texts, role))

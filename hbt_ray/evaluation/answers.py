@@ -14,7 +14,7 @@ import numpy as np
 from hbt_ray.arrays import blocks
 from hbt_ray.encode import texts
 from hbt_ray.evaluation.rankings import QUERIES, Ranker
-from hbt_ray.evaluation.tasks.base import Corpus, Task
+from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.search.ranking import merge
 
 
@@ -31,7 +31,7 @@ def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:
     Raises:
         UserError: a document that was found is not in the task's corpus.
     """
-    assert isinstance(task.documents, Corpus)
+    assert isinstance(task.documents, CorpusAt)
     lists: list[list[str]] = []
     for block in blocks(len(queries), QUERIES):
         found = ranker.search_languages(queries[block], depth)

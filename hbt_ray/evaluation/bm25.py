@@ -14,7 +14,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 from hbt_ray.arrays import blocks
 from hbt_ray.encode import corpus as corpora
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.words import PAIRED, words
 from hbt_ray.search.found import highest
 from hbt_ray.search.ranking import Above, Hits
@@ -42,10 +42,10 @@ class Collection(NamedTuple):
     vocabulary: dict[str, int]
 
 
-def collect(documents: pa.Table | Corpus) -> Collection:
+def collect(documents: pa.Table | CorpusAt) -> Collection:
     """Tokenise all documents, which are then held in memory."""
-    if isinstance(documents, Corpus):
-        groups = corpora.groups(corpora.scan(documents.uri, PART, documents.language).parts)
+    if isinstance(documents, CorpusAt):
+        groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, documents.language).parts)
         parts = [part for group in groups for part in corpora.read_texts(group)]
         pairs = [pair for part in parts for pair in zip(part.ids, map(words, part.texts), strict=True)]
     else:

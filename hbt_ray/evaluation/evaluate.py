@@ -25,11 +25,11 @@ from hbt_ray.evaluation import answers, bias, bm25, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
 from hbt_ray.evaluation.run_file import RunRanker
-from hbt_ray.evaluation.tasks.base import Corpus, Task
+from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.model.build import local_models
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
-from hbt_ray.search.streaming import Stream
+from hbt_ray.search.streaming import StreamingSearcher
 
 LOG = logging.getLogger(__name__)
 # what it makes in its folder
@@ -39,7 +39,7 @@ PAIRS = 50_000_000  # of a query and a document, worth starting a process for
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
 
 
-class System(NamedTuple):
+class EvaluatedSystem(NamedTuple):
     """What is evaluated, ready to rank.
 
     Attributes:
@@ -73,7 +73,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     out = config.out
     inputs = [uri for uri in (config.data, config.corpus, config.run) if uri is not None]
     storage.refuse_overlap(out, [*inputs, *local_models(config.encoder)])
-    task = tasks.load(config.task, config.data, config.text, config.corpus, config.language)
+    task = tasks.load_task(config.task, config.data, config.text, config.corpus, config.language)
     identity, fingerprint = _identify(config)
     checked = config.run is None and not storage.committed(out)
     missing = _missing(task, config.missing_documents) if checked else frozenset()  # before anything is claimed
@@ -122,7 +122,7 @@ def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any
 
 
 @contextmanager
-def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> Iterator[System]:
+def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> Iterator[EvaluatedSystem]:
     """The model's own index of the documents."""
     settings = {"encoder": config.encoder, "encoding": config.encoding}
     parts = {name: storage.join(out, name) for name in ("queries", "documents", "index")}
@@ -131,7 +131,7 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     )
     corpus = task.documents
     if isinstance(corpus, pa.Table):
-        corpus = Corpus(_table(corpus, parts["documents"]))
+        corpus = CorpusAt(_table(corpus, parts["documents"]))
     documents = EncodeConfig(
         corpus=corpus.uri, language=corpus.language, out=parts["documents"], role="passage", **settings
     )
@@ -143,16 +143,18 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
     if config.streaming:
-        yield System([(Stream(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"])
+        yield EvaluatedSystem(
+            [(StreamingSearcher(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"]
+        )
         return
-    build(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
+    build_index(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     actors = _processes(len(vectors) * encoded["documents"])
     with Searcher(parts["index"], actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
-        yield System([(searcher, config.settings)], vectors, encoded, encoded["documents"])
+        yield EvaluatedSystem([(searcher, config.settings)], vectors, encoded, encoded["documents"])
 
 
 @contextmanager
-def _words(config: EvaluateConfig, task: Task) -> Iterator[System]:
+def _words(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
     """BM25, for which nothing is encoded; each pool is ranked as one BM25 index of that pool ranks it."""
     collection = bm25.collect(task.documents)
     settings = config.settings or task.settings
@@ -160,11 +162,11 @@ def _words(config: EvaluateConfig, task: Task) -> Iterator[System]:
     whole = tuple(setting for setting in settings if setting == "multilingual")
     chosen = [(bm25.Bm25(collection, pooled), some) for pooled, some in ((False, single), (True, whole)) if some]
     queries = np.array(task.queries["text"].to_pylist(), dtype=object)
-    yield System(chosen, queries, {"queries": 0, "documents": 0}, len(collection.ids))
+    yield EvaluatedSystem(chosen, queries, {"queries": 0, "documents": 0}, len(collection.ids))
 
 
 @contextmanager
-def _run(config: EvaluateConfig, task: Task) -> Iterator[System]:
+def _run(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
     """The lists of a run file, for which nothing is encoded."""
     assert config.run is not None
     ranker = RunRanker(config.run)
@@ -173,7 +175,9 @@ def _run(config: EvaluateConfig, task: Task) -> Iterator[System]:
         raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
     documents = len(task.documents) if isinstance(task.documents, pa.Table) else None
     unanswered = len(set(keys) - ranker.queries)
-    yield System([(ranker, config.settings)], np.array(keys, dtype=object), {}, documents, unanswered=unanswered)
+    yield EvaluatedSystem(
+        [(ranker, config.settings)], np.array(keys, dtype=object), {}, documents, unanswered=unanswered
+    )
 
 
 def _missing(task: Task, rule: str) -> frozenset[str]:
@@ -181,7 +185,7 @@ def _missing(task: Task, rule: str) -> frozenset[str]:
     if not task.judged_documents:
         return frozenset()
     missing: Set[str]
-    if isinstance(task.documents, Corpus):
+    if isinstance(task.documents, CorpusAt):
         missing = corpora.absent(task.documents.uri, task.judged_documents, task.documents.language)
     else:
         missing = task.judged_documents.difference(task.documents["id"].to_pylist())
@@ -209,7 +213,13 @@ def _table(texts: pa.Table, out: str) -> str:
 
 
 def _write(
-    config: EvaluateConfig, out: str, task: Task, ranked: Rankings, system: System, missing: int, started: float
+    config: EvaluateConfig,
+    out: str,
+    task: Task,
+    ranked: Rankings,
+    system: EvaluatedSystem,
+    missing: int,
+    started: float,
 ) -> dict[str, Any]:
     """Write every result file and the manifest; returns the results."""
     settings = config.settings or task.settings
@@ -219,7 +229,7 @@ def _write(
         "model": config.encoder.model,
         "text": config.text,
         "headline": list(task.headline),
-        "settings": rankings.settings(summary, columns(task.headline)),
+        "settings": rankings.settings_of(summary, columns(task.headline)),
         "counts": _counts(task, system, missing),
         "encoded": system.encoded,
         "versions": {name: version(name) for name in PACKAGES} | {"faiss": faiss.__version__},
@@ -244,7 +254,7 @@ def _shares(task: Task, ranked: Rankings, queries: Sequence[str]) -> dict[str, d
     return bias.language_shares(task.queries["lang"].to_pylist(), top, [task.relevant[query] for query in queries])
 
 
-def _counts(task: Task, system: System, missing: int) -> dict[str, int | None]:
+def _counts(task: Task, system: EvaluatedSystem, missing: int) -> dict[str, int | None]:
     judged = [query for query in task.queries["id"].to_pylist() if task.judgements.get(query)]
     return {
         "queries": len(task.queries),
@@ -258,7 +268,7 @@ def _counts(task: Task, system: System, missing: int) -> dict[str, int | None]:
 
 def _revision(task: Task) -> str:
     """Of the data that the task was made of."""
-    documents = list(task.documents) if isinstance(task.documents, Corpus) else task.documents.to_pydict()
+    documents = list(task.documents) if isinstance(task.documents, CorpusAt) else task.documents.to_pydict()
     return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])
 
 

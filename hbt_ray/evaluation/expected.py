@@ -41,7 +41,7 @@ class Expectation(Section):
     settings: dict[str, Any]
 
 
-def check(config: CheckConfig) -> dict[str, Any]:
+def check_scores(config: CheckConfig) -> dict[str, Any]:
     """Evaluate what can run, and compare.
 
     Returns: what check.json holds: the number of scores of each verdict, and `scores`, one entry each.
@@ -51,7 +51,7 @@ def check(config: CheckConfig) -> dict[str, Any]:
     """
     out = config.out
     scores = []
-    for entry in read(OURS if config.expected is None else config.expected):
+    for entry in read_expectations(OURS if config.expected is None else config.expected):
         try:
             found, reason = evaluate(_evaluation(entry, config))["settings"], ""
         except Exception as error:
@@ -72,7 +72,7 @@ def check(config: CheckConfig) -> dict[str, Any]:
     return result
 
 
-def read(uri: str) -> list[Expectation]:
+def read_expectations(uri: str) -> list[Expectation]:
     """The entries of a YAML file.
 
     Raises:

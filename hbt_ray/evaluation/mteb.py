@@ -23,7 +23,7 @@ from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig, UserError
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.encode import Identity, encode, identify
 from hbt_ray.model.encoder import Role
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
 
 PREFIX = "mteb:"
@@ -34,7 +34,7 @@ QUERIES = 2048  # searched at once
 TEXT = pa.schema([("id", pa.string()), ("lang", pa.string()), ("text", pa.string())])
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_mteb(config: EvaluateConfig) -> dict[str, Any]:
     """Run one MTEB retrieval task; a finished run is left as it is, an unfinished one keeps what has been encoded.
 
     Writes `mteb/<task>.json`, which mteb reads (`TaskResult.from_disk`), and results.json: task, model, `measure`
@@ -145,7 +145,7 @@ class Search:
         )
         folder = self._folder(hf_split, hf_subset)
         vectors = self._encode(loader, "passage", storage.join(folder, "documents"))
-        build(IndexConfig(embeddings=vectors, out=storage.join(folder, "index")))
+        build_index(IndexConfig(embeddings=vectors, out=storage.join(folder, "index")))
 
     def search(
         self,

@@ -151,7 +151,7 @@ def summarise(table: pa.Table, settings: Sequence[Setting]) -> Summary:
     return summary
 
 
-def settings(summary: Summary, measures: Sequence[str]) -> dict[str, dict[str, Any]]:
+def settings_of(summary: Summary, measures: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The `settings` of results.json: macro averages and what they are averages of; null where there is no query."""
     result: dict[str, dict[str, Any]] = {}
     for setting, groups in summary.items():

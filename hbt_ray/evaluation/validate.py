@@ -9,7 +9,7 @@ from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train import checkpoint, validations
 from hbt_ray.train.step import Chunks
 
@@ -26,7 +26,7 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
     config = TrainConfig.model_validate(settings)
     assert config.validation.task is not None
     point = checkpoint.at(checkpoint.folder_of(config), step)
-    encoder = build(config.encoder, StreamStore(config.data).tokenizer_uri)
+    encoder = build_encoder(config.encoder, StreamStore(config.data).tokenizer_uri)
     encoder.adapt(config.lora, config.batches.seed)
     point.load_weights(Chunks(encoder))
     done = validations.uri_of(config, step).removesuffix(".json")

@@ -50,7 +50,7 @@ SIZES = {
 }
 
 
-def build(config: EncoderConfig, tokenizer_uri: str | None = None, seed: int = 0) -> Encoder:
+def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed: int = 0) -> Encoder:
     """The encoder that `config` names.
 
     Args:
@@ -63,7 +63,10 @@ def build(config: EncoderConfig, tokenizer_uri: str | None = None, seed: int = 0
     if config.model in SIZES:
         if tokenizer_uri is None:
             raise UserError(f"--model {config.model}: random weights have no tokenizer here; name a folder or hub id")
-        model, own_prompts = _random(SIZES[config.model], tokenizers.load(tokenizer_uri), config.pooling, seed), None
+        model, own_prompts = (
+            _random(SIZES[config.model], tokenizers.load_tokenizer(tokenizer_uri), config.pooling, seed),
+            None,
+        )
     else:
         model, own_prompts = _pretrained(config)
     if config.dropout is not None:
@@ -83,7 +86,7 @@ def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
         if not encoder.bf16:
             raise packed.CannotPack("its kernels want --precision bf16")
         texts = encoder.pad(encoder.tokenize(["one", "another text, somewhat longer"], "passage"))
-        encoder.packing = packed.prepare(encoder.model, **texts)
+        encoder.packing = packed.prepare_packing(encoder.model, **texts)
         if encoder.packing.untrainable:
             raise packed.CannotPack(encoder.packing.untrainable)
     except packed.CannotPack as reason:

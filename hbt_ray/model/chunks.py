@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 
 
-def cut(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+def cut_chunks(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     """Chunks of the texts with these `lengths`: which texts each has, int64, the longest first.
 
     A chunk of more than one text has at most `budget` tokens, its texts padded to the longest of them. Texts that fit
@@ -25,7 +25,7 @@ def cut(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     return chunks
 
 
-def into(chunks: list[np.ndarray], count: int) -> list[np.ndarray]:
+def into_chunks(chunks: list[np.ndarray], count: int) -> list[np.ndarray]:
     """The same texts in the same order in `count` chunks, at least as many as there are: the largest are halved.
 
     Raises:

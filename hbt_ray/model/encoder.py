@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hbt_ray.config import LoraConfig, UserError
 from hbt_ray.model import packed
-from hbt_ray.model.tokenizer import Frame
+from hbt_ray.model.tokenizer import Template
 from hbt_ray.model.weights import is_trained
 
 Role = Literal["query", "passage"]
@@ -115,13 +115,13 @@ class Encoder(nn.Module):
         of_pair = (12.0 if backward else 4.0) * config.num_hidden_layers * config.hidden_size
         return float(of_token) * tokens + of_pair * squares
 
-    def frame(self, role: Role) -> Frame:
+    def template(self, role: Role) -> Template:
         """What stored tokens get around them in this role."""
-        return Frame(self.tokenizer, self.prefixes[role])
+        return Template(self.tokenizer, self.prefixes[role])
 
-    def frames(self) -> dict[str, Frame]:
+    def templates(self) -> dict[str, Template]:
         """What stored queries of a source get around them instead, for each source with an instruction."""
-        return {source: Frame(self.tokenizer, prefix) for source, prefix in self.instructions.items()}
+        return {source: Template(self.tokenizer, prefix) for source, prefix in self.instructions.items()}
 
     def tokenize(self, texts: Sequence[str], role: Role) -> list[np.ndarray]:
         """Token ids of each text as the model wants them: prefix, special tokens, cut to the role's limit."""

@@ -71,7 +71,7 @@ class Packing(NamedTuple):
         }
 
 
-def prepare(model: SentenceTransformer, input_ids: Tensor, attention_mask: Tensor) -> Packing:
+def prepare_packing(model: SentenceTransformer, input_ids: Tensor, attention_mask: Tensor) -> Packing:
     """Make the model's attention take packed texts besides padded ones, and find out how they are packed.
 
     Nothing known of its positions or attention is trusted: on the CPU, in the precision of the weights, the padded

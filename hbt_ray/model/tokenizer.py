@@ -20,7 +20,7 @@ TOGETHER = 512  # texts given to the tokenizer, which takes some hundred bytes a
 SPECIALS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
-def load(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a hub id or folder.
 
     Raises:
@@ -73,7 +73,7 @@ def learn(texts: Iterable[str], pieces: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **SPECIALS)
 
 
-def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of what decides the tokens: vocabulary, normalisation and rules, not padding or truncation."""
     rules = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
     return storage.fingerprint({key: value for key, value in rules.items() if key not in ("padding", "truncation")})
@@ -102,7 +102,7 @@ def tokenize(rules: Tokenizer, texts: pa.StringArray, framed: bool = False) -> p
     return pa.ListArray.from_arrays(*tokens).take(unique.indices)
 
 
-class Frame:
+class Template:
     """How a tokenizer dresses a text: special tokens around it, and a prefix in front of it.
 
     Attributes:
@@ -114,17 +114,17 @@ class Frame:
         UserError: prefix and text do not tokenise apart, so that stored tokens cannot be prefixed.
         """
         bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        dressed = tokenizer("a")["input_ids"]
-        start = next(i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare)
+        padded = tokenizer("a")["input_ids"]
+        start = next(i for i in range(len(padded)) if padded[i : i + len(bare)] == bare)
         prefix_ids = tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
-        self.head = np.asarray([*dressed[:start], *prefix_ids], dtype=np.int32)
-        self.tail = np.asarray(dressed[start + len(bare) :], dtype=np.int32)
+        self.head = np.asarray([*padded[:start], *prefix_ids], dtype=np.int32)
+        self.tail = np.asarray(padded[start + len(bare) :], dtype=np.int32)
         probe = "Zürich 東京?"
         whole = tokenizer(prefix + probe)["input_ids"]
-        if whole != self.dress(np.asarray(tokenizer(probe, add_special_tokens=False)["input_ids"]), 512).tolist():
+        if whole != self.apply(np.asarray(tokenizer(probe, add_special_tokens=False)["input_ids"]), 512).tolist():
             raise UserError(f"prefix {prefix!r} does not tokenise apart from the text with this tokenizer")
 
-    def dress(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
+    def apply(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
         """`head + tokens + tail`, the text cut so that all of it has at most `max_tokens` ids."""
         room = max_tokens - len(self.head) - len(self.tail)
         return np.concatenate([self.head, tokens[: max(room, 0)], self.tail]).astype(np.int32)

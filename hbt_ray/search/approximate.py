@@ -47,7 +47,7 @@ class Approximate:
         return compact(ids, np.minimum(positions, rows), scores)
 
 
-def create(factory: str, width: int) -> faiss.Index:
+def create_index(factory: str, width: int) -> faiss.Index:
     """An empty index.
 
     Raises:
@@ -59,7 +59,7 @@ def create(factory: str, width: int) -> faiss.Index:
         raise UserError(f"--factory {factory}: {reason(error)}") from None
 
 
-def train(index: faiss.Index, sample: np.ndarray, factory: str) -> None:
+def train_index(index: faiss.Index, sample: np.ndarray, factory: str) -> None:
     """Train on vectors, fp32 [rows, width].
 
     Raises:

@@ -11,7 +11,7 @@ from hbt_ray.config import EncoderConfig, SearchConfig, UserError
 from hbt_ray.encode import texts
 from hbt_ray.encode.encode import Identity, identify
 from hbt_ray.encode.vectors import encode_texts
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.search.searcher import Searcher
 
 TOKENS = 4096  # of a batch, which one query does not fill
@@ -28,7 +28,7 @@ def ask(config: SearchConfig) -> dict[str, Any]:
     index = config.index
     manifest = storage.read_manifest(index, "index")
     encoder, _ = same_model(config.encoder, manifest)
-    vector = encode_texts(build(encoder).eval(), [config.query], "query", TOKENS)
+    vector = encode_texts(build_encoder(encoder).eval(), [config.query], "query", TOKENS)
     with Searcher(index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
         ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
     found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]

@@ -13,13 +13,13 @@ from hbt_ray import storage
 from hbt_ray.arrays import blocks
 from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.search import approximate, recall, sample, store
-from hbt_ray.search.groups import Group, cut_groups, embeddings_manifest, read_group
+from hbt_ray.search.groups import PartGroup, cut_groups, embeddings_manifest, read_group
 
 OWNS = ("shards", "recall.json", "manifest.json")  # what it makes in its folder
 ADD_ROWS = 65536  # put into an approximate index at once
 
 
-def build(config: IndexConfig) -> dict[str, Any]:
+def build_index(config: IndexConfig) -> dict[str, Any]:
     """Build the shards of an index, each by a Ray task, and measure an approximate one if there are queries.
 
     Returns: `out`, `rows`, `width`, `languages` and `shards` (their numbers), and `recall` if measured: by language, at
@@ -32,7 +32,7 @@ def build(config: IndexConfig) -> dict[str, Any]:
     source, out = config.embeddings, config.out
     storage.refuse_overlap(out, [source, *([config.queries] if config.queries else [])])
     manifest = embeddings_manifest(source)
-    index = approximate.create(config.factory, manifest["width"])
+    index = approximate.create_index(config.factory, manifest["width"])
     run = {**config.model_dump(mode="json", exclude={"out"}), "checksum": manifest["checksum"]}
     with storage.claimed(out, "index", run, OWNS):
         if not storage.committed(out):
@@ -73,27 +73,27 @@ def _train(source: str, manifest: dict[str, Any], config: IndexConfig, index: fa
 
 
 def _trained(source: str, manifest: dict[str, Any], config: IndexConfig) -> np.ndarray:
-    index = approximate.create(config.factory, manifest["width"])
+    index = approximate.create_index(config.factory, manifest["width"])
     if not index.is_trained:
-        approximate.train(index, sample.draw(source, manifest, config.train_rows), config.factory)
+        approximate.train_index(index, sample.draw(source, manifest, config.train_rows), config.factory)
     return faiss.serialize_index(index)
 
 
 def _build_shard(
-    source: str, out: str, name: str, group: Group, empty: np.ndarray | None, width: int
+    source: str, out: str, name: str, group: PartGroup, empty: np.ndarray | None, width: int
 ) -> dict[str, Any]:
     """Build and write one shard, exact unless `empty` has the bytes of a trained index."""
     if empty is None:
         flat = faiss.IndexFlatIP(width)
         flat.codes.resize(group.rows * width * 4)  # filled in place: the vectors are in memory once
         flat.ntotal = group.rows
-        return store.write(out, name, group.language, flat, read_group(source, group, store.vectors_of(flat)))
+        return store.write_shard(out, name, group.language, flat, read_group(source, group, store.vectors_of(flat)))
     index = faiss.deserialize_index(empty)
     vectors = np.empty((group.rows, width), dtype=np.float32)
     ids = read_group(source, group, vectors)
     for block in blocks(group.rows, ADD_ROWS):
         index.add(vectors[block])
-    return store.write(out, name, group.language, index, ids)
+    return store.write_shard(out, name, group.language, index, ids)
 
 
 def _measure(
@@ -104,13 +104,15 @@ def _measure(
     for key in ("model", "width"):
         if asked[key] != manifest[key]:
             raise UserError(f"--queries {queries}: their {key} is {asked[key]} and the index's is {manifest[key]}")
-    found = recall.measure(out, shards, source, sample.draw(queries, asked, config.recall_queries), config.recall_k)
+    found = recall.measure_recall(
+        out, shards, source, sample.draw(queries, asked, config.recall_queries), config.recall_k
+    )
     storage.write_json(storage.join(out, "recall.json"), found)
     points: dict[str, Any] = found["operating_points"]
     return points
 
 
-def _memory(group: Group, index: faiss.Index, whole: bool) -> int:
+def _memory(group: PartGroup, index: faiss.Index, whole: bool) -> int:
     """Bytes that building one shard takes."""
     built = 0 if whole else group.rows * approximate.row_bytes(index) + approximate.centroid_bytes(index)
     return group.memory(index.d) + built

@@ -18,7 +18,7 @@ ID_BYTES = 128  # of memory for one id while ids are put in order
 PART_NUMBER_BYTES = 12  # of memory for a number of the part that is being read: file, table and fp32
 
 
-class Piece(NamedTuple):
+class PartSlice(NamedTuple):
     """The rows [start, stop) of one entry of the manifest's parts."""
 
     part: Mapping[str, Any]
@@ -26,11 +26,11 @@ class Piece(NamedTuple):
     stop: int
 
 
-class Group(NamedTuple):
+class PartGroup(NamedTuple):
     """Pieces of one language."""
 
     language: str
-    pieces: list[Piece]
+    pieces: list[PartSlice]
 
     @property
     def rows(self) -> int:
@@ -42,21 +42,21 @@ class Group(NamedTuple):
         return self.rows * (width * 4 + ID_BYTES) + largest * width * PART_NUMBER_BYTES
 
 
-def cut_groups(parts: Iterable[Mapping[str, Any]], rows: int) -> list[Group]:
+def cut_groups(parts: Iterable[Mapping[str, Any]], rows: int) -> list[PartGroup]:
     """All rows of the parts, in groups of at most `rows` rows, by language and then in order."""
-    by_language: dict[str, list[Group]] = defaultdict(list)
+    by_language: dict[str, list[PartGroup]] = defaultdict(list)
     for part in parts:
         groups, start = by_language[part["language"]], 0
         while start < part["rows"]:
             if not groups or groups[-1].rows >= rows:
-                groups.append(Group(part["language"], []))
+                groups.append(PartGroup(part["language"], []))
             stop = min(part["rows"], start + rows - groups[-1].rows)
-            groups[-1].pieces.append(Piece(part, start, stop))
+            groups[-1].pieces.append(PartSlice(part, start, stop))
             start = stop
     return [group for language in sorted(by_language) for group in by_language[language]]
 
 
-def read_group(source: str, group: Group, vectors: np.ndarray) -> pa.Array:
+def read_group(source: str, group: PartGroup, vectors: np.ndarray) -> pa.Array:
     """Fill `vectors`, fp32 [rows of the group, width], part by part; returns the rows' ids, large_string, descending.
 
     Raises:
@@ -86,6 +86,6 @@ def embeddings_manifest(source: str) -> dict[str, Any]:
     return manifest
 
 
-def _ids(source: str, piece: Piece) -> pa.Array:
+def _ids(source: str, piece: PartSlice) -> pa.Array:
     table = storage.read_parquet(embeddings.part_uri(source, piece.part["name"]), ["id"])
     return table["id"].cast(pa.large_string()).combine_chunks()[piece.start : piece.stop]

@@ -20,8 +20,8 @@ import pyarrow as pa
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, MineConfig, UserError
 from hbt_ray.data import inputs, records
-from hbt_ray.data.pieces import Piece
-from hbt_ray.data.read import checked
+from hbt_ray.data.pieces import FilePiece
+from hbt_ray.data.read import checked_records
 from hbt_ray.data.sources import READERS
 from hbt_ray.encode import embeddings, texts
 from hbt_ray.encode.encode import RESOURCES, Identity, encode
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
     grouped: bool
 
 
-class Candidates(NamedTuple):
+class MinedCandidates(NamedTuple):
     """Of one part of the queries: the rows of their pairs, each one's positive score, and its ranked list."""
 
     rows: list[int]
@@ -83,7 +83,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
     about = {**config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}), "files": versions}
     with storage.claimed(out, "mine", {**about, "index": manifest["checksum"]}, OWNS):
         if not storage.committed(out):
-            pairs, left_out = _read(config, out, [Piece(file.uri, number) for number, file in enumerate(files)])
+            pairs, left_out = _read(config, out, [FilePiece(file.uri, number) for number, file in enumerate(files)])
             found = _candidates(config, index, out, pairs, encoder, identity)
             audit = _write(config, manifest["embeddings"], out, pairs, found)
             storage.write_json(storage.join(out, "audit.json"), audit)
@@ -94,12 +94,12 @@ def mine(config: MineConfig) -> dict[str, Any]:
     return {"out": config.out, **{name: done[name] for name in ("pairs", "negatives", "without", "left_out")}}
 
 
-def _read(config: MineConfig, out: str, pieces: Iterable[Piece]) -> tuple[list[Pair], int]:
+def _read(config: MineConfig, out: str, pieces: Iterable[FilePiece]) -> tuple[list[Pair], int]:
     """The good records, and how many of bitext there are, which has no negatives; bad ones go to `quarantine/`."""
     pairs: list[Pair] = []
     bad, left_out = [], 0
     for piece in pieces:
-        for batch in checked(piece, config):
+        for batch in checked_records(piece, config):
             bad.append(batch.bad)
             for row in batch.good.to_pylist():
                 if row["bitext"]:
@@ -118,7 +118,7 @@ def _read(config: MineConfig, out: str, pieces: Iterable[Piece]) -> tuple[list[P
 
 def _candidates(
     config: MineConfig, index: str, out: str, pairs: Sequence[Pair], encoder: EncoderConfig, identity: Identity
-) -> list[Candidates]:
+) -> list[MinedCandidates]:
     """The best passages for each query, in parts of one language searched in."""
     side = "passage_lang" if config.negatives_in == "passage" else "query_lang"
     numbers = {passage: row for row, passage in enumerate(dict.fromkeys((p.passage_lang, p.passage) for p in pairs))}
@@ -141,13 +141,13 @@ def _candidates(
             rows = [int(key.partition(":")[2]) for key in ids.to_pylist()]
             positive = vectors[[numbers[pairs[row].passage_lang, pairs[row].passage] for row in rows]]
             hits = searcher.search(matrix, config.depth, [part["language"]])
-            found.append(Candidates(rows, (matrix * positive).sum(axis=1), hits.ids, hits.scores))
+            found.append(MinedCandidates(rows, (matrix * positive).sum(axis=1), hits.ids, hits.scores))
             log.info("searched for %d of %d queries", sum(len(one.rows) for one in found), len(pairs))
     return found
 
 
 def _write(
-    config: MineConfig, source: str, out: str, pairs: Sequence[Pair], found: Sequence[Candidates]
+    config: MineConfig, source: str, out: str, pairs: Sequence[Pair], found: Sequence[MinedCandidates]
 ) -> list[dict[str, Any]]:
     """Write the pairs of each part; returns the audit: a line for each language pair."""
     known = texts.of(source, {key for one in found for key in np.unique(one.ids).tolist() if key})

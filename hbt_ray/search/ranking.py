@@ -117,7 +117,7 @@ def pool(rows: Mapping[str, int], languages: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def checked(queries: np.ndarray, width: int, k: int = 1) -> np.ndarray:
+def checked_queries(queries: np.ndarray, width: int, k: int = 1) -> np.ndarray:
     """The queries as fp32 [queries, width].
 
     Raises:

@@ -15,7 +15,7 @@ from hbt_ray.search.found import Found, combine
 from hbt_ray.search.ranking import Hits, hits
 
 
-def measure(
+def measure_recall(
     index: str, shards: Sequence[Mapping[str, Any]], source: str, queries: np.ndarray, k: int
 ) -> dict[str, Any]:
     """Recall of the k best by language and value of the index's knob (nprobe, efSearch), and operating points.
@@ -29,7 +29,7 @@ def measure(
     Returns: `knob`, `k`, `queries`, `recall` (language, value, recall) and `operating_points` (language and target to
         the least value whose recall reaches it and that recall; where none does, the largest).
     """
-    truth = streaming.Stream(source).search_languages(queries, k)
+    truth = streaming.StreamingSearcher(source).search_languages(queries, k)
     reference = ray.put(queries)
     task = ray.remote(_search)
     found = [task.options(memory=int(shard["bytes"])).remote(index, shard, reference, k) for shard in shards]
@@ -64,7 +64,7 @@ def _search(
     index: str, shard: Mapping[str, Any], queries: np.ndarray, k: int
 ) -> tuple[str | None, dict[int | None, Found]]:
     """What a shard's knob is called, and what it finds with each value; with None when it has no knob."""
-    loaded = store.load(index, shard)
+    loaded = store.load_shard(index, shard)
     assert isinstance(loaded, Approximate)
     values: list[int] | list[None] = efforts(loaded.index) or [None]
     return knob(loaded.index), {value: loaded.best(queries, k, value) for value in values}

@@ -17,7 +17,7 @@ import ray
 from hbt_ray import storage
 from hbt_ray.config import Recall, UserError
 from hbt_ray.search.found import combine
-from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked, hits, in_order, merge, pool
+from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked_queries, hits, in_order, merge, pool
 from hbt_ray.search.shard import ShardActor
 
 ACTOR_ROWS = 50_000  # documents worth starting a process for
@@ -118,7 +118,7 @@ class Searcher:
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
         """`search` in each language's own pool: the lists from which `merge` makes those of any pool."""
         chosen = pool(self.rows, languages)
-        reference = ray.put(checked(queries, self.manifest["width"], k))
+        reference = ray.put(checked_queries(queries, self.manifest["width"], k))
         answers = {
             language: [
                 self._actor_of[name].search.remote(name, reference, k, self._efforts.get(language))
@@ -144,7 +144,7 @@ class Searcher:
         """
         if not self.manifest["exact"]:
             raise UserError(f"an index of kind {self.manifest['factory']} does not tell exact ranks")
-        queries = checked(queries, self.manifest["width"])
+        queries = checked_queries(queries, self.manifest["width"])
         wanted = asked_for(relevant, self.languages)
         chosen = pool(self.rows, languages)
         positions, scores = self._locate(queries, wanted, chosen)

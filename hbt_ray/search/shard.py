@@ -55,5 +55,5 @@ class ShardActor:
 
     def _shard(self, name: str) -> Flat | Approximate:
         if name not in self.loaded:
-            self.loaded[name] = store.load(self.uri, self.entries[name], self.gpus)
+            self.loaded[name] = store.load_shard(self.uri, self.entries[name], self.gpus)
         return self.loaded[name]

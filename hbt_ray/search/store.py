@@ -22,7 +22,7 @@ def vectors_of(index: faiss.IndexFlat) -> np.ndarray:
     return numbers.reshape(index.ntotal, index.d)
 
 
-def write(folder: str, name: str, language: str, index: faiss.Index, ids: pa.Array) -> dict[str, Any]:
+def write_shard(folder: str, name: str, language: str, index: faiss.Index, ids: pa.Array) -> dict[str, Any]:
     """Write one shard, whose rows are in descending order of `ids`; returns its entry for the manifest."""
     faiss_uri, ids_uri = _uris(folder, name)
     # faiss's type stubs do not know the callbacks
@@ -38,7 +38,7 @@ def write(folder: str, name: str, language: str, index: faiss.Index, ids: pa.Arr
     }
 
 
-def load(folder: str, entry: Mapping[str, Any], gpus: bool = False) -> Flat | Approximate:
+def load_shard(folder: str, entry: Mapping[str, Any], gpus: bool = False) -> Flat | Approximate:
     """One entry of the manifest's shards.
 
     Args:

@@ -16,13 +16,13 @@ from hbt_ray import storage
 from hbt_ray.search import exact
 from hbt_ray.search.flat import Flat
 from hbt_ray.search.found import Found, combine
-from hbt_ray.search.groups import Group, cut_groups, embeddings_manifest, read_group
-from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked, hits, in_order, pool
+from hbt_ray.search.groups import PartGroup, cut_groups, embeddings_manifest, read_group
+from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked_queries, hits, in_order, pool
 
 BLOCK_BYTES = 128 * 2**20
 
 
-class Stream:
+class StreamingSearcher:
     """The embeddings of a folder as they lie there. In each pass one Ray task a CPU reads its share, block by block.
 
     Attributes:
@@ -57,7 +57,7 @@ class Stream:
                 number in them is wrong.
         """
         chosen = pool(self.rows, languages)
-        reference = ray.put(checked(queries, self._manifest["width"], k))
+        reference = ray.put(checked_queries(queries, self._manifest["width"], k))
         answers = self._pass(_search, chosen, reference, k)
         return {
             language: hits(combine([answer[language] for answer in answers if language in answer], k))
@@ -72,7 +72,7 @@ class Stream:
         Raises:
             UserError: a part is missing or corrupt, or a relevant document is not there.
         """
-        reference = ray.put(checked(queries, self._manifest["width"]))
+        reference = ray.put(checked_queries(queries, self._manifest["width"]))
         wanted = asked_for(relevant, self.languages)
         chosen = pool(self.rows, languages)
         shared = ray.put(wanted)
@@ -94,7 +94,7 @@ class Stream:
         return answers
 
 
-def _search(source: str, groups: Sequence[Group], queries: np.ndarray, k: int) -> dict[str, Found]:
+def _search(source: str, groups: Sequence[PartGroup], queries: np.ndarray, k: int) -> dict[str, Found]:
     """The best documents in the groups of each language."""
     best: dict[str, Found] = {}
     for group, flat in _blocks(source, groups, queries.shape[1]):
@@ -105,7 +105,7 @@ def _search(source: str, groups: Sequence[Group], queries: np.ndarray, k: int) -
 
 
 def _scores(
-    source: str, groups: Sequence[Group], queries: np.ndarray, wanted: Wanted, languages: Sequence[str]
+    source: str, groups: Sequence[PartGroup], queries: np.ndarray, wanted: Wanted, languages: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and scores, fp32, of those wanted documents that the groups have."""
     rows, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float32)]
@@ -119,7 +119,7 @@ def _scores(
 
 
 def _above(
-    source: str, groups: Sequence[Group], queries: np.ndarray, wanted: Wanted, scores: np.ndarray,
+    source: str, groups: Sequence[PartGroup], queries: np.ndarray, wanted: Wanted, scores: np.ndarray,
     languages: Sequence[str],
 ) -> np.ndarray:  # fmt: skip
     """How many documents of the groups, by language, lie above each wanted one, int64 [documents, languages]."""
@@ -135,7 +135,7 @@ def _above(
     return counts
 
 
-def _blocks(source: str, groups: Sequence[Group], width: int) -> Iterator[tuple[Group, Flat]]:
+def _blocks(source: str, groups: Sequence[PartGroup], width: int) -> Iterator[tuple[PartGroup, Flat]]:
     """Each group, with its documents in memory that the next one's will take."""
     block = np.empty((max(group.rows for group in groups), width), dtype=np.float32)
     for group in groups:
@@ -144,10 +144,10 @@ def _blocks(source: str, groups: Sequence[Group], width: int) -> Iterator[tuple[
         yield group, Flat(vectors, ids, exact.largest_norm(vectors))
 
 
-def _share(groups: Sequence[Group], count: int) -> list[list[Group]]:
+def _share(groups: Sequence[PartGroup], count: int) -> list[list[PartGroup]]:
     """Consecutive groups in at most `count` shares of about equal rows, none of them empty."""
     total, before = max(1, sum(group.rows for group in groups)), 0
-    shares: dict[int, list[Group]] = defaultdict(list)
+    shares: dict[int, list[PartGroup]] = defaultdict(list)
     for group in groups:
         shares[before * count // total].append(group)
         before += group.rows

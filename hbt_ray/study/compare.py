@@ -53,15 +53,15 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         UserError: there are fewer than two systems, or their evaluations cannot be compared (`paired.read`).
     """
     out = config.out
-    named = parse(config.runs)
-    systems, first = paired.read(named, config.measures)
+    named = parse_runs(config.runs)
+    systems, first = paired.read_systems(named, config.measures)
     lines = _lines(first.table, systems[0])
     if not lines:
         raise UserError(f"--measures {' '.join(config.measures)}: {first.folder} has no value of it in any setting")
     settings = {**config.model_dump(mode="json", exclude={"out", "runs"}), "systems": list(named.items())}
     with storage.claimed(out, "compare", settings, OWNS):
         if not storage.committed(out):
-            comparison_files.write(out, _result(config, systems, first, lines))
+            comparison_files.write_comparison(out, _result(config, systems, first, lines))
             storage.commit(out, "comparison", {"task": first.results["task"], "text": first.results["text"]})
     done: dict[str, Any] = storage.read_json(storage.join(out, "compare.json"))
     return done
@@ -80,7 +80,7 @@ def _result(config: CompareConfig, systems: Sequence[System], first: Any, lines:
     }
 
 
-def parse(runs: Sequence[str]) -> dict[str, list[str]]:
+def parse_runs(runs: Sequence[str]) -> dict[str, list[str]]:
     """System to its folders, of `NAME=FOLDER,FOLDER`; without a name it is called by what is there.
 
     Raises:

@@ -17,27 +17,27 @@ COLUMNS = ("system", "setting", "measure", "of baseline", "of system", "differen
            "effect size", "result")  # fmt: skip
 
 
-def write(out: str, result: Mapping[str, Any]) -> None:
+def write_comparison(out: str, result: Mapping[str, Any]) -> None:
     """Write compare.json, compare.md, compare.svg and compare.png into the folder `out`."""
     storage.write_json(storage.join(out, "compare.json"), result)
-    storage.write_bytes(storage.join(out, "compare.md"), markdown(result).encode())
+    storage.write_bytes(storage.join(out, "compare.md"), comparison_markdown(result).encode())
     for ending, drawn in forms(lambda figure: _draw(figure, result)).items():
         storage.write_bytes(storage.join(out, f"compare.{ending}"), drawn)
 
 
-def table(result: Mapping[str, Any]) -> Table:
+def comparison_table(result: Mapping[str, Any]) -> Table:
     """For the terminal."""
     shown = Table(title=escape(_title(result)))
     for column in COLUMNS:
         shown.add_column(column)
-    for row in rows(result):
+    for row in comparison_rows(result):
         shown.add_row(*(escape(cell) for cell in row))
     return shown
 
 
-def markdown(result: Mapping[str, Any]) -> str:
+def comparison_markdown(result: Mapping[str, Any]) -> str:
     """The table with what its columns mean, and the systems with their runs."""
-    lines = [f"# {_title(result)}", "", markdown_table([COLUMNS, *rows(result)]), ""]
+    lines = [f"# {_title(result)}", "", markdown_table([COLUMNS, *comparison_rows(result)]), ""]
     lines += [meaning(result), ""]
     header = ("system", "setting", "measure", "mean of runs", "standard deviation over runs", "runs")
     by_system = [
@@ -64,7 +64,7 @@ def _title(result: Mapping[str, Any]) -> str:
     return f"{result['task']}, {result['text']}: against {result['baseline']}"
 
 
-def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def comparison_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The rows of the table, cells in the order of COLUMNS."""
     values = {
         (system["name"], figure["setting"], figure["measure"]): figure["value"]

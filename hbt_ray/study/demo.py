@@ -53,10 +53,10 @@ def demo(config: DemoConfig) -> dict[str, Any]:
                 encoding=EncodingConfig(dtype="float32"),
             )
         )
-        runs.append(Run(name, results, runlog.read(folder)))
+        runs.append(Run(name, results, runlog.read_metrics(folder)))
     folders = tuple(f"{name}={storage.join(out, name, 'evaluation')}" for name in STRATEGIES)
     found = compare(CompareConfig(runs=folders, out=storage.join(out, "comparison")))
-    report.write(storage.join(out, "report"), "Hybrid batch training on world facts", runs, {found["task"]: found})
+    report.write_page(storage.join(out, "report"), "Hybrid batch training on world facts", runs, {found["task"]: found})
     return {"report": storage.join(out, "report", "index.html"), "runs": runs}
 
 

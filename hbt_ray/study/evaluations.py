@@ -13,7 +13,7 @@ from hbt_ray.study.named import named_folders
 from hbt_ray.study.runs import Run
 
 
-def write(config: ReportConfig) -> list[Run]:
+def report_on(config: ReportConfig) -> list[Run]:
     """Write the report, and the comparison of each task of several models in `comparison-<n>`.
 
     Raises:
@@ -31,7 +31,7 @@ def write(config: ReportConfig) -> list[Run]:
             measures = tuple(dict.fromkeys(["map", main, "rank_distance"]))
             comparisons[task] = compare(CompareConfig(runs=tuple(folders), out=where, measures=measures))
     runs = [run for run, _ in read]
-    report.write(out, config.title, runs, comparisons)
+    report.write_page(out, config.title, runs, comparisons)
     return runs
 
 

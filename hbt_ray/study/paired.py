@@ -39,7 +39,7 @@ class Evaluation(NamedTuple):
     table: pa.Table
 
 
-def read(named: Mapping[str, Sequence[str]], measures: Sequence[str]) -> tuple[list[System], Evaluation]:
+def read_systems(named: Mapping[str, Sequence[str]], measures: Sequence[str]) -> tuple[list[System], Evaluation]:
     """The systems, and the first evaluation, whose rows are everyone's.
 
     Args:

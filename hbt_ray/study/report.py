@@ -18,8 +18,6 @@ from hbt_ray.study import comparison_files, plots, tables
 from hbt_ray.study.plots import Plot
 from hbt_ray.study.runs import Run
 
-__all__ = ["Run", "table", "write"]
-
 # What a name stands for, shown when a run bears it.
 _STRATEGIES = {
     "x-x": "every batch holds pairs of one language",
@@ -29,7 +27,7 @@ _STRATEGIES = {
 }
 
 
-def write(
+def write_page(
     out_uri: str, title: str, runs: Sequence[Run], comparisons: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
     """Write `index.html`, whole in itself, `report.md`, and each plot as .svg and .png, under `out_uri`.
@@ -70,7 +68,7 @@ def write(
     storage.write_bytes(storage.join(out_uri, "report.md"), _markdown(title, runs, of_tasks, compared).encode())
 
 
-def table(runs: Sequence[Run]) -> rich.table.Table:
+def overview(runs: Sequence[Run]) -> rich.table.Table:
     """The overview for the terminal; the best of each column is bold and starred."""
     found = tables.overview(runs)
     shown = rich.table.Table()
@@ -94,11 +92,11 @@ def _task(out_uri: str, task: str, runs: Sequence[Run], comparison: Mapping[str,
         "documents": f"{counts[0]['documents']:,}" if counts[0]["documents"] is not None else "unknown",
         "own": tables.own_measures(runs),
         "scripts": tables.scripts(runs),
-        "by_language": tables.by_language(runs),
+        "by_language": tables.language_table(runs),
         "plots": _files(out_uri, plots.of_task(runs), f"{file_name(task)}-"),
         "comparison": comparison and {
             "columns": comparison_files.COLUMNS,
-            "rows": comparison_files.rows(comparison),
+            "rows": comparison_files.comparison_rows(comparison),
             "meaning": comparison_files.meaning(comparison),
         },
     }  # fmt: skip
@@ -122,10 +120,10 @@ def _files(out_uri: str, drawn: Sequence[Plot], prefix: str) -> dict[str, dict[s
 def _markdown(
     title: str, runs: Sequence[Run], of_tasks: Mapping[str, Sequence[Run]], compared: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    parts = [f"# {title}\n", tables.markdown(tables.overview(runs), "model")]
+    parts = [f"# {title}\n", tables.table_markdown(tables.overview(runs), "model")]
     for task, of_task in of_tasks.items():
         if own := tables.own_measures(of_task):
-            parts += [f"## {task}: its own measures\n", tables.markdown(own, "model")]
+            parts += [f"## {task}: its own measures\n", tables.table_markdown(own, "model")]
         if task in compared:
-            parts.append(comparison_files.markdown(compared[task]).replace("# ", "## ", 1))
+            parts.append(comparison_files.comparison_markdown(compared[task]).replace("# ", "## ", 1))
     return "\n".join(parts)

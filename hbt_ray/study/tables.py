@@ -10,7 +10,7 @@ import numpy as np
 
 from hbt_ray.config import Setting
 from hbt_ray.study.markdown import markdown_table
-from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best, show
+from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best_of, shown
 
 Cell = tuple[str, bool]  # what is shown, and whether it is the best of its comparison
 
@@ -91,7 +91,7 @@ def scripts(runs: Sequence[Run]) -> Table | None:
     return Table([], ["same script", "different scripts"], rows)
 
 
-def by_language(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def language_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Languages x runs of each measure of one task, and how far its languages lie apart in each run."""
     tables = []
     for title, setting, measure, decimals, largest in _BY_LANGUAGE:
@@ -101,7 +101,7 @@ def by_language(runs: Sequence[Run]) -> list[dict[str, Any]]:
             values = [values.get(language, float("nan")) for values in found]
             rows.append((language, _cells(values, decimals, largest)))
         if rows:
-            apart = [show(_apart(values), decimals) for values in found]
+            apart = [shown(_apart(values), decimals) for values in found]
             tables.append({"title": title, "names": [run.name for run in runs], "rows": rows, "apart": apart})
     return tables
 
@@ -121,7 +121,7 @@ def training(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def markdown(table: Table, first: str) -> str:
+def table_markdown(table: Table, first: str) -> str:
     """The table in Markdown, the best in bold; groups become part of the titles."""
     above = [name for name, count in table.groups for _ in range(count)] or [""] * len(table.columns)
     titles = [f"{group} {title}".strip() for group, title in zip(above, table.columns, strict=True)]
@@ -130,8 +130,8 @@ def markdown(table: Table, first: str) -> str:
 
 
 def _cells(values: Sequence[float], decimals: int, largest: bool) -> list[Cell]:
-    shown = [show(value, decimals) for value in values]
-    return list(zip(shown, best(shown, values, largest), strict=True))
+    shown = [shown(value, decimals) for value in values]
+    return list(zip(shown, best_of(shown, values, largest), strict=True))
 
 
 def _apart(values: dict[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""A rank's slice as tensors: stored tokens dressed with prefix and special tokens, and padded. Whole columns at a time:
+"""A rank's slice as tensors: stored tokens padded with prefix and special tokens, and padded. Whole columns at a time:
 nothing here runs once a row."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import Purpose, mix, rekey
 from hbt_ray.model import chunks
 from hbt_ray.model.encoder import Encoder
-from hbt_ray.model.tokenizer import Frame
+from hbt_ray.model.tokenizer import Template
 from hbt_ray.train.loss import NO_PASSAGE
 
 
@@ -58,10 +58,10 @@ class Collator:
         agree: the largest of each number over all ranks, which need the same number of chunks.
         """
         padding = encoder.tokenizer.pad_token_id
-        self._query = Dresser(encoder.frame("query"), encoder.limits["query"], padding)
-        self._passage = Dresser(encoder.frame("passage"), encoder.limits["passage"], padding)
+        self._query = Padder(encoder.template("query"), encoder.limits["query"], padding)
+        self._passage = Padder(encoder.template("passage"), encoder.limits["passage"], padding)
         limit = encoder.limits["query"]
-        self._of_source = {source: Dresser(frame, limit, padding) for source, frame in encoder.frames().items()}
+        self._of_source = {source: Padder(template, limit, padding) for source, template in encoder.templates().items()}
         self._hard_negatives = hard_negatives
         self._device = device
         self._chunk_tokens = chunk_tokens
@@ -76,9 +76,9 @@ class Collator:
             there = np.concatenate([there, found])
             passages = pa.concat_arrays([passages, negatives])
         texts = [self._queries(part), self._passage(passages)]
-        cuts = [chunks.cut(one.lengths, self._chunk_tokens) for one in texts]
+        cuts = [chunks.cut_chunks(one.lengths, self._chunk_tokens) for one in texts]
         counts = self._agree([len(cut) for cut in cuts])
-        cuts = [chunks.into(cut, count) for cut, count in zip(cuts, counts, strict=True)]
+        cuts = [chunks.into_chunks(cut, count) for cut, count in zip(cuts, counts, strict=True)]
         place = np.concatenate([*cuts[0], *(some + len(texts[0].ids) for some in cuts[1])])
         order = np.empty_like(place)
         order[place] = np.arange(len(place))
@@ -93,7 +93,7 @@ class Collator:
             computed=sum(chunk["input_ids"].numel() for chunk in inputs),
         )
 
-    def _queries(self, part: Slice) -> Dressed:
+    def _queries(self, part: Slice) -> Padded:
         """Those of each source with its instruction."""
         texts = part.pairs["query"].combine_chunks()
         if not self._of_source:
@@ -103,15 +103,15 @@ class Collator:
         for source in np.unique(sources):
             rows = np.flatnonzero(sources == source)
             found.append((rows, self._of_source.get(source, self._query)(texts.take(pa.array(rows)))))
-        width = max(dressed.ids.shape[1] for _, dressed in found)
+        width = max(padded.ids.shape[1] for _, padded in found)
         ids = np.full((len(texts), width), found[0][1].padding, dtype=np.int64)
         lengths = np.zeros(len(texts), dtype=np.int64)
-        for rows, dressed in found:
-            ids[rows, : dressed.ids.shape[1]] = dressed.ids
-            lengths[rows] = dressed.lengths
-        return Dressed(ids, lengths, found[0][1].padding)
+        for rows, padded in found:
+            ids[rows, : padded.ids.shape[1]] = padded.ids
+            lengths[rows] = padded.lengths
+        return Padded(ids, lengths, found[0][1].padding)
 
-    def _chunk(self, texts: Dressed, rows: np.ndarray) -> dict[str, Any]:
+    def _chunk(self, texts: Padded, rows: np.ndarray) -> dict[str, Any]:
         lengths = texts.lengths[rows]
         width = int(lengths.max(initial=1))
         whole = len(rows) == len(texts.ids) and width == texts.ids.shape[1]  # one chunk, in the order as it came
@@ -127,7 +127,7 @@ class Collator:
         return tensor.to(self._device, non_blocking=True)
 
 
-class Dressed(NamedTuple):
+class Padded(NamedTuple):
     """Texts with prefix and special tokens, padded.
 
     Attributes:
@@ -140,17 +140,17 @@ class Dressed(NamedTuple):
     padding: int
 
 
-class Dresser:
+class Padder:
     """Stored texts of one role to padded tensors."""
 
-    def __init__(self, frame: Frame, limit: int, padding: int) -> None:
-        self._frame = frame
-        self._room = max(limit - len(frame.head) - len(frame.tail), 0)
+    def __init__(self, template: Template, limit: int, padding: int) -> None:
+        self._template = template
+        self._room = max(limit - len(template.head) - len(template.tail), 0)
         self._padding = padding
 
-    def __call__(self, texts: pa.ListArray) -> Dressed:
-        """Token ids without special tokens, dressed and padded to the longest."""
-        head, tail = self._frame.head, self._frame.tail
+    def __call__(self, texts: pa.ListArray) -> Padded:
+        """Token ids without special tokens, padded and padded to the longest."""
+        head, tail = self._template.head, self._template.tail
         offsets = texts.offsets.to_numpy()
         lengths = np.minimum(offsets[1:] - offsets[:-1], self._room)
         ends = lengths + len(head)
@@ -162,7 +162,7 @@ class Dresser:
         ids[text] = texts.values.to_numpy()[_places(offsets[:-1], lengths)]
         for place, token in enumerate(tail):
             ids[np.arange(len(ids)), ends + place] = token
-        return Dressed(ids, ends + len(tail), self._padding)
+        return Padded(ids, ends + len(tail), self._padding)
 
 
 def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray | slice:
@@ -187,7 +187,7 @@ def _negatives(part: Slice, count: int) -> tuple[pa.ListArray, np.ndarray]:
     return picked.fill_null([]), there.ravel()
 
 
-def _keys(texts: Dressed) -> np.ndarray:
+def _keys(texts: Padded) -> np.ndarray:
     """A 63-bit number of each text, int64 [texts], equal for equal token ids, however far they are padded.
 
     Multilinear hashing: Lemire and Kaser 2014.

@@ -98,7 +98,7 @@ def identity(model: nn.Module) -> str:
     return storage.fingerprint(shapes)
 
 
-def check(point: TrainState, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
+def check_same_run(point: TrainState, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
     """Raises:
     UserError: the checkpoint belongs to another model, or to another plan; then the line names what differs.
     """

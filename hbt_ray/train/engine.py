@@ -20,7 +20,7 @@ DEFAULT_STAGE = 2
 BUCKET = 50_000_000  # parameters reduced at once; DeepSpeed's own 5e8 would take 1.9 GiB of every GPU
 
 
-def settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
+def deepspeed_settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
     """DeepSpeed's settings: those of `--deepspeed`, with what follows from the run put in.
 
     Raises:
@@ -52,7 +52,9 @@ def settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
     }
 
 
-def build(model: nn.Module, config: TrainConfig, ranks: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+def build_engine(
+    model: nn.Module, config: TrainConfig, ranks: int, optimizer: torch.optim.Optimizer | None = None
+) -> Any:
     """The engine around the model, in training mode. The learning rate is set by us, step by step.
 
     Raises:
@@ -63,7 +65,7 @@ def build(model: nn.Module, config: TrainConfig, ranks: int, optimizer: torch.op
     import deepspeed
 
     engine, *_ = deepspeed.initialize(
-        model=model, optimizer=optimizer or adamw(model, config.optimizer), config=settings(config, ranks)
+        model=model, optimizer=optimizer or adamw(model, config.optimizer), config=deepspeed_settings(config, ranks)
     )
     engine.train()
     return engine

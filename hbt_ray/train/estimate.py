@@ -85,7 +85,7 @@ class Memory:
         return sum(self.parts)
 
 
-class Skeleton:
+class FakeEncoder:
     """An encoder without memory: transformer and pooling. Layers that sentence-transformers puts behind the pooling
     (LaBSE's, 0.1 % of its parameters) are left out.
 
@@ -183,23 +183,23 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
     return torch.native_dropout(input, p, training)[0] if training and p > 0 else input
 
 
-def estimate(skeleton: Skeleton, work: Work) -> list[Memory]:
+def estimate(encoder: FakeEncoder, work: Work) -> list[Memory]:
     """At each ZeRO stage, 0 to 3."""
     passages = work.rows * (1 + work.hard_negatives)
     texts = [(work.rows, work.query_tokens), (passages, work.passage_tokens)]
     if work.chunk_tokens is None:
-        activations = sum(skeleton.kept(*shape) for shape in texts)
+        activations = sum(encoder.kept(*shape) for shape in texts)
     else:
         chunks = [(min(rows, max(work.chunk_tokens // tokens, 1)), tokens) for rows, tokens in texts]
-        activations = max(skeleton.kept(*shape) for shape in chunks)
+        activations = max(encoder.kept(*shape) for shape in chunks)
     ids = sum(rows * tokens for rows, tokens in texts) * 2 * 8  # and attention mask, int64
-    vectors = (work.rows + passages * work.workers) * skeleton.width
+    vectors = (work.rows + passages * work.workers) * encoder.width
     scores = min(work.rows * passages * work.workers, BLOCK_SCORES)
     batch = ids + (vectors + scores) * FP32 * 2
-    return [Memory(stage, *state(stage, skeleton, work.workers), activations, batch) for stage in range(4)]
+    return [Memory(stage, *state(stage, encoder, work.workers), activations, batch) for stage in range(4)]
 
 
-def state(stage: int, model: Skeleton, workers: int) -> tuple[int, int, int, int]:
+def state(stage: int, model: FakeEncoder, workers: int) -> tuple[int, int, int, int]:
     """Bytes of weights, gradients, optimizer and buckets on each of `workers` ranks, as DeepSpeed 0.19.8 holds an fp32
     model whose ZeRO settings are ours.
 
@@ -231,7 +231,7 @@ def state(stage: int, model: Skeleton, workers: int) -> tuple[int, int, int, int
 
 def _settings(config: EncoderConfig, tokenizer_uri: str) -> PretrainedConfig:
     if config.model in SIZES:
-        return shape_config(SIZES[config.model], tokenizers.load(tokenizer_uri))
+        return shape_config(SIZES[config.model], tokenizers.load_tokenizer(tokenizer_uri))
     try:
         if "://" not in config.model:
             return AutoConfig.from_pretrained(config.model)
@@ -263,7 +263,9 @@ def warnings(found: list[Memory], stage: int, work: Work, gpu_memory: float | No
     return [f"no ZeRO stage fits {gpu_memory:g} GiB: {advice}"]
 
 
-def show(found: list[Memory], skeleton: Skeleton, work: Work, gpu_memory: float | None, told: list[str]) -> None:
+def show_memory(
+    found: list[Memory], encoder: FakeEncoder, work: Work, gpu_memory: float | None, told: list[str]
+) -> None:
     """Print a table to stderr, a row a stage [GiB], and the warnings `told`."""
     rows = []
     for memory in found:
@@ -278,7 +280,7 @@ def show(found: list[Memory], skeleton: Skeleton, work: Work, gpu_memory: float 
     screen.print(table([*columns, *verdict], rows))
     kept = f"GradCache, {work.chunk_tokens:,} tokens at once" if work.chunk_tokens else "all kept until backward"
     screen.print(
-        f"{skeleton.trained:,} parameters trained, {skeleton.frozen:,} frozen; a worker has {work.rows:,} queries of "
+        f"{encoder.trained:,} parameters trained, {encoder.frozen:,} frozen; a worker has {work.rows:,} queries of "
         f"{work.query_tokens} tokens and {work.rows * (1 + work.hard_negatives):,} passages of {work.passage_tokens}, "
         f"padding included; activations: {kept}",
         highlight=False,

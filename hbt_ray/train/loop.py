@@ -21,7 +21,7 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.terminal import start_worker_logging
 from hbt_ray.train import checkpoint, engine, problems, step, validations
@@ -51,7 +51,7 @@ def loop(settings: dict[str, Any]) -> str | None:
     point = checkpoint.latest(folder)
     start = point.step if point else 0
 
-    encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
+    encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
     encoder.adapt(config.lora, config.batches.seed)
     encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
     model = step.Chunks(encoder)
@@ -59,7 +59,7 @@ def loop(settings: dict[str, Any]) -> str | None:
         point.load_weights(model)
     seed, identity = config.batches.seed, checkpoint.identity(model)
     about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": seed, "model": identity}
-    trainer = engine.build(model, config, ranks)
+    trainer = engine.build_engine(model, config, ranks)
     loss_of = partial(info_nce, temperature=config.optimizer.temperature)
     slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.length, rank, ranks)
     batches = ahead(collated(slices, encoder, config, trainer.device), trainer.device)
@@ -105,12 +105,12 @@ def loop(settings: dict[str, Any]) -> str | None:
         if done % config.checkpoint_every == 0 or done == config.length or notice or due:
             if runlog:
                 runlog.flush()  # first: lines of steps that are trained again are dropped, missing ones would stay away
-            validations.report(config, saver.wait(), rank)
+            validations.report_checkpoint(config, saver.wait(), rank)
             saver.save(trainer, done)
             if notice or due:  # there may be seconds left, or an evaluation waits
-                validations.report(config, saver.wait(), rank)
-            stopped = stops(config, runlog)
-    validations.report(config, saver.wait(), rank)
+                validations.report_checkpoint(config, saver.wait(), rank)
+            stopped = agreed_to_stop(config, runlog)
+    validations.report_checkpoint(config, saver.wait(), rank)
     if runlog:
         runlog.close()
     return None
@@ -154,15 +154,15 @@ def ahead(batches: Iterator[tuple[Slice, Batch]], device: torch.device) -> Itera
             yield found
 
 
-def stops(config: TrainConfig, runlog: RunLog | None) -> bool:
+def agreed_to_stop(config: TrainConfig, runlog: RunLog | None) -> bool:
     """Log what evaluations have found meanwhile; whether to stop, which rank 0 says. All ranks must ask."""
     if config.validation.task is None:
         return False
     answer = [False]
     if runlog:
-        found = validations.read(config)
+        found = validations.read_evaluations(config)
         runlog.validated(found)
-        answer = [validations.stops(config, found)]
+        answer = [validations.should_stop(config, found)]
     dist.broadcast_object_list(answer)
     return answer[0]
 

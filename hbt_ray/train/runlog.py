@@ -33,7 +33,7 @@ class RunLog:
         self._out = out
         self._steps = steps
         self._report_every = report_every
-        kept = [json.dumps(line, ensure_ascii=False) for line in read(out) if line["step"] < start]
+        kept = [json.dumps(line, ensure_ascii=False) for line in read_metrics(out) if line["step"] < start]
         storage.write_bytes(storage.join(out, "metrics.jsonl"), "".join(f"{line}\n" for line in kept).encode())
         self._remote = not storage.is_local(out)
         self._folder = Path(tempfile.mkdtemp(prefix="hbt_ray-") if self._remote else out)
@@ -105,7 +105,7 @@ class RunLog:
             storage.upload(self._folder, self._out)
 
 
-def read(out: str) -> list[dict[str, Any]]:
+def read_metrics(out: str) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`, none when it has not begun; a line that was broken off is left out."""
     uri = storage.join(out, "metrics.jsonl")
     if not storage.exists(uri):

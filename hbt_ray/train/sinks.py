@@ -86,7 +86,7 @@ class WandB:
 _LOGGERS: dict[Logger, type[MLflow] | type[WandB]] = {"mlflow": MLflow, "wandb": WandB}
 
 
-def check(loggers: Sequence[Logger]) -> None:
+def check_loggers(loggers: Sequence[Logger]) -> None:
     """Raises:
     UserError: the library of one of them is not installed.
     """

@@ -18,7 +18,7 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import TOKEN_LIMIT, build, local_models, prefixes
+from hbt_ray.model.build import TOKEN_LIMIT, build_encoder, local_models, prefixes
 from hbt_ray.model.encoder import ROLES, Encoder
 from hbt_ray.train import checkpoint, engine, estimate, problems, sinks, validations
 from hbt_ray.train.runlog import RunLog
@@ -52,12 +52,12 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
         UserError: store, model or batch size do not fit, a stream file is damaged, `out` holds another run, or a
             logger is not installed.
     """
-    sinks.check(config.loggers)
+    sinks.check_loggers(config.loggers)
     storage.refuse_overlap(config.out, [config.data, *local_models(config.encoder)])
     if config.validation.task is not None and validate is None:
         raise ValueError("--validation.task needs a function that validates")
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
-    engine.settings(config, config.workers)
+    engine.deepspeed_settings(config, config.workers)
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
     if config.epochs is not None:
@@ -65,14 +65,14 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     if config.dry_run:
         return _dry_run(config, store, plan)
     store.check_files()
-    encoder = build(config.encoder, store.tokenizer_uri, config.batches.seed)
+    encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
     encoder.adapt(config.lora, config.batches.seed)
     _check_tokenizer(encoder, store)
     _check_prefixes(encoder, store)
     folder = checkpoint.folder_of(config)
     point = checkpoint.latest(folder)
     if point:
-        checkpoint.check(point, Chunks(encoder), plan.identity, plan.hash)
+        checkpoint.check_same_run(point, Chunks(encoder), plan.identity, plan.hash)
     run = {**config.model_dump(exclude=FREE), "plan_hash": plan.hash}
     with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
         if not storage.committed(config.out):
@@ -87,14 +87,14 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
 def _dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
     limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
     expected = forecast.forecast(store, plan, config.length, config.workers, limits)
-    forecast.show(expected)
-    skeleton = estimate.Skeleton(
+    forecast.show_forecast(expected)
+    encoder = estimate.FakeEncoder(
         config.encoder, store.tokenizer_uri, config.lora, config.engine.activation_checkpointing
     )
     work = _work(config, store, expected)
-    memory = estimate.estimate(skeleton, work)
+    memory = estimate.estimate(encoder, work)
     told = estimate.warnings(memory, engine.stage_of(config.engine), work, config.gpu_memory)
-    estimate.show(memory, skeleton, work, config.gpu_memory, told)
+    estimate.show_memory(memory, encoder, work, config.gpu_memory, told)
     return {
         "dry_run": True,
         "steps": config.length,
@@ -107,13 +107,13 @@ def _dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, A
 def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) -> estimate.Work:
     """Of a rank's slice of the stratum with the longest texts, which chunks of like length pad little; a model's own
     prompts are not asked for."""
-    rules, texts = tokenizer.load(store.tokenizer_uri), prefixes(config.encoder, None)
+    rules, texts = tokenizer.load_tokenizer(store.tokenizer_uri), prefixes(config.encoder, None)
     tokens = []
     for side, role in enumerate(ROLES):
-        frame = tokenizer.Frame(rules, texts[role])
+        template = tokenizer.Template(rules, texts[role])
         mean = max((stratum.means[side] for stratum in expected.strata if stratum.batches), default=0)
         limit = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)[side] or TOKEN_LIMIT
-        tokens.append(min(math.ceil(mean) + len(frame.head) + len(frame.tail), limit))
+        tokens.append(min(math.ceil(mean) + len(template.head) + len(template.tail), limit))
     rows = config.batches.batch_size // config.workers
     chunk_tokens = config.engine.chunk_tokens if config.engine.gradcache else None
     return estimate.Work(config.workers, rows, tokens[0], tokens[1], config.optimizer.hard_negatives, chunk_tokens)
@@ -160,14 +160,14 @@ def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) ->
 def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
     """Write the model from the best checkpoint, or the last (or untrained, for no steps), then the run's manifest."""
     steps = config.length
-    found = validations.read(config)
+    found = validations.read_evaluations(config)
     if found:
         log = RunLog(config.out, config.length, config.length, config.report_every, config.name, config.loggers)
         log.validated(found)  # the last ones have come after the last step
         log.close()
     if config.length > 0:
         point = checkpoint.latest(checkpoint.folder_of(config))
-        best = validations.best(config, found)
+        best = validations.best_step(config, found)
         if best is not None:
             point = checkpoint.at(checkpoint.folder_of(config), best)
         assert point is not None
@@ -180,7 +180,7 @@ def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
 
 
 def _check_prefixes(encoder: Encoder, store: StreamStore) -> None:
-    encoder.frame("query"), encoder.frame("passage"), encoder.frames()
+    encoder.template("query"), encoder.template("passage"), encoder.templates()
     sources = {stream.source for stream in store.streams}
     unknown = sorted(set(encoder.instructions) - sources)
     if unknown:
@@ -188,7 +188,7 @@ def _check_prefixes(encoder: Encoder, store: StreamStore) -> None:
 
 
 def _check_tokenizer(encoder: Encoder, store: StreamStore) -> None:
-    if tokenizer.fingerprint(encoder.tokenizer) != store.tokenizer_fingerprint:
+    if tokenizer.tokenizer_fingerprint(encoder.tokenizer) != store.tokenizer_fingerprint:
         raise UserError(
             f"{store.uri} was tokenised with another tokenizer than the model's: run prepare with the model's tokenizer"
         )

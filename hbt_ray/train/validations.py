@@ -28,7 +28,7 @@ def uri_of(config: TrainConfig, step: int) -> str:
     return storage.join(_folder(config), f"step-{step:09d}.json")
 
 
-def read(config: TrainConfig) -> list[dict[str, Any]]:
+def read_evaluations(config: TrainConfig) -> list[dict[str, Any]]:
     """What has been found so far: `step` and the numbers, by step; none when nothing is evaluated."""
     if config.validation.task is None:
         return []
@@ -36,15 +36,15 @@ def read(config: TrainConfig) -> list[dict[str, Any]]:
     return [storage.read_json(storage.join(_folder(config), name)) for name in names]
 
 
-def best(config: TrainConfig, found: Sequence[dict[str, Any]]) -> int | None:
+def best_step(config: TrainConfig, found: Sequence[dict[str, Any]]) -> int | None:
     """The step whose `--validation.metric` is highest, the earliest of equals."""
     ranked = [(line[config.validation.metric], -line["step"]) for line in found]
     return -max(ranked)[1] if ranked else None
 
 
-def stops(config: TrainConfig, found: Sequence[dict[str, Any]]) -> bool:
+def should_stop(config: TrainConfig, found: Sequence[dict[str, Any]]) -> bool:
     """Whether as many evaluations as `--validation.patience` have followed the best without reaching it."""
-    step = best(config, found)
+    step = best_step(config, found)
     if config.validation.patience is None or step is None:
         return False
     return sum(line["step"] > step for line in found) >= config.validation.patience
@@ -52,12 +52,12 @@ def stops(config: TrainConfig, found: Sequence[dict[str, Any]]) -> bool:
 
 def needed(config: TrainConfig, steps: Sequence[int]) -> set[int]:
     """Of the checkpoints after `steps` steps, the best one and those that wait for their evaluation."""
-    found = read(config)
-    done = {line["step"] for line in found} - {best(config, found)}
+    found = read_evaluations(config)
+    done = {line["step"] for line in found} - {best_step(config, found)}
     return {step for step in steps if due(config, step) and step not in done}
 
 
-def report(config: TrainConfig, step: int | None, rank: int) -> None:
+def report_checkpoint(config: TrainConfig, step: int | None, rank: int) -> None:
     """Tell Ray Train of the new checkpoint, if there is one, and have it evaluated when that is due; all ranks must."""
     if step is None:
         return

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stores import Layout, manifest_only
 
-from hbt_ray.batches.forecast import forecast, show
+from hbt_ray.batches.forecast import forecast, show_forecast
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import PlanConfig
 
@@ -74,7 +74,7 @@ def test_it_warns_of_what_a_user_would_regret(tmp_path: Path, capsys: pytest.Cap
     assert "cross:sw-ru is never drawn in 30 steps" in "\n".join(forecast(store, pair, 30, workers=1).warnings)
     none = forecast(store, Plan(store, PlanConfig(batch_size=16, languages=("de", "en"), strategy="x-x")), 300, 1)
     assert [line for line in none.warnings if "never read" not in line and "source" not in line] == []
-    show(result)
+    show_forecast(result)
     shown = capsys.readouterr().err
     assert "mono:cy" in shown and "ru:de" in shown and "warning: " in shown
 

@@ -170,7 +170,7 @@ def test_two_thousand_steps_with_slow_and_killed_read_tasks(
     assert trouble.left == 0
     plan = Plan(store, config)
     for start in range(0, steps, 4):
-        values = chunk.read(store, plan, start, start + 4, ranks)
+        values = chunk.read_chunk(store, plan, start, start + 4, ranks)
         for rank, value in enumerate(values):
             expected = [(part.step, part.stratum, digest(part)) for part in chunk.slices(value, rank, ranks)]
             assert logs[rank][start : start + 4] == expected
@@ -181,7 +181,8 @@ def test_global_batches_are_the_same_for_any_number_of_ranks(store: StreamStore)
     batches = []
     for ranks in (1, 2, 4, 8, 16):
         slices = [
-            list(chunk.slices(value, rank, ranks)) for rank, value in enumerate(chunk.read(store, plan, 3, 40, ranks))
+            list(chunk.slices(value, rank, ranks))
+            for rank, value in enumerate(chunk.read_chunk(store, plan, 3, 40, ranks))
         ]
         assert all(len({(part.step, part.stratum) for part in parts}) == 1 for parts in zip(*slices, strict=True))
         batches.append(
@@ -192,13 +193,13 @@ def test_global_batches_are_the_same_for_any_number_of_ranks(store: StreamStore)
 
 def test_failing_storage_changes_nothing(store: StreamStore, s3: str, s3_server: FlakyServer) -> None:
     plan = Plan(store, CONFIG)
-    expected = [chunk.read(store, plan, start, start + 20, 2) for start in range(0, 400, 20)]
+    expected = [chunk.read_chunk(store, plan, start, start + 20, 2) for start in range(0, 400, 20)]
     failed, s3_server.share = sum(s3_server.failed.values()), 0.1
     for copy in range(4):  # each is read anew: what a process has read it keeps
         uri = storage.join(s3, f"shuffler-store-{copy}")
         storage.upload(store.uri, uri)
         remote = StreamStore(uri)
-        assert [chunk.read(remote, plan, start, start + 20, 2) for start in range(0, 400, 20)] == expected
+        assert [chunk.read_chunk(remote, plan, start, start + 20, 2) for start in range(0, 400, 20)] == expected
     assert run(remote, 0, 60, 2) == run(store, 0, 60, 2)
     s3_server.share = 0.05
     assert sum(s3_server.failed.values()) > failed
@@ -220,7 +221,7 @@ def test_a_damaged_file_is_named_on_every_rank(store: StreamStore, tmp_path: Pat
 
 def test_a_rank_notices_what_is_not_its_own(store: StreamStore) -> None:
     plan = Plan(store, CONFIG)
-    first, second = chunk.read(store, plan, 0, 2, 2)
+    first, second = chunk.read_chunk(store, plan, 0, 2, 2)
     assert [part.step for part in chunk.slices(first, 0, 2)] == [0, 1]
     with pytest.raises(RuntimeError, match="rank 0 of 2 was handed the slices of rank 1 of 2"):
         next(chunk.slices(second, 0, 2))

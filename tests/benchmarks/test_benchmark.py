@@ -68,7 +68,7 @@ def test_every_benchmark_says_ours_the_peers_and_their_ratio(name: str, tmp_path
 
 def test_the_synthetic_store_holds_what_it_says(tmp_path: Path) -> None:
     config = BenchmarkConfig.model_validate({"shuffler": {**SMALL["shuffler"], "pairs": 24_000}}).shuffler
-    written = store.write(str(tmp_path / "store"), config)
+    written = store.write_store(str(tmp_path / "store"), config)
     written.check_files()
     assert sum(stream.rows * len(stream.languages) for stream in written.streams) == 24_000
     found = list(store.pairs(StreamStore(written.uri), 24_000))

@@ -28,12 +28,12 @@ def segments(uri: str, offsets: list[int]) -> list[Segment]:
 def test_any_choice_of_segments_is_read_in_any_order(tables: list[pa.Table], data: st.DataObject, budget: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         uri = f"{folder}/part.arrows"
-        offsets = exchange.write(uri, iter(tables))
+        offsets = exchange.write_segments(uri, iter(tables))
         assert offsets[-1] == Path(uri).stat().st_size
         assert [start == stop for _, start, stop in segments(uri, offsets)] == [not table.num_rows for table in tables]
         chosen = data.draw(st.lists(st.sampled_from(range(len(tables))))) if tables else []
         all_of = segments(uri, offsets)
-        found = list(exchange.read((all_of[n] for n in chosen), budget))
+        found = list(exchange.read_segments((all_of[n] for n in chosen), budget))
         assert found == [tables[n] for n in chosen if tables[n].num_rows]
 
 
@@ -47,9 +47,9 @@ def test_a_write_that_breaks_off_leaves_nothing(place: str, tmp_path: Path, requ
         raise RuntimeError("broken off")
 
     with pytest.raises(RuntimeError):
-        exchange.write(storage.join(folder, "a"), tables())  # type: ignore[arg-type]
+        exchange.write_segments(storage.join(folder, "a"), tables())  # type: ignore[arg-type]
     assert storage.sizes(folder) == {}
-    offsets = exchange.write(storage.join(folder, "b"), [table, table.slice(7, 2)])
+    offsets = exchange.write_segments(storage.join(folder, "b"), [table, table.slice(7, 2)])
     assert storage.sizes(folder) == {"b": offsets[-1]}
-    (found,) = exchange.read(segments(storage.join(folder, "b"), offsets)[1:])
+    (found,) = exchange.read_segments(segments(storage.join(folder, "b"), offsets)[1:])
     assert found["n"].to_pylist() == [7, 8]

@@ -14,7 +14,7 @@ from hbt_ray import storage
 from hbt_ray.config import PrepareConfig
 from hbt_ray.data import inputs
 from hbt_ray.data import pieces as parts
-from hbt_ray.data.pieces import Input, Part, Piece
+from hbt_ray.data.pieces import FilePiece, Input, ReadPart
 from hbt_ray.data.sources import READERS
 
 SIZES = st.integers(0, 3000)
@@ -23,7 +23,7 @@ FILES = st.lists(st.tuples(SIZES, st.lists(SIZES, max_size=9)), max_size=30).map
 )
 
 
-def units(part: Part, files: list[Input], part_bytes: int) -> list[tuple[int, int, int]]:
+def units(part: ReadPart, files: list[Input], part_bytes: int) -> list[tuple[int, int, int]]:
     """(file, row group, size) of all that a part holds."""
     found = []
     for piece in part.pieces:
@@ -69,7 +69,7 @@ def test_a_large_parquet_file_is_cut_at_row_groups(tmp_path: Path) -> None:
     pieces = [piece for part in parts.bundle([cut], 4000) for piece in part.pieces]
     assert len(pieces) > 2
     read = pa.concat_tables(table for piece in pieces for table in READERS["pairs"](piece, None))
-    assert read == pa.concat_tables(READERS["pairs"](Piece(file), None))
+    assert read == pa.concat_tables(READERS["pairs"](FilePiece(file), None))
     assert read["row"].to_pylist() == list(range(1000))
 
 

@@ -52,7 +52,7 @@ def pairs_file(path: Path, rows: int) -> str:
 
 def texts(store: StreamStore, stream: int, column: str) -> list[str]:
     rows = np.arange(store.streams[stream].rows)
-    tokens = tokenizer.load(store.tokenizer_uri)
+    tokens = tokenizer.load_tokenizer(store.tokenizer_uri)
     return tokens.batch_decode(store.read(stream, rows, [column])[column].to_pylist())
 
 
@@ -147,24 +147,24 @@ def test_every_question_of_a_passage_is_kept(tmp_path: Path) -> None:
 def test_a_learned_vocabulary_depends_on_the_texts_alone() -> None:
     sample = [f"Satz {n} über {n * 7 % 100} Länder und Städte, страна {n}, 国 {n}" for n in range(2000)]
     one, two = tokenizer.learn(sample, 300), tokenizer.learn(sample, 300)
-    assert tokenizer.fingerprint(one) == tokenizer.fingerprint(two)
+    assert tokenizer.tokenizer_fingerprint(one) == tokenizer.tokenizer_fingerprint(two)
     ids = one("Länder und страна")["input_ids"]
     assert (ids[0], ids[-1]) == (one.bos_token_id, one.eos_token_id)
     assert one.unk_token_id not in ids
     one.padding_side, one.model_max_length = "left", 7
-    assert tokenizer.fingerprint(one) == tokenizer.fingerprint(two)
+    assert tokenizer.tokenizer_fingerprint(one) == tokenizer.tokenizer_fingerprint(two)
 
 
 def test_a_prefix_that_sticks_to_the_text_is_refused() -> None:
     sample = [f"query: Satz {n} über Zürich 東京 {n * 7 % 100}?" for n in range(2000)]
     learned = tokenizer.learn(sample, 300)
-    frame = tokenizer.Frame(learned, "query: ")
+    frame = tokenizer.Template(learned, "query: ")
     text = "Zürich 12"
     bare = np.array(learned(text, add_special_tokens=False)["input_ids"])
-    assert frame.dress(bare, 100).tolist() == learned("query: " + text)["input_ids"]
-    assert len(frame.dress(bare, 8)) == 8
+    assert frame.apply(bare, 100).tolist() == learned("query: " + text)["input_ids"]
+    assert len(frame.apply(bare, 8)) == 8
     with pytest.raises(UserError, match="does not tokenise apart"):
-        tokenizer.Frame(learned, "query:Z")
+        tokenizer.Template(learned, "query:Z")
 
 
 def test_what_the_user_has_in_the_output_stays(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hbt_ray.data import exchange, lengths
 from hbt_ray.data.exchange import Segment
 from hbt_ray.data.pieces import Sizes
 from hbt_ray.data.prepare import prepare
-from hbt_ray.data.read import Read
+from hbt_ray.data.read import ReadStage
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
 
@@ -103,11 +103,11 @@ def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], c
     pieces = [[str(file), number, 0, None] for number, file in enumerate(sorted(corpus.iterdir())[:3])]
     found = []
     for run_bytes, runs in ((2**30, 1), (1, 3)):
-        commit = Read(config, str(tmp_path / f"{runs}"), 5, run_bytes, "")(0, pieces)
+        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, run_bytes, "")(0, pieces)
         assert len(commit["offsets"]) == runs
         uri = str(tmp_path / f"{runs}" / "part-00000.arrows")
         partitions = zip(*(map(Segment, [uri] * 5, run, run[1:]) for run in commit["offsets"]), strict=True)
-        found.append([pa.concat_tables(exchange.read(segments)).to_pylist() for segments in partitions])
+        found.append([pa.concat_tables(exchange.read_segments(segments)).to_pylist() for segments in partitions])
     assert found[0] == found[1]
     assert sum(map(len, found[0])) == commit["kept"]
 
@@ -133,7 +133,7 @@ def test_counts_are_those_of_a_plain_recount(corpus: Path, cut: StreamStore) -> 
         for file in sorted(corpus.iterdir())
         for number, row in enumerate(pq.read_table(file).to_pylist())
     ]
-    tokens = tokenizer.load(cut.tokenizer_uri)
+    tokens = tokenizer.load_tokenizer(cut.tokenizer_uri)
     seen: set[tuple[str, str]] = set()
     quarantined: Counter[str] = Counter()
     kept, second = [], []

@@ -22,8 +22,8 @@ SCRIPTS = {
     "ru": ("CYRILLIC",),
     "zh": ("CJK",),
 }
-TRAIN = world_facts.rows("train").to_pylist()
-TEST = world_facts.rows("test").to_pylist()
+TRAIN = world_facts.fact_rows("train").to_pylist()
+TEST = world_facts.fact_rows("test").to_pylist()
 
 
 def test_there_are_twelve_languages_with_all_kinds_and_several_phrasings() -> None:

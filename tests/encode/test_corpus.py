@@ -51,12 +51,12 @@ def test_beir_folder(tmp_path: Path, ending: str, part_rows: int) -> None:
     lines(f"{tmp_path}/queries{ending}", [{"_id": "q", "text": "?"}])
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n")
-    found = corpus.scan(str(tmp_path), part_rows, "en")
+    found = corpus.scan_corpus(str(tmp_path), part_rows, "en")
     assert max(part.rows for part in found.parts) <= part_rows
     assert documents(found) == {
         f"en:d{n}": f"Titel Text {n}" if n % 2 else f"Text {n}" for n in range(7)
     }  # and no query
-    assert documents(corpus.scan(f"{tmp_path}/queries{ending}", 9, "en")) == {"en:q": "?"}
+    assert documents(corpus.scan_corpus(f"{tmp_path}/queries{ending}", 9, "en")) == {"en:q": "?"}
     # what an interrupted run left of a file is read without the rest
     some = found.parts[1::2]
     left = [key for group in corpus.groups(some) for texts in corpus.read_texts(group) for key in texts.ids]
@@ -70,12 +70,12 @@ def test_miracl_folders(tmp_path: Path, s3: str, where: str) -> None:
     lines(f"{root}/miracl-corpus-v1.0-th/docs-0.jsonl.gz", MIRACL[:3])
     lines(f"{root}/miracl-corpus-v1.0-th/docs-1.jsonl.gz", MIRACL[3:])
     lines(f"{root}/miracl-corpus-v1.0-yo/docs-0.jsonl", MIRACL)
-    found = corpus.scan(root, 2)
+    found = corpus.scan_corpus(root, 2)
     assert found.rows_by_language == {"th": 5, "yo": 5}
     assert documents(found) == {
         f"{language}:{row['docid']}": f"{row['title']} {row['text']}" for language in ("th", "yo") for row in MIRACL
     }
-    assert found == corpus.scan(root, 2)
+    assert found == corpus.scan_corpus(root, 2)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_files_on_the_hub_tell_their_language(tmp_path: Path, file: str, languag
         storage.write_bytes(f"{tmp_path}/{file}", "".join(f"{key}\t{text}\n" for key, text in rows).encode())
     else:
         lines(f"{tmp_path}/{file}", [{"id": key, "title": "", "text": text} for key, text in rows])
-    assert documents(corpus.scan(str(tmp_path), 1)) == {f"{language}:{key}": text for key, text in rows}
+    assert documents(corpus.scan_corpus(str(tmp_path), 1)) == {f"{language}:{key}": text for key, text in rows}
 
 
 def test_a_collection_with_a_bad_line(tmp_path: Path) -> None:
     (tmp_path / "collection.tsv").write_text("1\ta\n2 b\n")
     with pytest.raises(UserError, match="collection.tsv row 1 is no id, tab and text"):
-        corpus.scan(str(tmp_path), 2, "en")
+        corpus.scan_corpus(str(tmp_path), 2, "en")
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -127,23 +127,23 @@ def test_documents_that_are_not_in_a_corpus(tmp_path: Path) -> None:
 def test_bad_lines(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "corpus.jsonl").write_bytes(data)
     with pytest.raises(UserError, match=message):
-        corpus.scan(str(tmp_path), 2, "en")
+        corpus.scan_corpus(str(tmp_path), 2, "en")
 
 
 def test_lines_that_cannot_be_encoded(tmp_path: Path) -> None:
     lines(f"{tmp_path}/corpus.jsonl", BEIR)
     with pytest.raises(UserError, match=r"corpus.jsonl does not tell its language: name it with --language"):
-        corpus.scan(str(tmp_path), 2)
+        corpus.scan_corpus(str(tmp_path), 2)
     whole = gzip.compress((tmp_path / "corpus.jsonl").read_bytes())
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cut.jsonl.gz is truncated"):
-        corpus.scan(f"{tmp_path}/cut.jsonl.gz", 2, "en")
-    found = corpus.scan(f"{tmp_path}/corpus.jsonl", 4, "en")
+        corpus.scan_corpus(f"{tmp_path}/cut.jsonl.gz", 2, "en")
+    found = corpus.scan_corpus(f"{tmp_path}/corpus.jsonl", 4, "en")
     lines(f"{tmp_path}/corpus.jsonl", [{**row, "text": None} for row in BEIR])
     with pytest.raises(UserError, match="corpus.jsonl changed while it was being encoded"):
         documents(found)
     with pytest.raises(UserError, match="corpus.jsonl: document en:d0 has no text"):
-        documents(corpus.scan(f"{tmp_path}/corpus.jsonl", 4, "en"))
+        documents(corpus.scan_corpus(f"{tmp_path}/corpus.jsonl", 4, "en"))
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_lines_that_cannot_be_encoded(tmp_path: Path) -> None:
 def test_bad_corpus(tmp_path: Path, columns: dict[str, list[str | None]], message: str) -> None:
     typed = {name: pa.array(values, pa.string()) for name, values in columns.items()}
     with pytest.raises(UserError, match=message):
-        corpus.scan(write(tmp_path, **typed), 2)
+        corpus.scan_corpus(write(tmp_path, **typed), 2)
 
 
 def test_the_language_of_a_parquet_file_without_that_column(tmp_path: Path) -> None:
     write(tmp_path, id=["1", "2", "3"], text=["a", "b", "c"])
-    assert documents(corpus.scan(str(tmp_path), 2, "sw")) == {"sw:1": "a", "sw:2": "b", "sw:3": "c"}
+    assert documents(corpus.scan_corpus(str(tmp_path), 2, "sw")) == {"sw:1": "a", "sw:2": "b", "sw:3": "c"}
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -177,19 +177,19 @@ def test_duplicate_in_another_file_and_broken_files(tmp_path: Path) -> None:
     write(tmp_path / "a", **TEXTS)
     write(tmp_path / "b", id=["9", "2"], lang=["de", "en"], text=["x", "y"])
     with pytest.raises(UserError, match=r"document en:2 occurs twice: .*a/corpus.parquet row 4 and .*b/corpus.parquet"):
-        corpus.scan(str(tmp_path), 2)
+        corpus.scan_corpus(str(tmp_path), 2)
     with pytest.raises(UserError, match="no input at"):
-        corpus.scan(str(tmp_path / "none"), 2)
+        corpus.scan_corpus(str(tmp_path / "none"), 2)
     whole = (tmp_path / "a/corpus.parquet").read_bytes()
     (tmp_path / "a/corpus.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"a/corpus.parquet is not a whole parquet file"):
-        corpus.scan(str(tmp_path / "a"), 2)
+        corpus.scan_corpus(str(tmp_path / "a"), 2)
 
 
 @pytest.mark.parametrize("part_rows", [1, 3, 100])
 def test_parts_cover_every_row_once(part_rows: int) -> None:
     languages = np.random.default_rng(0).choice(["de", "en", "zh-Hant"], 50).tolist()
-    spans = [parquet_documents.cut(pa.array(tags), part_rows) for tags in (languages[:30], languages[30:], [])]
+    spans = [parquet_documents.cut_spans(pa.array(tags), part_rows) for tags in (languages[:30], languages[30:], [])]
     parts = corpus.plan_parts(["f", "g", "h"], spans)
     seen = [
         (part.file, row)

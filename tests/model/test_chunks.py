@@ -14,7 +14,7 @@ LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=40).map(np.array)
 
 @given(LENGTHS, st.integers(1, 300))
 def test_every_text_once_within_the_budget(lengths: np.ndarray, budget: int) -> None:
-    found = chunks.cut(lengths, budget)
+    found = chunks.cut_chunks(lengths, budget)
     assert sorted(np.concatenate(found).tolist()) == list(range(len(lengths)))
     for chunk in found:
         assert len(chunk) == 1 or len(chunk) * lengths[chunk].max() <= budget
@@ -24,9 +24,9 @@ def test_every_text_once_within_the_budget(lengths: np.ndarray, budget: int) -> 
 
 @given(LENGTHS, st.integers(1, 300), st.data())
 def test_any_number_of_chunks_up_to_one_a_text(lengths: np.ndarray, budget: int, data: st.DataObject) -> None:
-    found = chunks.cut(lengths, budget)
+    found = chunks.cut_chunks(lengths, budget)
     count = data.draw(st.integers(len(found), len(lengths)))
-    more = chunks.into(found, count)
+    more = chunks.into_chunks(found, count)
     assert len(more) == count
     assert min(len(chunk) for chunk in more) > 0
     assert np.concatenate(more).tolist() == np.concatenate(found).tolist()
@@ -34,4 +34,4 @@ def test_any_number_of_chunks_up_to_one_a_text(lengths: np.ndarray, budget: int,
 
 def test_more_chunks_than_texts_cannot_be() -> None:
     with pytest.raises(ValueError, match="3 texts cannot be cut into 4 chunks"):
-        chunks.into(chunks.cut(np.array([5, 5, 5]), 100), 4)
+        chunks.into_chunks(chunks.cut_chunks(np.array([5, 5, 5]), 100), 4)

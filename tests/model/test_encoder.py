@@ -15,10 +15,10 @@ from sentence_transformers import SentenceTransformer
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 
-TEXTS = [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[:700:10]]
+TEXTS = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:700:10]]
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +39,20 @@ def test_an_export_gives_the_same_vectors(
     vocabulary: str, tmp_path: Path, pooling: Any, prefixes: dict[str, str]
 ) -> None:
     config = EncoderConfig(model="tiny", pooling=pooling, precision="fp32", **prefixes)
-    encoder = build(config, vocabulary)
+    encoder = build_encoder(config, vocabulary)
     encoder.export(str(tmp_path))
     theirs = SentenceTransformer(str(tmp_path), device="cpu")
     for role, encode in (("query", theirs.encode_query), ("passage", theirs.encode_document)):
         ours = vectors(encoder, role)
         assert (ours * torch.from_numpy(encode(TEXTS))).sum(dim=1).min() > 0.99999
-        again = build(EncoderConfig(model=str(tmp_path), precision="fp32"))
+        again = build_encoder(EncoderConfig(model=str(tmp_path), precision="fp32"))
         assert torch.allclose(vectors(again, role), ours, atol=1e-6)
     assert all(p.requires_grad for name, p in again.named_parameters() if "pooler" not in name)
 
 
 def test_adapters_are_all_that_is_trained_and_are_merged(vocabulary: str, tmp_path: Path) -> None:
     config = EncoderConfig(model="tiny", precision="fp32", dropout=0.0)
-    plain, encoder, other = (build(config, vocabulary) for _ in range(3))
+    plain, encoder, other = (build_encoder(config, vocabulary) for _ in range(3))
     for adapted in (encoder, other):
         adapted.adapt(LoraConfig(lora_rank=4), seed=1)
     trained = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
@@ -76,7 +76,7 @@ def test_adapters_are_all_that_is_trained_and_are_merged(vocabulary: str, tmp_pa
 
 def test_instructions_become_prompts(vocabulary: str, tmp_path: Path) -> None:
     config = EncoderConfig(model="tiny", precision="fp32", instructions={"faq": "find ", "news": "query: find "})
-    build(config, vocabulary).export(str(tmp_path))
+    build_encoder(config, vocabulary).export(str(tmp_path))
     prompts = SentenceTransformer(str(tmp_path), device="cpu").prompts
     assert {name: prompts[name] for name in ("query", "faq", "news")} == {
         "query": "query: ",
@@ -94,23 +94,23 @@ def changed(folder: Path, target: Path, weights: dict[str, torch.Tensor]) -> Enc
 
 def test_weights_that_the_checkpoint_lacks_are_an_error(vocabulary: str, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    build(EncoderConfig(model="tiny", precision="fp32"), vocabulary).export(str(whole))
+    build_encoder(EncoderConfig(model="tiny", precision="fp32"), vocabulary).export(str(whole))
     weights = safetensors.torch.load_file(whole / "model.safetensors")
     wrapped = {f"encoder_q.{name}": value for name, value in weights.items()}
     with pytest.raises(
         UserError, match=r"lacks 37 of the encoder's 37 weights, such as .*; it has others, such as enc"
     ):
-        build(changed(whole, tmp_path / "wrapped", wrapped))
+        build_encoder(changed(whole, tmp_path / "wrapped", wrapped))
     partly = {name: value for name, value in weights.items() if "layer.1.output" not in name}
     with pytest.raises(UserError, match=r"lacks 4 of the encoder's 37 weights, such as encoder\.layer\.1\.output"):
-        build(changed(whole, tmp_path / "partly", partly))
+        build_encoder(changed(whole, tmp_path / "partly", partly))
     more = {**weights, "encoder.layer.2.output.dense.bias": weights["encoder.layer.1.output.dense.bias"].clone()}
     with pytest.raises(UserError, match=r"has 1 weights for which its config has no place, such as encoder\.layer\.2"):
-        build(changed(whole, tmp_path / "deeper", more))
+        build_encoder(changed(whole, tmp_path / "deeper", more))
     # heads behind the encoder, and the pooling layer in it, are not used
     headed = {name: value for name, value in weights.items() if "pooler" not in name}
     headed = {f"roberta.{name}": value for name, value in headed.items()} | {"lm_head.bias": torch.zeros(500)}
-    again = build(changed(whole, tmp_path / "headed", headed))
+    again = build_encoder(changed(whole, tmp_path / "headed", headed))
     assert torch.equal(
-        vectors(again, "query"), vectors(build(EncoderConfig(model=str(whole), precision="fp32")), "query")
+        vectors(again, "query"), vectors(build_encoder(EncoderConfig(model=str(whole), precision="fp32")), "query")
     )

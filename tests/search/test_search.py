@@ -12,7 +12,7 @@ from vectors import KINDS, Vectors, brute_force, close, commit, unit, write
 from hbt_ray.arrays import blocks
 from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.search import exact, streaming
-from hbt_ray.search.build import build
+from hbt_ray.search.build import build_index
 from hbt_ray.search.ranking import Hits, merge
 from hbt_ray.search.searcher import Searcher
 
@@ -28,7 +28,7 @@ Case = tuple[Vectors, np.ndarray, str, str]
 def make(folder: Path, vectors: Vectors, dtype: str = "float32") -> tuple[str, str]:
     """Embeddings and an index of them."""
     source, index = write(folder / "embeddings", vectors, dtype), str(folder / "index")
-    build(IndexConfig(embeddings=source, out=index, shard_rows=SHARD_ROWS))
+    build_index(IndexConfig(embeddings=source, out=index, shard_rows=SHARD_ROWS))
     return source, index
 
 
@@ -50,7 +50,7 @@ def test_search_and_streaming_equal_brute_force(case: Case) -> None:
     expected = [brute_force(vectors, queries, pool) for pool in POOLS]
     with Searcher(index, actors=2) as searcher:
         for k in (1, 5, 100, 1000):
-            lists = streaming.Stream(source, BLOCK_BYTES).search_languages(queries, k)
+            lists = streaming.StreamingSearcher(source, BLOCK_BYTES).search_languages(queries, k)
             for pool, ranked in zip(POOLS, expected, strict=True):
                 same(searcher.search(queries, k, pool), ranked, k)
                 chosen = {language: lists[language] for language in (lists if pool is None else pool)}
@@ -63,7 +63,7 @@ def test_ranks_equal_brute_force(case: Case) -> None:
     relevant[3].append("de:899")
     relevant[4] = []
     german = [[key for key in keys if key.startswith("de:")] for keys in relevant]
-    stream = streaming.Stream(source, BLOCK_BYTES)
+    stream = streaming.StreamingSearcher(source, BLOCK_BYTES)
     with Searcher(index, actors=2) as searcher:
         above, alone = searcher.ranks(queries, relevant), searcher.ranks(queries, german, ["de"])
     for resident, streamed in zip(above, stream.ranks(queries, relevant), strict=True):
@@ -87,7 +87,7 @@ def test_numbers_of_actors_shards_and_queries_do_not_matter(tmp_path: Path, ray_
     rng = np.random.default_rng(1)
     vectors = {language: close(rng, rows) for language, rows in ROWS.items()}
     (source, several), queries = make(tmp_path, vectors), close(rng, 12)
-    build(IndexConfig(embeddings=source, out=str(tmp_path / "single")))
+    build_index(IndexConfig(embeddings=source, out=str(tmp_path / "single")))
     with Searcher(str(tmp_path / "single"), actors=1) as one:
         whole = one.search(queries, 200)
     with Searcher(several, actors=3) as three:
@@ -100,7 +100,7 @@ def test_no_queries_and_wrong_queries(case: Case) -> None:
     _, queries, source, index = case
     with Searcher(index, actors=1) as searcher:
         assert searcher.search(queries[:0], 5).ids.shape == (0, 5)
-        for search in (searcher.search, streaming.Stream(source).search_languages):
+        for search in (searcher.search, streaming.StreamingSearcher(source).search_languages):
             with pytest.raises(UserError, match="has no language fr; it has de, en, sw, zh, zh-Hant"):
                 search(queries, 5, ["fr"])
             with pytest.raises(UserError, match="24 wide"):
@@ -109,7 +109,7 @@ def test_no_queries_and_wrong_queries(case: Case) -> None:
                 search(np.full_like(queries, np.nan), 5)
             with pytest.raises(UserError, match="k is 0 and must be at least 1"):
                 search(queries, 0)
-        for ranks in (searcher.ranks, streaming.Stream(source).ranks):
+        for ranks in (searcher.ranks, streaming.StreamingSearcher(source).ranks):
             assert len(ranks(queries[:0], []).counts) == 0
             with pytest.raises(UserError, match="has no document de:999"):
                 ranks(queries[:1], [["de:999"]])
@@ -139,16 +139,16 @@ def test_corrupt_part_is_named(tmp_path: Path, ray_cluster: None) -> None:
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
     with pytest.raises(UserError, match="000000-de.parquet is"):
-        streaming.Stream(source).search_languages(unit(rng, 2), 3)
+        streaming.StreamingSearcher(source).search_languages(unit(rng, 2), 3)
     with pytest.raises(UserError, match="000000-de.parquet is"):
-        build(IndexConfig(embeddings=source, out=str(tmp_path / "index")))
+        build_index(IndexConfig(embeddings=source, out=str(tmp_path / "index")))
 
 
 def test_index_of_other_embeddings_or_settings_is_refused(tmp_path: Path, ray_cluster: None) -> None:
     rng = np.random.default_rng(0)
     source, index = make(tmp_path, {"de": unit(rng, 10)})
     with pytest.raises(UserError, match="already holds another run: shard_rows is 650 there and 5 here"):
-        build(IndexConfig(embeddings=source, out=index, shard_rows=5))
+        build_index(IndexConfig(embeddings=source, out=index, shard_rows=5))
     with pytest.raises(UserError, match="already holds another run: checksum"):
         make(tmp_path, {"de": unit(rng, 10)})
 
@@ -158,16 +158,16 @@ def test_what_does_not_fit_is_refused_with_a_figure(tmp_path: Path, ray_cluster:
     commit(tmp_path, [part] * 10**3, {"de": 10**9}, 64)
     config = {"embeddings": str(tmp_path), "out": str(tmp_path / "index")}
     with pytest.raises(UserError, match=r"a shard of de takes 35\d\.\d GiB to build and no node"):
-        build(IndexConfig.model_validate({**config, "shard_rows": 10**9}))
+        build_index(IndexConfig.model_validate({**config, "shard_rows": 10**9}))
     config = {"embeddings": str(tmp_path), "out": str(tmp_path / "other"), "factory": "IVF9,PQ4"}
     with pytest.raises(UserError, match=r"training on 1000000000 vectors takes 47\d\.\d GiB"):
-        build(IndexConfig.model_validate({**config, "train_rows": 10**9}))
+        build_index(IndexConfig.model_validate({**config, "train_rows": 10**9}))
 
 
 def test_no_vectors_at_all(tmp_path: Path, ray_cluster: None) -> None:
     source = write(tmp_path, {"de": np.empty((0, 4), np.float32)})
-    for use in (lambda: build(IndexConfig(embeddings=source, out=str(tmp_path / "index"))),
-                lambda: streaming.Stream(source).search_languages(np.ones((1, 4)), 1)):  # fmt: skip
+    for use in (lambda: build_index(IndexConfig(embeddings=source, out=str(tmp_path / "index"))),
+                lambda: streaming.StreamingSearcher(source).search_languages(np.ones((1, 4)), 1)):  # fmt: skip
         with pytest.raises(UserError, match="holds no vectors"):
             use()
 
@@ -180,9 +180,9 @@ def test_an_empty_language_is_no_language(tmp_path: Path, ray_cluster: None) -> 
         assert searcher.search(queries, 9).ids.shape == (2, 3)
         with pytest.raises(UserError, match="no language en"):
             searcher.search(queries, 9, ["en"])
-    assert list(streaming.Stream(source).search_languages(queries, 9)) == ["de"]
+    assert list(streaming.StreamingSearcher(source).search_languages(queries, 9)) == ["de"]
     with pytest.raises(UserError, match="no language en"):
-        streaming.Stream(source).search_languages(queries, 9, ["en"])
+        streaming.StreamingSearcher(source).search_languages(queries, 9, ["en"])
 
 
 def test_scores_are_exact_whatever_the_blocks() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hbt_ray import storage
 from hbt_ray.config import CompareConfig, UserError
 from hbt_ray.study.compare import compare
-from hbt_ray.study.paired import read
+from hbt_ray.study.paired import read_systems
 
 LANGUAGES = ("de", "en", "tr")
 
@@ -159,5 +159,5 @@ def test_systems_that_are_not_there(tmp_path: Path) -> None:
 def test_folders_with_an_equals_sign_in_their_path_are_no_names(tmp_path: Path) -> None:
     runs = [evaluation(tmp_path / f"seed={seed}", rows(seed=seed)) for seed in (1, 2)]
     assert compare(config(tmp_path, *runs))["baseline"] == runs[0]
-    systems, first = read({"a": [runs[0]]}, ["map"])
+    systems, first = read_systems({"a": [runs[0]]}, ["map"])
     assert systems[0].values["map"].shape == (1, len(first.table))

@@ -64,7 +64,7 @@ def test_models_are_named_compared_and_reported(folders: list[str], tmp_path: Pa
     plain, alike, skilled, elsewhere = folders
     out = tmp_path / "report"
     named = (plain, alike, f"Skilled one={skilled}", f"plain={elsewhere}")
-    runs = evaluations.write(ReportConfig(runs=named, out=str(out), title="Facts"))
+    runs = evaluations.report_on(ReportConfig(runs=named, out=str(out), title="Facts"))
     assert [run.name for run in runs] == ["plain", "alike", "Skilled one", "plain"]
     page = (out / "index.html").read_text()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
@@ -81,7 +81,7 @@ def test_models_are_named_compared_and_reported(folders: list[str], tmp_path: Pa
 
 def test_mistakes_are_one_line(folders: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished evaluation"):
-        evaluations.write(ReportConfig(runs=(folders[0], str(tmp_path)), out=str(tmp_path / "out")))
+        evaluations.report_on(ReportConfig(runs=(folders[0], str(tmp_path)), out=str(tmp_path / "out")))
     with pytest.raises(UserError, match="plain"):
-        evaluations.write(ReportConfig(runs=(folders[0], f"plain={folders[1]}"), out=str(tmp_path / "out")))
+        evaluations.report_on(ReportConfig(runs=(folders[0], f"plain={folders[1]}"), out=str(tmp_path / "out")))
     assert not (tmp_path / "out" / "index.html").exists()

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from hbt_ray.config import UserError
-from hbt_ray.study.report import Run, table, write
+from hbt_ray.study.report import Run, overview, write_page
 
 LANGUAGES = ("de", "en", "zh")
 
@@ -104,7 +104,7 @@ class Page(HTMLParser):
 
 
 def render(folder: Path, runs: tuple[Run, ...]) -> tuple[str, Page]:
-    write(str(folder), "Three ways to compose batches", runs)
+    write_page(str(folder), "Three ways to compose batches", runs)
     text = (folder / "index.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
@@ -198,13 +198,13 @@ def test_names_are_text_not_markup(tmp_path: Path) -> None:
 def test_a_report_of_nothing_or_of_two_runs_with_one_name_is_refused(tmp_path: Path) -> None:
     for runs, message in (((), "needs a run"), ((RUNS[1], RUNS[1]), "2 of world-facts are called x-x")):
         with pytest.raises(UserError, match=message):
-            write(str(tmp_path), "title", runs)
+            write_page(str(tmp_path), "title", runs)
     assert not (tmp_path / "index.html").exists()
 
 
 def test_the_terminal_table_says_the_same() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table((*RUNS, Run("[red]", results(0.1, 0.1, 0.1, 9999.0)))))
+    console.print(overview((*RUNS, Run("[red]", results(0.1, 0.1, 0.1, 9999.0)))))
     lines = [re.findall(r"[^\s│]+", line) for line in console.export_text().splitlines()]
     assert ["[red]", "0.100", "0.100", "0.100", "9,999.0"] in lines
     assert ["x-x", "0.821", "★", "0.052", "0.143", "4,652.1"] in lines

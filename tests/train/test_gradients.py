@@ -23,7 +23,7 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, TrainConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.train import engine, step
 from hbt_ray.train.batch import Collator
@@ -35,7 +35,7 @@ ROWS, CHUNK_TOKENS, CLIP, RATE, TEMPERATURE = 16, 60, 0.5, 1000.0, 0.1
 
 def encoder_of(folder: str) -> Encoder:
     config = EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=24, precision="fp32", dropout=0.0)
-    return build(config, folder)
+    return build_encoder(config, folder)
 
 
 def in_double(tensor: torch.Tensor) -> torch.Tensor:
@@ -63,8 +63,8 @@ class ExactChunks(step.Chunks):
 
 def whole_batch(folder: str) -> Slice:
     """Texts of many lengths, with what makes masks: translations, a repeated passage, missing hard negatives."""
-    known = tokenizer.load(folder)
-    texts = [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[: 90 * ROWS : 30]]
+    known = tokenizer.load_tokenizer(folder)
+    texts = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[: 90 * ROWS : 30]]
 
     def tokens(rows: list[str]) -> list[list[int]]:
         return known(rows, add_special_tokens=False)["input_ids"] if rows else []
@@ -120,7 +120,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
         model = ExactChunks(encoder)
         before = {name: weight.detach().clone() for name, weight in encoder.named_parameters() if weight.requires_grad}
         optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=RATE)
-        trainer = engine.build(model, config, ranks, optimizer)
+        trainer = engine.build_engine(model, config, ranks, optimizer)
         loss_of = partial(info_nce, groups=batch.groups, keys=batch.keys, temperature=TEMPERATURE)
         loss, _ = step.backward(trainer, batch, loss_of, gradcache)
         norm = engine.take_step(trainer)
@@ -152,7 +152,7 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = str(tmp_path_factory.mktemp("gradients"))
-    texts = [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[:300]]
+    texts = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:300]]
     tokenizer.learn([f"query: passage: {text}" for text in texts * 5], 500).save_pretrained(path)
     # ZeRO 3 would put its own function in the place of torch's linear
     Path(path, "deepspeed.json").write_text(json.dumps({"zero_optimization": {"memory_efficient_linear": False}}))

@@ -106,7 +106,7 @@ def test_a_deepspeed_file_that_contradicts_the_run(tmp_path: Path, given: Any, l
     file.write_text(json.dumps(given))
     config = config_of(tmp_path, engine=EngineConfig(deepspeed=str(file), zero_stage=3))
     with pytest.raises(UserError, match="^--deepspeed .*deepspeed.json") as error:
-        engine.settings(config, 2)
+        engine.deepspeed_settings(config, 2)
     assert line in str(error.value)
 
 
@@ -116,10 +116,10 @@ def test_a_deepspeed_file_decides_what_the_run_leaves_open(tmp_path: Path) -> No
     given = {"stage": 1, "offload_optimizer": offload, "reduce_bucket_size": 1000}
     file.write_text(json.dumps({"train_batch_size": "auto", "zero_optimization": given, "wall_clock_breakdown": True}))
     config = config_of(tmp_path, engine=EngineConfig(deepspeed=str(file)))
-    found = engine.settings(config, 2)
+    found = engine.deepspeed_settings(config, 2)
     assert found["wall_clock_breakdown"] is True
     assert found["train_batch_size"] == 8
     assert {name: found["zero_optimization"][name] for name in given} == given
     assert engine.stage_of(config.engine) == 1
     with pytest.raises(UserError, match="no file"):
-        engine.settings(config_of(tmp_path, engine=EngineConfig(deepspeed=f"{tmp_path}/other.json")), 2)
+        engine.deepspeed_settings(config_of(tmp_path, engine=EngineConfig(deepspeed=f"{tmp_path}/other.json")), 2)

@@ -33,7 +33,7 @@ from hbt_ray.config import (
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import build
+from hbt_ray.model.build import build_encoder
 from hbt_ray.train import checkpoint, runlog
 from hbt_ray.train.train import train
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
     folder = tmp_path_factory.mktemp("train")
-    pq.write_table(world_facts.rows("train").slice(0, 1200), folder / "facts.parquet")
+    pq.write_table(world_facts.fact_rows("train").slice(0, 1200), folder / "facts.parquet")
     config = PrepareConfig(
         source="parallel",
         input=(str(folder / "facts.parquet"),),
@@ -69,7 +69,7 @@ def settings(store: str, out: Path, **changes: Any) -> TrainConfig:
 
 
 def losses(out: Path) -> list[float]:
-    lines = runlog.read(str(out))
+    lines = runlog.read_metrics(str(out))
     assert [line["step"] for line in lines] == list(range(len(lines)))
     return [line["loss"] for line in lines]
 
@@ -112,7 +112,7 @@ def test_the_run_leaves_what_it_should(finished: Path) -> None:
     assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
     manifest = storage.read_manifest(str(finished / "checkpoints" / "run" / "step-000000050"), "checkpoint")
     assert manifest["step"] == STEPS
-    line = runlog.read(str(finished))[0]
+    line = runlog.read_metrics(str(finished))[0]
     assert sum(line["query_languages"].values()) == 8
     assert {"stratum", "kind", "learning_rate", "grad_norm", "groups", "pairs_per_s"} <= set(line)
     assert {"stall_s", "rank_pairs_per_s", "rank_tokens_per_s", "rank_tflops", "memory_gib"} <= set(line)
@@ -121,8 +121,8 @@ def test_the_run_leaves_what_it_should(finished: Path) -> None:
 
 
 def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
-    texts = world_facts.rows("test")["passage"].to_pylist()[:100]
-    ours = build(EncoderConfig(model=str(finished / "model"), precision="fp32")).eval()
+    texts = world_facts.fact_rows("test")["passage"].to_pylist()[:100]
+    ours = build_encoder(EncoderConfig(model=str(finished / "model"), precision="fp32")).eval()
     theirs = SentenceTransformer(str(finished / "model"), device="cpu")
     assert theirs.prompts["query"] == "query: "
     with torch.no_grad():
@@ -195,8 +195,8 @@ def test_a_driver_lost_while_a_checkpoint_is_written(store: str, finished: Path,
 
 def same_run(out: Path, finished: Path) -> None:
     """The step logs have the same batches, every step once, and the same losses."""
-    expected = runlog.read(str(finished))
-    assert [line["groups"] for line in runlog.read(str(out))] == [line["groups"] for line in expected]
+    expected = runlog.read_metrics(str(finished))
+    assert [line["groups"] for line in runlog.read_metrics(str(out))] == [line["groups"] for line in expected]
     np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from hbt_ray.data import records
-from hbt_ray.data.pieces import Piece
+from hbt_ray.data.pieces import FilePiece
 from hbt_ray.storage.text_files import json_lines, stem
 
 
-def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
+def read_jsonl(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     """Records of a file in either form; a line that has neither is a record with a problem.
 
     Raises:

@@ -55,7 +55,7 @@ class LareqaFile:
     questions: tuple[Question, ...]
 
 
-def read(uri: str) -> LareqaFile:
+def read_lareqa_file(uri: str) -> LareqaFile:
     """Parse the file `<language>.json`, plain, .gz or .xz.
 
     Raises:

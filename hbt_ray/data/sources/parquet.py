@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 
 from hbt_ray import storage
 from hbt_ray.data import records
-from hbt_ray.data.pieces import Piece
+from hbt_ray.data.pieces import FilePiece
 from hbt_ray.storage.text_files import folder
 
 BUFFER_BYTES = 2**23  # read ahead in each column: a row group may be larger than memory
 
 
-def read_pairs(piece: Piece, language: str | None) -> Iterator[pa.Table]:
+def read_pairs(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     """Records of a *pairs* file or of some of its row groups.
 
     Raises:
@@ -24,7 +24,7 @@ def read_pairs(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     return _read(piece, records.PAIRS)
 
 
-def read_parallel(piece: Piece, language: str | None) -> Iterator[pa.Table]:
+def read_parallel(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     """Records of a *parallel* file or of some of its row groups.
 
     Raises:
@@ -48,7 +48,7 @@ def row_groups(uri: str) -> tuple[int, ...]:
     )
 
 
-def _read(piece: Piece, required: Sequence[str]) -> Iterator[pa.Table]:
+def _read(piece: FilePiece, required: Sequence[str]) -> Iterator[pa.Table]:
     uri = piece.uri
     fs, path = storage.arrow_filesystem(uri)
     buffered = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}

@@ -14,14 +14,14 @@ import pyarrow as pa
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.data import records
-from hbt_ray.data.pieces import Piece
+from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import lareqa
 from hbt_ray.storage.text_files import folder, load_json, stem
 
 HUB_COLUMNS = ("id", "question", "context")
 
 
-def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
+def read_squad(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     """One record a question: the passage is the paragraph.
 
     Raises:
@@ -48,13 +48,13 @@ def read(piece: Piece, language: str | None) -> Iterator[pa.Table]:
     yield from records.tables(rows)
 
 
-def read_lareqa(piece: Piece, language: str | None) -> Iterator[pa.Table]:
+def read_lareqa_pairs(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     """One record a question: the passage is the sentence that holds the answer.
 
     Raises:
         UserError: the file is not a LAReQA -R file.
     """
-    file = lareqa.read(piece.uri)
+    file = lareqa.read_lareqa_file(piece.uri)
     return records.tables(
         {
             "row": row,

@@ -44,7 +44,7 @@ class Fact:
         return f"{self.kind}:{self.territory}"
 
 
-def rows(split: Literal["train", "test"]) -> pa.Table:
+def fact_rows(split: Literal["train", "test"]) -> pa.Table:
     """The facts of one split in the parallel schema: group, lang, query, passage; twelve rows a group."""
     held_out = _held_out()
     texts = [

@@ -37,7 +37,7 @@ DEFINITIONS: dict[str, Definition] = {
 }
 
 
-def load(
+def load_task(
     name: str,
     data: str | None = None,
     text: str = "sentence",

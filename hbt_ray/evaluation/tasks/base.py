@@ -16,7 +16,7 @@ from hbt_ray.config import Setting, UserError
 SPACE = re.compile(r"\s")  # would end a field of a TREC file
 
 
-class Corpus(NamedTuple):
+class CorpusAt(NamedTuple):
     """Documents that stay where they are, in a format of `index/corpus.py`; never held in memory as a whole.
 
     Attributes:
@@ -47,7 +47,7 @@ class Task:
 
     name: str
     queries: pa.Table
-    documents: pa.Table | Corpus
+    documents: pa.Table | CorpusAt
     judgements: Mapping[str, Mapping[str, int]]
     settings: tuple[Setting, ...]
     headline: tuple[str, ...]

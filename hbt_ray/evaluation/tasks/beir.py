@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks import trec
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
 from hbt_ray.storage import text_files
@@ -19,7 +19,7 @@ from hbt_ray.storage import text_files
 SPLITS = ("test", "dev", "validation")  # the first that is there
 
 
-def read(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
+def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
     """Read a folder whose texts are all of one language, the user's or English. Only queries of the split are taken.
 
     Args:
@@ -39,7 +39,7 @@ def read(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
         if f"{language}:{line['_id']}" in collected.judgements:
             collected.query(language, line["_id"], line["text"], line["_id"])
     corpus = asked.corpus or _one(asked.data, "corpus", (".jsonl", ".jsonl.gz", ".jsonl.xz"))
-    return collected.content(Corpus(corpus, language))
+    return collected.content(CorpusAt(corpus, language))
 
 
 def _judgements(folder: str, splits: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
@@ -47,7 +47,7 @@ def _judgements(folder: str, splits: tuple[str, ...]) -> Iterator[tuple[str, str
         found = re.compile(rf"(^|/)qrels/{split}\.(tsv|jsonl)$")
         for uri in storage.expand(folder):
             if found.search(uri):
-                return trec.read_table(uri)
+                return trec.read_judgements(uri)
     raise UserError(f"{folder} has no judgements: no file qrels/{splits[0]}.tsv")
 
 
@@ -59,4 +59,4 @@ def _one(folder: str, name: str, suffixes: tuple[str, ...]) -> str:
     raise UserError(f"{folder} has no file {name}{suffixes[0]}")
 
 
-BEIR = Definition("a folder in BEIR's layout", read, ("monolingual",), ("ndcg@10", "recall@100"), published=False)
+BEIR = Definition("a folder in BEIR's layout", read_beir, ("monolingual",), ("ndcg@10", "recall@100"), published=False)

@@ -17,7 +17,7 @@ from hbt_ray.storage import text_files
 NEEDED = ("link", "question_number", "flores_passage", "question")
 
 
-def read(asked: Asked) -> Content:
+def read_belebele(asked: Asked) -> Content:
     """Read `<code>.jsonl` files, whose FLORES codes (`arb_Arab`) are the languages: varieties of one are kept apart.
 
     A passage is known by its link, a question by link and number. Relevant is the question's passage, in any language.
@@ -43,4 +43,6 @@ def read(asked: Asked) -> Content:
     return collected.content()
 
 
-BELEBELE = Definition("hf://datasets/facebook/belebele/data", read, ("monolingual", "cross-lingual"), ("ndcg@10",))
+BELEBELE = Definition(
+    "hf://datasets/facebook/belebele/data", read_belebele, ("monolingual", "cross-lingual"), ("ndcg@10",)
+)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 
 QUERY = ("id", "lang", "text", "item")
 DOCUMENT = ("id", "lang", "text")
@@ -34,7 +34,7 @@ class Content(NamedTuple):
     """Queries, documents, judgements and answers as `Task` has them."""
 
     queries: pa.Table
-    documents: pa.Table | Corpus
+    documents: pa.Table | CorpusAt
     judgements: Mapping[str, Mapping[str, int]]
     answers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
@@ -69,7 +69,7 @@ class Collected:
             if item in of_item:
                 self.judgements[key] = of_item[item]  # one for all: there may be many languages
 
-    def content(self, documents: Corpus | None = None) -> Content:
+    def content(self, documents: CorpusAt | None = None) -> Content:
         """All of it.
 
         Args:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.data import records
-from hbt_ray.data.pieces import Piece
+from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import READERS, SUFFIXES
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 
 
-def reader(source: str) -> Callable[[Asked], Content]:
+def groups_reader(source: str) -> Callable[[Asked], Content]:
     """A reader of the files of `source`, one of `hbt_ray.data.sources.READERS`.
 
     Records of one group are one question, in all languages it is asked in. Relevant to it are the group's passages, in
@@ -27,8 +27,8 @@ def reader(source: str) -> Callable[[Asked], Content]:
         texts: dict[str, str] = {}  # of the queries
         of_item: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for uri in storage.expand(asked.data, SUFFIXES[source]):
-            for table in READERS[source](Piece(uri), asked.language):
-                checked = records.check(table, uri)
+            for table in READERS[source](FilePiece(uri), asked.language):
+                checked = records.check_records(table, uri)
                 for bad in checked.bad.to_pylist():
                     raise UserError(f"{uri} row {bad['row']}: {bad['reason']}")
                 for row in checked.good.to_pylist():

@@ -19,7 +19,7 @@ from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import EVERY, Definition
 
 
-def read(asked: Asked) -> Content:
+def read_lareqa(asked: Asked) -> Content:
     """Read `<language>.json[.xz|.gz]` files, of which each may lack questions that others have.
 
     Relevant to a question are its answer sentences in all languages that have it.
@@ -30,7 +30,7 @@ def read(asked: Asked) -> Content:
     collected = Collected()
     of_item: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for uri in storage.expand(asked.data, (".json", ".json.xz", ".json.gz")):
-        file = lareqa.read(uri)
+        file = lareqa.read_lareqa_file(uri)
         whole = asked.text == "sentence+context"
         ids = [
             collected.document(file.language, candidate.id, candidate.with_context if whole else candidate.sentence)
@@ -47,7 +47,7 @@ REPOSITORY = "https://github.com/google-research-datasets/lareqa"
 
 _candidates = partial(
     Definition,
-    read=read,
+    read=read_lareqa,
     settings=EVERY,
     headline=("map", "map@20", "recall@1", "recall@10"),
     texts=("sentence", "sentence+context"),

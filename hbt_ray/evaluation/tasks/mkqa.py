@@ -11,7 +11,7 @@ does not.
 from __future__ import annotations
 
 from hbt_ray.config import UserError
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
 from hbt_ray.storage import text_files
@@ -19,7 +19,7 @@ from hbt_ray.storage import text_files
 NO_STRING = {"unanswerable", "binary", "long_answer"}  # types of answers that a passage cannot hold as a string
 
 
-def read(asked: Asked) -> Content:
+def read_mkqa(asked: Asked) -> Content:
     """Read the questions whose English answers can be found in a passage, with these answers and their aliases.
 
     Languages are the file's (`zh_cn`, `zh_hk` and `zh_tw` are three).
@@ -41,12 +41,12 @@ def read(asked: Asked) -> Content:
         except (AssertionError, KeyError, TypeError):
             raise UserError(f"{asked.data} line {number + 1} is not MKQA's") from None
     assert asked.corpus is not None
-    return collected.content(Corpus(asked.corpus, asked.language or "en"))
+    return collected.content(CorpusAt(asked.corpus, asked.language or "en"))
 
 
 MKQA = Definition(
     "https://raw.githubusercontent.com/apple/ml-mkqa/main/dataset/mkqa.jsonl.gz",
-    read,
+    read_mkqa,
     ("monolingual", "cross-lingual"),
     ("success@100", "success@20"),
     corpus="hf://datasets/mteb/nq/corpus.jsonl",

@@ -11,7 +11,7 @@ import re
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks import trec
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
 from hbt_ray.evaluation.tasks.msmarco import HEADLINE
@@ -20,7 +20,7 @@ QUERIES = re.compile(r"(?:^|/)google/queries/dev/([a-z]+)_queries\.dev\.small\.t
 QRELS = re.compile(r"(?:^|/)qrels\.dev\.small\.tsv$")
 
 
-def read(asked: Asked) -> Content:
+def read_mmarco(asked: Asked) -> Content:
     """Read the small dev set: `google/queries/dev/<language's name>_queries.dev.small.tsv` and `qrels.dev.small.tsv`.
 
     Raises:
@@ -41,12 +41,12 @@ def read(asked: Asked) -> Content:
             for key, document, grade in judgements:
                 collected.judge(f"{language}:{key}", f"{language}:{document}", grade)
     assert asked.corpus is not None
-    return collected.content(Corpus(asked.corpus, asked.language))
+    return collected.content(CorpusAt(asked.corpus, asked.language))
 
 
 MMARCO = Definition(
     "hf://datasets/unicamp-dl/mmarco/data",
-    read,
+    read_mmarco,
     ("monolingual",),
     HEADLINE,
     corpus="hf://datasets/unicamp-dl/mmarco/data/google/collections",

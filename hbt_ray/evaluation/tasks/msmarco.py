@@ -12,4 +12,4 @@ from hbt_ray.evaluation.tasks.definition import Definition
 
 HEADLINE = ("mrr@10", "recall@1000")
 
-MSMARCO = Definition("hf://datasets/mteb/msmarco", partial(beir.read, splits=("dev",)), ("monolingual",), HEADLINE)
+MSMARCO = Definition("hf://datasets/mteb/msmarco", partial(beir.read_beir, splits=("dev",)), ("monolingual",), HEADLINE)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from hbt_ray import languages, storage
 from hbt_ray.evaluation.tasks import trec
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
 
 CODES = ("fas", "rus", "zho")
 
 
-def read(asked: Asked) -> Content:
+def read_neuclir(asked: Asked) -> Content:
     """Read `news.eng.tsv`, and `qrels.<code>.gains.txt`, which tell a document's language, of the topics in
     `qrels.mlir.gains.txt`, whose documents were judged in all three.
 
@@ -33,12 +33,12 @@ def read(asked: Asked) -> Content:
             if topic in topics:
                 collected.judge(f"en:{topic}", f"{languages.normalize(code)}:{document}", grade)
     assert asked.corpus is not None
-    return collected.content(Corpus(asked.corpus, asked.language))
+    return collected.content(CorpusAt(asked.corpus, asked.language))
 
 
 NEUCLIR = Definition(
     "hf://datasets/neuclir/bench/data",
-    read,
+    read_neuclir,
     ("multilingual",),
     ("ndcg@20", "recall@100"),
     corpus="hf://datasets/neuclir/neuclir1/data/???-0*.jsonl.gz",

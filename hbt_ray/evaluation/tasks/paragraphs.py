@@ -14,7 +14,7 @@ from __future__ import annotations
 from hbt_ray.evaluation.tasks import groups
 from hbt_ray.evaluation.tasks.definition import Definition
 
-READ = groups.reader("squad")
+READ = groups.groups_reader("squad")
 HEADLINE = ("mrr@10", "ndcg@10", "recall@1", "recall@10", "recall@100")
 
 XQUAD = Definition("hf://datasets/google/xquad", READ, ("monolingual",), HEADLINE)

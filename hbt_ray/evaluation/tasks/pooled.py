@@ -10,7 +10,7 @@ from hbt_ray.evaluation.tasks.definition import Definition
 
 POOLED = Definition(
     "a folder of parquet files with columns group, lang, query, passage",
-    groups.reader("parallel"),
+    groups.groups_reader("parallel"),
     ("multilingual",),
     ("ndcg@20", "recall@100"),
     published=False,

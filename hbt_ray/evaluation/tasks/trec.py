@@ -36,7 +36,7 @@ def read_qrels(uri: str) -> Iterator[tuple[str, str, int]]:
         yield fields[0], fields[2], _grade(fields[3], uri, number)
 
 
-def read_table(uri: str) -> Iterator[tuple[str, str, int]]:
+def read_judgements(uri: str) -> Iterator[tuple[str, str, int]]:
     """The same from a file in BEIR's form: query-id, corpus-id and score as TSV with a heading, or as JSON lines.
 
     Raises:

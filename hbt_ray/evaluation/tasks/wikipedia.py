@@ -17,13 +17,13 @@ from collections.abc import Callable
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks import trec
-from hbt_ray.evaluation.tasks.base import Corpus
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
 from hbt_ray.storage import text_files
 
 
-def reader(name: str, split: str) -> Callable[[Asked], Content]:
+def wikipedia_reader(name: str, split: str) -> Callable[[Asked], Content]:
     """A reader of `topics.<name>-v<version>-<language>` and `qrels.…` files of one split, wherever in the folder.
 
     Mr. TyDi's own form on the hub is read too: `mrtydi-v1.1-<name of language>/<split>.jsonl.gz`, whose lines hold
@@ -52,7 +52,7 @@ def reader(name: str, split: str) -> Callable[[Asked], Content]:
             for key, document, grade in trec.read_qrels(found["qrels"][language]):
                 collected.judge(f"{language}:{key}", f"{language}:{document}", grade)
         assert asked.corpus is not None
-        return collected.content(Corpus(asked.corpus, asked.language))
+        return collected.content(CorpusAt(asked.corpus, asked.language))
 
     return read
 
@@ -72,14 +72,14 @@ def _read_lines(uri: str, language: str, collected: Collected) -> None:
 
 MIRACL = Definition(
     "hf://datasets/miracl/miracl",
-    reader("miracl", "dev"),
+    wikipedia_reader("miracl", "dev"),
     ("monolingual",),
     ("ndcg@10", "recall@100"),
     corpus="hf://datasets/miracl/miracl-corpus",
 )
 MRTYDI = Definition(
     "hf://datasets/castorini/mr-tydi",
-    reader("mrtydi", "test"),
+    wikipedia_reader("mrtydi", "test"),
     ("monolingual",),
     ("mrr@100", "recall@100"),
     corpus="hf://datasets/castorini/mr-tydi-corpus",

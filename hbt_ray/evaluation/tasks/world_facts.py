@@ -14,7 +14,7 @@ from hbt_ray.evaluation.tasks.definition import EVERY, Definition
 COLUMNS = {"documents": DOCUMENT, "queries": QUERY}
 
 
-def read(asked: Asked) -> Content:
+def read_world_facts(asked: Asked) -> Content:
     """Read the two files; a query's relevant documents are those, in any language, whose id is the query's item.
 
     Raises:
@@ -50,7 +50,7 @@ def _unique(table: pa.Table) -> list[str]:
 
 WORLD_FACTS = Definition(
     "the folder with documents.parquet and queries.parquet that make demo writes",
-    read,
+    read_world_facts,
     EVERY,
     ("map",),
     published=False,

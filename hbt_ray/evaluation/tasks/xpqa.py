@@ -18,7 +18,7 @@ COLUMNS = ("lang", "question", "question_en", "answer", "context", "label")
 ANSWERS = "2"  # the label of a candidate that answers the question in full
 
 
-def read(asked: Asked) -> Content:
+def read_xpqa(asked: Asked) -> Content:
     """Read the file; texts are one query or one document of their language however often they occur.
 
     The English document is what stands between `<strong>` and `</strong>` in `context`, as in MTEB's XPQARetrieval.
@@ -64,4 +64,4 @@ def read(asked: Asked) -> Content:
     return collected.content()
 
 
-XPQA = Definition("hf://datasets/jinaai/xpqa/test.csv", read, ("monolingual", "cross-lingual"), ("ndcg@10",))
+XPQA = Definition("hf://datasets/jinaai/xpqa/test.csv", read_xpqa, ("monolingual", "cross-lingual"), ("ndcg@10",))
