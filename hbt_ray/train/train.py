@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +12,14 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchTrainer
 
 from hbt_ray import storage
-from hbt_ray.batches import forecast, shuffler
+from hbt_ray.batches import shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import TOKEN_LIMIT, build_encoder, local_models, prefixes
-from hbt_ray.model.encoder import ROLES, Encoder
-from hbt_ray.train import checkpoint, engine, estimate, problems, sinks, validations
+from hbt_ray.model.build import build_encoder, local_models
+from hbt_ray.model.encoder import Encoder
+from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import work
@@ -63,7 +62,7 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     if config.epochs is not None:
         config = config.model_copy(update={"steps": plan.steps(config.epochs), "epochs": None})
     if config.dry_run:
-        return _dry_run(config, store, plan)
+        return dry_run.dry_run(config, store, plan)
     store.check_files()
     encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
     encoder.adapt(config.lora, config.batches.seed)
@@ -82,41 +81,6 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
             _export(config, encoder, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": storage.join(config.out, "model"), "steps": steps, "plan_hash": plan.hash}
-
-
-def _dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
-    limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
-    expected = forecast.forecast(store, plan, config.length, config.workers, limits)
-    forecast.show_forecast(expected)
-    encoder = estimate.FakeEncoder(
-        config.encoder, store.tokenizer_uri, config.lora, config.engine.activation_checkpointing
-    )
-    work = _work(config, store, expected)
-    memory = estimate.estimate(encoder, work)
-    told = estimate.warnings(memory, engine.stage_of(config.engine), work, config.gpu_memory)
-    estimate.show_memory(memory, encoder, work, config.gpu_memory, told)
-    return {
-        "dry_run": True,
-        "steps": config.length,
-        "plan_hash": plan.hash,
-        "warnings": expected.warnings + told,
-        "memory": {str(stage.stage): round(stage.total / estimate.GIB, 3) for stage in memory},
-    }
-
-
-def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) -> estimate.Work:
-    """Of a rank's slice of the stratum with the longest texts, which chunks of like length pad little; a model's own
-    prompts are not asked for."""
-    rules, texts = tokenizer.load_tokenizer(store.tokenizer_uri), prefixes(config.encoder, None)
-    tokens = []
-    for side, role in enumerate(ROLES):
-        template = tokenizer.Template(rules, texts[role])
-        mean = max((stratum.means[side] for stratum in expected.strata if stratum.batches), default=0)
-        limit = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)[side] or TOKEN_LIMIT
-        tokens.append(min(math.ceil(mean) + len(template.head) + len(template.tail), limit))
-    rows = config.batches.batch_size // config.workers
-    chunk_tokens = config.engine.chunk_tokens if config.engine.gradcache else None
-    return estimate.Work(config.workers, rows, tokens[0], tokens[1], config.optimizer.hard_negatives, chunk_tokens)
 
 
 def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) -> None:

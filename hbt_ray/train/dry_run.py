@@ -1,0 +1,50 @@
+"""What a run would draw and take, told from the store's manifest and the model's config, before anything starts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hbt_ray.batches import forecast
+from hbt_ray.batches.plan import Plan
+from hbt_ray.config import TrainConfig
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.model import tokenizer
+from hbt_ray.model.build import TOKEN_LIMIT, prefixes
+from hbt_ray.model.encoder import ROLES
+from hbt_ray.model.memory import FakeEncoder
+from hbt_ray.train import engine, memory
+
+
+def dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
+    """Print what the run would draw and the memory it would take, each with warnings; the result is `train`'s."""
+    limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
+    expected = forecast.forecast(store, plan, config.length, config.workers, limits)
+    forecast.show_forecast(expected)
+    encoder = FakeEncoder(config.encoder, store.tokenizer_uri, config.lora, config.engine.activation_checkpointing)
+    work = _work(config, store, expected)
+    found = memory.estimate(encoder, work)
+    told = memory.warnings(found, engine.stage_of(config.engine), work, config.gpu_memory)
+    memory.show_memory(found, encoder, work, config.gpu_memory, told)
+    return {
+        "dry_run": True,
+        "steps": config.length,
+        "plan_hash": plan.hash,
+        "warnings": expected.warnings + told,
+        "memory": {str(stage.stage): round(stage.total / memory.GIB, 3) for stage in found},
+    }
+
+
+def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) -> memory.Work:
+    """Of a rank's slice of the stratum with the longest texts, which chunks of like length pad little; a model's own
+    prompts are not asked for."""
+    rules, texts = tokenizer.load_tokenizer(store.tokenizer_uri), prefixes(config.encoder, None)
+    tokens = []
+    for side, role in enumerate(ROLES):
+        template = tokenizer.Template(rules, texts[role])
+        mean = max((stratum.means[side] for stratum in expected.strata if stratum.batches), default=0)
+        limit = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)[side] or TOKEN_LIMIT
+        tokens.append(min(math.ceil(mean) + len(template.head) + len(template.tail), limit))
+    rows = config.batches.batch_size // config.workers
+    chunk_tokens = config.engine.chunk_tokens if config.engine.gradcache else None
+    return memory.Work(config.workers, rows, tokens[0], tokens[1], config.optimizer.hard_negatives, chunk_tokens)
