@@ -2,7 +2,7 @@
 
     import hbt_ray
     store = hbt_ray.StreamStore("s3://bucket/store")
-    hbt_ray.Plan(store, hbt_ray.PlanConfig(batch_size=1024)).batch(0)
+    hbt_ray.Plan(store, hbt_ray.PlanConfig(batch_size=1024)).batch(0)  # its rows, without training anything
 
 A name is imported when it is first used, so that looking at a store does not load a deep-learning framework.
 """
@@ -10,6 +10,7 @@ A name is imported when it is first used, so that looking at a store does not lo
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,7 +77,13 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("hbt-ray")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _PLACES[name]
     return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -32,6 +32,15 @@ def named(name: str) -> str | None:
     return _names().get(name.lower())
 
 
+@lru_cache(maxsize=4096)
+def script(tag: str) -> str:
+    """ISO 15924 code of the script that the language is written in, from the Unicode CLDR; `Zzzz` when not known."""
+    try:
+        return langcodes.get(tag).maximize().script or "Zzzz"
+    except (LookupError, ValueError):
+        return "Zzzz"
+
+
 @lru_cache(maxsize=1)
 def _names() -> dict[str, str]:
     known = {name.lower(): tag for tag, name in Locale("en").languages.items() if normalize(tag) == tag}

@@ -18,7 +18,8 @@ from hbt_ray.batches.strata import Stratum, chosen_languages, strata
 from hbt_ray.config import PlanConfig, UserError
 from hbt_ray.data.streams import StreamStore
 
-VERSION = 3  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
+VERSION = 4  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
+VERSION_OF_SEED_0 = 3  # seed 0 has the batches of before: only other seeds were not apart from each other
 CYCLE = 1024  # steps over which every stratum gets its share; their order within is random
 WEIGHT_UNITS = 2**30  # resolution of the strata's shares
 _HALF, _LOW_HALF = np.uint64(32), np.uint64(2**32 - 1)
@@ -53,12 +54,19 @@ class Plan:
         hash: equal for two plans that give the same batches.
     """
 
+    def __repr__(self) -> str:
+        return (
+            f"Plan({self.config.strategy}, {len(self.languages)} languages, {len(self.strata)} strata, "
+            f"batches of {self.config.batch_size:,}, hash {self.hash})"
+        )
+
     def __init__(self, store: StreamStore, config: PlanConfig) -> None:
         """Raises:
         UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
         """
         self.config = config
-        self.identity = {"plan": VERSION, "store": store.manifest["checksum"], **config.model_dump(mode="json")}
+        version = VERSION if config.seed else VERSION_OF_SEED_0
+        self.identity = {"plan": version, "store": store.manifest["checksum"], **config.model_dump(mode="json")}
         self.hash = storage.fingerprint(self.identity)
         self.languages = chosen_languages(store.streams, config)
         self.strata, self.weights = _weighted(store, self.languages, config)
@@ -106,6 +114,10 @@ class Plan:
         number = np.array([stratum])
         counts = self._rows.counts(int(self._rows.depth[stratum]), number, np.array([rows]))
         return counts[0, : len(self.strata[stratum].streams)]
+
+    def batch(self, step: int) -> Batches:
+        """The global batch of one step, as `batches` gives it."""
+        return self.batches(step, step + 1)
 
     def batches(self, start: int, stop: int) -> Batches:
         """The global batches of steps start … stop; rank r of W has rows [r * B / W, (r + 1) * B / W) of each."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data import DataContext, DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
+from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
 
 from hbt_ray.batches import chunk
@@ -26,7 +26,7 @@ from hbt_ray.data.streams import StreamStore
 
 DATASET = "train"  # what the dataset is called inside Ray Train
 FIRST_CHUNK = 1 / 16  # of a whole one, so that training need not wait for one; each next is twice as large
-READ_TASKS = 2  # chunks read at once for each rank that a node has; enough to stay ahead of training
+READ_TASKS = 2  # chunks read at once, or one for every four ranks where that is more
 
 
 def check_workers(batch_size: int, workers: int, max_workers: int | None = None) -> None:
@@ -52,29 +52,25 @@ def check_workers(batch_size: int, workers: int, max_workers: int | None = None)
         )
 
 
-def dataset(
-    store_uri: str, config: PlanConfig, start: int, stop: int, world_size: int, context: DataContext | None = None
-) -> Dataset:
+def dataset(store_uri: str, config: PlanConfig, start: int, stop: int, world_size: int) -> Dataset:
     """Steps start … stop of the plan as a lazy dataset in plan order.
 
     One row a (chunk, rank): `value`, made for `chunk.slices`, or what is wrong with the store in `problem`.
     """
-    context = (context or DataContext.get_current()).copy()
+    whole = ray.data.from_items([{"start": start, "stop": stop}])
+    context = whole.context  # of this data set only: another thread may be making one of its own
     context.target_max_block_size = 1  # a row is a block: Ray neither joins nor splits what belongs to one rank
     context.target_min_block_size = 0
     context.execution_options = ExecutionOptions(preserve_order=True)
     context.enable_progress_bars = False  # training has its own
-    with DataContext.current(context):
-        chunks = ray.data.from_items([{"start": start, "stop": stop}]).flat_map(
-            partial(_chunks, size=chunk.steps_per_chunk(StreamStore(store_uri), config.batch_size)), num_cpus=0
-        )
-        return chunks.map_batches(
-            partial(_read, store_uri=store_uri, config=config, world_size=world_size),
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=0,  # the trainer has reserved the CPUs; reading must not wait for one
-            compute=TaskPoolStrategy(size=max(READ_TASKS, world_size // 4)),
-        )
+    steps = chunk.steps_per_chunk(StreamStore(store_uri), config.batch_size)
+    return whole.flat_map(partial(_chunks, size=steps), num_cpus=0).map_batches(
+        partial(_read, store_uri=store_uri, config=config, world_size=world_size),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=0,  # the trainer has reserved the CPUs; reading must not wait for one
+        compute=TaskPoolStrategy(size=max(READ_TASKS, world_size // 4)),
+    )
 
 
 class HybridBatches(DataConfig):

@@ -23,7 +23,7 @@ from hbt_ray.data.manifest import Streams, by_language, by_source
 from hbt_ray.data.pack import PackStage, files_of
 from hbt_ray.data.pieces import Input, Sizes
 from hbt_ray.data.read import ReadStage
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
@@ -41,8 +41,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
         UserError: an input is missing or not what the source says, a tag names no language (unless `on_error` is
             `skip`), nothing usable is left, or `out` holds another run.
     """
-    if config.source not in READERS:
-        raise UserError(f"--source {config.source} is unknown; known: {', '.join(READERS)}")
+    source_of(config.source)
     if config.language is not None and languages.normalize(config.language) is None:
         raise UserError(f"--language {config.language} is no known language tag")
     storage.refuse_overlap(config.out, config.input)

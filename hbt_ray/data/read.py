@@ -26,7 +26,7 @@ from hbt_ray.config import InputConfig, PrepareConfig, UserError
 from hbt_ray.data import exchange, records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import stage_file
 from hbt_ray.model import tokenizer
 
@@ -106,7 +106,7 @@ def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.C
         UserError: the file is missing or not what the source says, or a tag names no language; not with `skip`.
     """
     try:
-        for table in READERS[config.source](piece, config.language):
+        for table in source_of(config.source).read(piece, config.language):
             found = records.check_records(table, piece.uri)
             if found.unknown_language and config.on_error == "fail":
                 raise UserError(found.unknown_language)

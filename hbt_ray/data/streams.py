@@ -79,6 +79,13 @@ class StreamStore:
         self.manifest = storage.read_manifest(uri, "stream store")
         self.streams = [_stream(entry) for entry in self.manifest["streams"]]
 
+    def __repr__(self) -> str:
+        counts = self.manifest["counts"]
+        return (
+            f"StreamStore({self.uri!r}: {counts['kept']:,} records in {len(self.streams)} streams, "
+            f"{len(counts['by_language'])} languages)"
+        )
+
     @cached_property
     def row_group_rows(self) -> int:
         """Rows of every row group but a stream's last."""

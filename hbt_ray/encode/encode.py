@@ -156,6 +156,7 @@ def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[
 def _manifest(config: EncodeConfig, identity: Identity, corpus: Corpus, made: Parts) -> dict[str, Any]:
     return {
         "model": config.encoder.model,
+        "encoder": config.encoder.model_dump(mode="json"),
         "model_fingerprint": identity.fingerprints[config.role],
         "role": config.role,
         "width": identity.width,

@@ -94,12 +94,14 @@ def _rows(file: str, start: int, stop: int) -> pa.Table:
         sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
     stops = np.cumsum(sizes)
     groups = np.flatnonzero((stops > start) & (stops - sizes < stop))
-    table = pa.concat_tables([_row_group(file, int(group)) for group in groups])
+    version = str(storage.version_of(file))
+    table = pa.concat_tables([_row_group(file, version, int(group)) for group in groups])
     return table.slice(start - int(stops[groups[0]] - sizes[groups[0]]))
 
 
 @functools.lru_cache(maxsize=1)  # neighbouring parts share a row group, which may hold a million rows
-def _row_group(file: str, group: int) -> pa.Table:
+def _row_group(file: str, version: str, group: int) -> pa.Table:
+    """The row group of a file as it is now: `version` changes when the file does."""
     with _open(file) as parquet:
         columns = [name for name in (*COLUMNS, "title") if name in parquet.schema_arrow.names]
         return _checked(file, lambda: parquet.read_row_group(group, columns=columns))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
-import langcodes
 import numpy as np
 
 from hbt_ray.evaluation.metrics import macro
+from hbt_ray.languages import script
 
 TOP = 10  # documents at the head of a list in which languages are counted
 
@@ -79,15 +78,6 @@ def by_script(pairs: Mapping[tuple[str, str], float | None]) -> dict[str, float 
         groups["same" if scripts[0] == scripts[1] else "different"].append(value)
         groups["-".join(scripts)].append(value)
     return {name: macro(values) for name, values in groups.items()}
-
-
-@lru_cache(maxsize=4096)
-def script(tag: str) -> str:
-    """ISO 15924 code of the script that the language is written in, from the Unicode CLDR; `Zzzz` when not known."""
-    try:
-        return langcodes.get(tag).maximize().script or "Zzzz"
-    except (LookupError, ValueError):
-        return "Zzzz"
 
 
 def _shares(documents: Iterable[str]) -> dict[str, float]:

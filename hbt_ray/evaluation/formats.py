@@ -9,9 +9,9 @@ from typing import Any
 import langcodes
 
 from hbt_ray import storage
-from hbt_ray.evaluation.bias import script
 from hbt_ray.evaluation.rankings import Lists, Summary
 from hbt_ray.evaluation.tasks.base import Task
+from hbt_ray.languages import script
 
 TAG = "hbt_ray"
 

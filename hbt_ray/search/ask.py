@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 
 from hbt_ray import storage
-from hbt_ray.config import EncoderConfig, SearchConfig, UserError
+from hbt_ray.config import SearchConfig, UserError
 from hbt_ray.encode import texts
-from hbt_ray.encode.encode import Identity, identify
-from hbt_ray.encode.vectors import encode_texts
-from hbt_ray.model.build import build_encoder
 from hbt_ray.search.searcher import Searcher
 
 TOKENS = 4096  # of a batch, which one query does not fill
@@ -27,8 +24,7 @@ def ask(config: SearchConfig) -> dict[str, Any]:
     """
     index = config.index
     manifest = storage.read_manifest(index, "index")
-    encoder, _ = same_model(config.encoder, manifest)
-    vector = encode_texts(build_encoder(encoder).eval(), [config.query], "query", TOKENS)
+    vector = QueryEncoder(manifest, config.encoder)([config.query])
     with Searcher(index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
         ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
     found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]
@@ -41,21 +37,3 @@ def ask(config: SearchConfig) -> dict[str, Any]:
         for rank, (key, score) in enumerate(found, 1)
     ]
     return {"query": config.query, "hits": hits}
-
-
-def same_model(config: EncoderConfig, manifest: dict[str, Any]) -> tuple[EncoderConfig, Identity]:
-    """The encoder that an index's vectors are of, and what it is.
-
-    Args:
-        manifest: of the index.
-
-    Raises:
-        UserError: it is another one, or no model.
-    """
-    identity = identify(config)
-    if identity.fingerprints[manifest["role"]] != manifest["model_fingerprint"]:
-        raise UserError(
-            f"--model {config.model}: the index is of {manifest['model']} with other weights, prefix, length limit or"
-            " precision"
-        )
-    return config, identity

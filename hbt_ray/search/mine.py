@@ -22,12 +22,12 @@ from hbt_ray.config import EncodeConfig, EncoderConfig, MineConfig, UserError
 from hbt_ray.data import inputs, records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.read import checked_records
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import source_of
 from hbt_ray.encode import embeddings, texts
 from hbt_ray.encode.encode import RESOURCES, Identity, encode
 from hbt_ray.model.build import local_models
 from hbt_ray.model.encoder import Role
-from hbt_ray.search.ask import same_model
+from hbt_ray.search.queries import same_model
 from hbt_ray.search.searcher import Searcher
 
 PAIRS = pa.schema(
@@ -71,12 +71,11 @@ def mine(config: MineConfig) -> dict[str, Any]:
         UserError: the input is unusable, the index is of another model or has no such language, its corpus is gone, or
             `out` holds another run.
     """
-    if config.source not in READERS:
-        raise UserError(f"--source {config.source} is unknown; known: {', '.join(READERS)}")
+    source_of(config.source)
     index, out = config.index, config.out
     storage.refuse_overlap(out, [*config.input, index, *local_models(config.encoder)])
     manifest = storage.read_manifest(index, "index")
-    encoder, identity = same_model(config.encoder, manifest)
+    encoder, identity = config.encoder, same_model(config.encoder, manifest)
     if manifest["role"] != "passage":
         raise UserError(f"{index} is an index of queries")
     files, versions = inputs.find(config, sys.maxsize)  # uncut

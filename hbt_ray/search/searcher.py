@@ -7,7 +7,7 @@ is a choice of shards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -77,6 +77,7 @@ class Searcher:
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
         )  # fmt: skip
+        self._queries: Callable[[Sequence[str]], np.ndarray] | None = None
         self._actors = []
         self._actor_of: dict[str, Any] = {}
         for group in groups:
@@ -88,6 +89,10 @@ class Searcher:
         except BaseException:
             self.close()
             raise
+
+    def __repr__(self) -> str:
+        kind = "exact" if self.manifest["exact"] else self.manifest["factory"]
+        return f"Searcher({kind}, {sum(self.rows.values()):,} documents in {len(self.rows)} languages)"
 
     def __enter__(self) -> Searcher:
         return self
@@ -102,18 +107,26 @@ class Searcher:
         for handle in self._actors:
             ray.kill(handle)
 
-    def search(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> Hits:
+    def search(self, queries: np.ndarray | Sequence[str], k: int = 10, languages: Sequence[str] | None = None) -> Hits:
         """The best documents of each query in the pool of `languages` (all when None).
 
         Args:
-            queries: fp32 [queries, width].
+            queries: texts, which the index's own model encodes here, or vectors, fp32 [queries, width].
             k: length of the lists; shorter where the pool is smaller. Lists of an approximate index that found fewer
                 end with the id "" and the score minus infinity.
 
         Raises:
             UserError: k is 0, a language has no shard, or the queries' width or a number in them is wrong.
         """
-        return merge(self.search_languages(queries, k, languages), k, len(queries))
+        vectors = queries if isinstance(queries, np.ndarray) else self._encode(queries)
+        return merge(self.search_languages(vectors, k, languages), k, len(vectors))
+
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        if self._queries is None:
+            from hbt_ray.search.queries import QueryEncoder  # here, since most searches do without torch
+
+            self._queries = QueryEncoder(self.manifest)
+        return self._queries(texts)
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
         """`search` in each language's own pool: the lists from which `merge` makes those of any pool."""

@@ -20,7 +20,7 @@ import json
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig
 from hbt_ray.data import inputs, parts
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import SOURCES
 
 (file,), version = inputs.find(
     PrepareConfig(source="pairs", input=("hf://datasets/org/name/data",), tokenizer="-", out="-"), part_bytes=2000
@@ -30,7 +30,7 @@ rows = [
     row
     for part in parts.bundle([file], 2000)
     for piece in part.pieces
-    for table in READERS["pairs"](piece, None)
+    for table in SOURCES["pairs"].read(piece, None)
     for row in table.select(["row", "source", "query"]).to_pylist()
 ]
 print(json.dumps({"uri": file.uri, "cuts": len(file.row_groups), "version": version, "rows": rows}))

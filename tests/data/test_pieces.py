@@ -15,7 +15,7 @@ from hbt_ray.config import PrepareConfig
 from hbt_ray.data import inputs
 from hbt_ray.data import pieces as parts
 from hbt_ray.data.pieces import FilePiece, Input, ReadPart
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import SOURCES
 
 SIZES = st.integers(0, 3000)
 FILES = st.lists(st.tuples(SIZES, st.lists(SIZES, max_size=9)), max_size=30).map(
@@ -68,8 +68,8 @@ def test_a_large_parquet_file_is_cut_at_row_groups(tmp_path: Path) -> None:
     assert 0.5 * found.size < sum(cut.row_groups) <= found.size
     pieces = [piece for part in parts.bundle([cut], 4000) for piece in part.pieces]
     assert len(pieces) > 2
-    read = pa.concat_tables(table for piece in pieces for table in READERS["pairs"](piece, None))
-    assert read == pa.concat_tables(READERS["pairs"](FilePiece(file), None))
+    read = pa.concat_tables(table for piece in pieces for table in SOURCES["pairs"].read(piece, None))
+    assert read == pa.concat_tables(SOURCES["pairs"].read(FilePiece(file), None))
     assert read["row"].to_pylist() == list(range(1000))
 
 

@@ -12,7 +12,7 @@ from hbt_ray import languages
 from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import SOURCES
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_pairs_with_bad_rows(tmp_path: Path) -> None:
         passage_lang=pa.array(["en", "de", "de", "de", "de", "de"]),
         negatives=pa.array([["n"], [], None, [], [], ["n", ""]]),
     )
-    (table,) = READERS["pairs"](FilePiece(uri), None)
+    (table,) = SOURCES["pairs"].read(FilePiece(uri), None)
     checked = records.check_records(table, uri)
     assert checked.good["query_lang"].to_pylist() == ["en"]
     assert checked.good["negatives"].to_pylist() == [["n"]]
@@ -59,7 +59,7 @@ def test_pairs_with_bad_rows(tmp_path: Path) -> None:
 
 def test_parallel_rows_have_one_language(tmp_path: Path) -> None:
     uri = write(tmp_path / "p.parquet", group=[7, 7], lang=["de", "fr"], query=["q", "r"], passage=["p", "s"])
-    (table,) = READERS["parallel"](FilePiece(uri), None)
+    (table,) = SOURCES["parallel"].read(FilePiece(uri), None)
     good = records.check_records(table, uri).good
     assert good["group"].to_pylist() == ["7", "7"]
     assert good["query_lang"].to_pylist() == good["passage_lang"].to_pylist() == ["de", "fr"]
@@ -68,16 +68,16 @@ def test_parallel_rows_have_one_language(tmp_path: Path) -> None:
 def test_bad_files_are_named(tmp_path: Path) -> None:
     lacking = write(tmp_path / "lacking.parquet", query=["q"], passage=["p"], query_lang=["de"])
     with pytest.raises(UserError, match=r"lacking\.parquet has no column passage_lang"):
-        list(READERS["pairs"](FilePiece(lacking), None))
+        list(SOURCES["pairs"].read(FilePiece(lacking), None))
     numbers = write(tmp_path / "n.parquet", query=[1], passage=["p"], query_lang=["de"], passage_lang=["de"])
     with pytest.raises(UserError, match=r"n\.parquet: column query is int64, not string"):
-        list(READERS["pairs"](FilePiece(numbers), None))
+        list(SOURCES["pairs"].read(FilePiece(numbers), None))
     cut = tmp_path / "cut.parquet"
     cut.write_bytes(Path(lacking).read_bytes()[:-20])
     with pytest.raises(UserError, match=r"cut\.parquet is not a whole parquet file"):
-        list(READERS["pairs"](FilePiece(str(cut)), None))
+        list(SOURCES["pairs"].read(FilePiece(str(cut)), None))
     with pytest.raises(UserError, match=r"no file .*absent\.parquet"):
-        list(READERS["pairs"](FilePiece(str(tmp_path / "absent.parquet")), None))
+        list(SOURCES["pairs"].read(FilePiece(str(tmp_path / "absent.parquet")), None))
 
 
 def test_what_other_writers_write(tmp_path: Path) -> None:
@@ -90,11 +90,11 @@ def test_what_other_writers_write(tmp_path: Path) -> None:
         group=pa.nulls(1),
         negatives=pa.array([[]], pa.list_(pa.null())),
     )
-    (table,) = READERS["pairs"](FilePiece(uri), None)
+    (table,) = SOURCES["pairs"].read(FilePiece(uri), None)
     (good,) = records.check_records(table, uri).good.to_pylist()
     assert (good["query"], good["passage"], good["group"], good["negatives"]) == ("q", "p", None, [])
     uri = write(
         tmp_path / "b.parquet", query=["q"], query_lang=["de"], passage=["p"], passage_lang=["de"], negatives=[[1]]
     )
     with pytest.raises(UserError, match="column negatives is list<.*int64>, not list<string>"):
-        list(READERS["pairs"](FilePiece(uri), None))
+        list(SOURCES["pairs"].read(FilePiece(uri), None))

@@ -14,7 +14,7 @@ import pytest
 from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
-from hbt_ray.data.sources import READERS
+from hbt_ray.data.sources import SOURCES
 from hbt_ray.storage import text_files
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -24,7 +24,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data sets a
 def languages(source: str, path: Path) -> Counter[tuple[str, str]]:
     """(query language, passage language) of every record that passes the check."""
     found: Counter[tuple[str, str]] = Counter()
-    for table in READERS[source](FilePiece(str(path)), None):
+    for table in SOURCES[source].read(FilePiece(str(path)), None):
         checked = records.check_records(table, str(path))
         assert checked.bad.num_rows == 0
         good = checked.good
@@ -62,7 +62,7 @@ def test_passages_with_questions() -> None:
 @needs_data
 def test_translations_are_bitext() -> None:
     path = DATA / "parallel" / "mintaka_dev_questions.jsonl.xz"
-    tables = list(READERS["jsonl"](FilePiece(str(path)), None))
+    tables = list(SOURCES["jsonl"].read(FilePiece(str(path)), None))
     assert all(all(table["bitext"].to_pylist()) for table in tables)
     assert len({group for table in tables for group in table["group"].to_pylist()}) == 2000
     assert len(languages("jsonl", path)) == 9
@@ -80,8 +80,8 @@ def test_squad_language_from_name_setting_or_id(tmp_path: Path) -> None:
     assert languages("squad", unnamed) == {("te", "te"): 1}
     unnamed.write_text(json.dumps(SQUAD).replace("telugu-1", "57a1"))
     with pytest.raises(UserError, match="give --language"):
-        list(READERS["squad"](FilePiece(str(unnamed)), None))
-    (table,) = READERS["squad"](FilePiece(str(unnamed)), "fi")
+        list(SOURCES["squad"].read(FilePiece(str(unnamed)), None))
+    (table,) = SOURCES["squad"].read(FilePiece(str(unnamed)), "fi")
     assert table["query_lang"].to_pylist() == ["fi"]
 
 
@@ -89,10 +89,10 @@ def test_broken_text_files_are_named(tmp_path: Path) -> None:
     cut = tmp_path / "cut.jsonl.xz"
     cut.write_bytes(lzma.compress(b'{"id": "1", "t": {}}\n' * 100)[:-40])
     with pytest.raises(UserError, match=r"cut\.jsonl\.xz is truncated"):
-        list(READERS["jsonl"](FilePiece(str(cut)), None))
+        list(SOURCES["jsonl"].read(FilePiece(str(cut)), None))
     (tmp_path / "de.json").write_text('{"data": [{}]}')
     with pytest.raises(UserError, match=r"de\.json is not SQuAD JSON"):
-        list(READERS["squad"](FilePiece(str(tmp_path / "de.json")), None))
+        list(SOURCES["squad"].read(FilePiece(str(tmp_path / "de.json")), None))
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
@@ -117,7 +117,7 @@ def test_batches_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "de.json").write_text(json.dumps(squad))
     (tmp_path / "de.jsonl").write_text('{"id": 1, "t": {"de": "a"}}\n' * rows)
     for source, name in (("squad", "de.json"), ("jsonl", "de.jsonl")):
-        tables = list(READERS[source](FilePiece(str(tmp_path / name)), None))
+        tables = list(SOURCES[source].read(FilePiece(str(tmp_path / name)), None))
         assert [table.num_rows for table in tables] == [records.BATCH_ROWS, 1]
         assert [row for table in tables for row in table["row"].to_pylist()] == list(range(rows))
 
@@ -127,7 +127,7 @@ def test_a_bad_line_is_a_bad_row_and_the_rest_is_kept(tmp_path: Path) -> None:
     lines = ['{"id": 1, "t": {"de": "a", "en": "b"}}', "not json", '{"something": "else"}']
     lines += ['{"id": 2, "t": {"de": 5, "en": "\\ud800"}}', '{"id": 3, "t": {"de": "c", "en": "d"}}']
     odd.write_text("\n".join(lines))
-    checked = records.check_records(*[next(READERS["jsonl"](FilePiece(str(odd)), None)), str(odd)])
+    checked = records.check_records(*[next(SOURCES["jsonl"].read(FilePiece(str(odd)), None)), str(odd)])
     assert checked.good["query"].to_pylist() == ["a", "b", "c", "d"]
     assert checked.good["group"].to_pylist() == ["1", "1", "3", "3"]
     neither = "the line is neither a passage with questions nor translations"

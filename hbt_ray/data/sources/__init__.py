@@ -1,37 +1,54 @@
-"""Formats that `prepare` reads: each a function from a piece of a file to batches of unchecked records."""
+"""Formats that `prepare` reads, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 
+from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import jsonl, parquet, squad, world_facts
 
-# a whole file or, of those in SPLITS, some row groups; language of the file or None -> tables of the schema RECORDS
-Read = Callable[[FilePiece, str | None], Iterator[pa.Table]]
+
+@dataclass(frozen=True)
+class Source:
+    """A format of training pairs.
+
+    Attributes:
+        read: from a piece of a file, and the language of files that do not tell theirs, to batches of unchecked
+            records, tables of the schema RECORDS.
+        suffixes: of the files that a folder is searched for; none: the source is built in and has no files.
+        row_groups: from a file to the size of each of its row groups [bytes]; None: a file is read as a whole.
+    """
+
+    read: Callable[[FilePiece, str | None], Iterator[pa.Table]]
+    suffixes: tuple[str, ...]
+    row_groups: Callable[[str], tuple[int, ...]] | None = None
 
 
 def _world_facts(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     yield records.from_columns(world_facts.fact_rows("train"), records.PARALLEL, 0, piece.uri, piece.uri)
 
 
-READERS: dict[str, Read] = {
-    "pairs": parquet.read_pairs,
-    "parallel": parquet.read_parallel,
-    "squad": squad.read_squad,
-    "lareqa": squad.read_lareqa_pairs,
-    "jsonl": jsonl.read_jsonl,
-    "world-facts": _world_facts,
+SOURCES: dict[str, Source] = {
+    "pairs": Source(parquet.read_pairs, (".parquet",), parquet.row_groups),
+    "parallel": Source(parquet.read_parallel, (".parquet",), parquet.row_groups),
+    "squad": Source(squad.read_squad, (".json", ".json.gz", ".json.xz", ".parquet")),
+    "lareqa": Source(squad.read_lareqa_pairs, (".json", ".json.gz", ".json.xz")),
+    "jsonl": Source(jsonl.read_jsonl, (".jsonl", ".jsonl.gz", ".jsonl.xz")),
+    "world-facts": Source(_world_facts, ()),
 }
-SUFFIXES: dict[str, tuple[str, ...]] = {
-    "pairs": (".parquet",),
-    "parallel": (".parquet",),
-    "squad": (".json", ".json.gz", ".json.xz", ".parquet"),
-    "lareqa": (".json", ".json.gz", ".json.xz"),
-    "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.xz"),
-}
-# sources whose files may be cut, with the function that tells where: uri -> size of each row group [bytes]
-SPLITS: dict[str, Callable[[str], tuple[int, ...]]] = {"pairs": parquet.row_groups, "parallel": parquet.row_groups}
+
+
+def source_of(name: str) -> Source:
+    """The source of this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in SOURCES:
+        raise UserError(f"--source {name} is unknown; known: {', '.join(SOURCES)}")
+    return SOURCES[name]

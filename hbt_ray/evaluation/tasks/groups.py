@@ -9,12 +9,12 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
-from hbt_ray.data.sources import READERS, SUFFIXES
+from hbt_ray.data.sources import SOURCES
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 
 
 def groups_reader(source: str) -> Callable[[Asked], Content]:
-    """A reader of the files of `source`, one of `hbt_ray.data.sources.READERS`.
+    """A reader of the files of `source`, one of `hbt_ray.data.sources.SOURCES`.
 
     Records of one group are one question, in all languages it is asked in. Relevant to it are the group's passages, in
     any language. Passages are numbered in each language in order of the files' names.
@@ -26,8 +26,8 @@ def groups_reader(source: str) -> Callable[[Asked], Content]:
         numbers: defaultdict[str, int] = defaultdict(int)
         texts: dict[str, str] = {}  # of the queries
         of_item: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        for uri in storage.expand(asked.data, SUFFIXES[source]):
-            for table in READERS[source](FilePiece(uri), asked.language):
+        for uri in storage.expand(asked.data, SOURCES[source].suffixes):
+            for table in SOURCES[source].read(FilePiece(uri), asked.language):
                 checked = records.check_records(table, uri)
                 for bad in checked.bad.to_pylist():
                     raise UserError(f"{uri} row {bad['row']}: {bad['reason']}")

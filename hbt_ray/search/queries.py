@@ -1,0 +1,58 @@
+"""Queries as texts: encoded by the model that the documents of an index were encoded by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hbt_ray.config import EncoderConfig, UserError
+from hbt_ray.encode.encode import Identity, identify
+from hbt_ray.encode.vectors import encode_texts
+from hbt_ray.model.build import build_encoder
+from hbt_ray.model.encoder import Encoder
+
+TOKENS = 4096  # encoded at once
+
+
+def same_model(config: EncoderConfig, manifest: Mapping[str, Any]) -> Identity:
+    """What the encoder is that an index's vectors are of.
+
+    Args:
+        manifest: of the index.
+
+    Raises:
+        UserError: it is another one, or no model.
+    """
+    identity = identify(config)
+    if identity.fingerprints[manifest["role"]] != manifest["model_fingerprint"]:
+        raise UserError(
+            f"--model {config.model}: the index is of {manifest['model']} with other weights, prefix, length limit or"
+            " precision"
+        )
+    return identity
+
+
+class QueryEncoder:
+    """The model of an index, loaded when the first text comes."""
+
+    def __init__(self, manifest: Mapping[str, Any], config: EncoderConfig | None = None) -> None:
+        """Args:
+        manifest: of the index.
+        config: which must be of the same model; None: as the documents were encoded.
+        """
+        self._manifest = manifest
+        self._config = config or EncoderConfig.model_validate(manifest["encoder"])
+        self._encoder: Encoder | None = None
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors, fp32 [texts, width].
+
+        Raises:
+            UserError: the model is another than the index's.
+        """
+        if self._encoder is None:
+            same_model(self._config, self._manifest)
+            self._encoder = build_encoder(self._config).eval()
+        return encode_texts(self._encoder, texts, "query", TOKENS)
