@@ -9,9 +9,8 @@ import numpy as np
 from hbt_ray import storage
 from hbt_ray.config import SearchConfig, UserError
 from hbt_ray.encode import texts
+from hbt_ray.search.queries import QueryEncoder
 from hbt_ray.search.searcher import Searcher
-
-TOKENS = 4096  # of a batch, which one query does not fill
 
 
 def ask(config: SearchConfig) -> dict[str, Any]:
