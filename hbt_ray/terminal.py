@@ -6,6 +6,7 @@ Jobs log to stderr. Ray, DeepSpeed and other libraries write to Ray's log files;
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 import warnings
@@ -21,6 +22,7 @@ from rich.table import Table
 WIDTH = 160  # of tables where there is no terminal [characters]
 SECONDS = 20  # between two lines of progress where there is no terminal
 MARK = "hbt_ray│"  # before a line that a worker says to the user
+PROGRESS = re.compile(r"(.+): ([\d,]+) of ([\d,]+) (\w+)(?:, (.*))?")  # see `progress_line`
 log = logging.getLogger(__name__)
 
 
@@ -64,30 +66,23 @@ class Progress:
         self._said = time.monotonic()
         self._bars: Bars | None = None
         if sys.stderr.isatty():
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[about]}"),
-            )
-            self._bars = Bars(*columns, TimeRemainingColumn(), console=console(), transient=True)
+            name_and_unit, about = TextColumn("{task.description}"), TextColumn("{task.fields[about]}")
+            columns = (name_and_unit, BarColumn(), MofNCompleteColumn(), about, TimeRemainingColumn())
+            self._bars = Bars(*columns, console=console(), transient=True)
             self._task = self._bars.add_task(f"{name} [{unit}]", total=total, completed=done, about="")
 
     def advance(self, count: int, about: str = "") -> None:
         """So many more are done; `about` is shown beside the count."""
-        self._done += count
+        self.update(self._done + count, about)
+
+    def update(self, done: int, about: str = "") -> None:
+        """So many are done in all."""
+        self._done = done
         if self._bars is not None:
-            self._bars.update(self._task, completed=self._done, about=about)
+            self._bars.update(self._task, completed=done, about=about)
         elif time.monotonic() - self._said > SECONDS:
             self._said = time.monotonic()
-            log.info(
-                "%s: %s of %s %s%s",
-                self._name,
-                f"{self._done:,}",
-                f"{self._total:,}",
-                self._unit,
-                about and f", {about}",
-            )
+            log.info(progress_line(self._name, self._unit, done, self._total, about))
 
     def __enter__(self) -> Progress:
         if self._bars is not None:
@@ -99,6 +94,11 @@ class Progress:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
+
+
+def progress_line(name: str, unit: str, done: int, total: int, about: str = "") -> str:
+    """One line of progress, as `show_workers` reads it when a worker has logged it."""
+    return f"{name}: {done:,} of {total:,} {unit}{about and f', {about}'}"
 
 
 def start_logging() -> None:
@@ -140,14 +140,30 @@ def show_workers() -> None:
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
     from ray._private.worker import print_to_stdstream
 
+    running: dict[str, Progress] = {}
+
     def show(data: dict[str, Any]) -> None:
         if data.get("pid") in ("autoscaler", "raylet"):
             print_to_stdstream(data, ignore_prefix=False)
             return
         for line in data["lines"]:
             _, mark, said = line.partition(MARK)
-            if mark:
+            if not mark:
+                continue
+            told = PROGRESS.fullmatch(said.partition(" ")[2])
+            if told is None:
                 sys.stderr.write(f"{said}\n")
+                continue
+            name, done, total, unit, about = told.groups()
+            if name not in running:
+                running[name] = Progress(name, unit, _count(total)).__enter__()
+            running[name].update(_count(done), about or "")
+            if done == total:
+                running.pop(name).__exit__(None, None, None)
 
     forwarded.remove_handler("ray_print_logs")
     forwarded.add_handler("ray_print_logs", show)
+
+
+def _count(text: str) -> int:
+    return int(text.replace(",", ""))

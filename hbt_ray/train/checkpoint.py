@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 from hbt_ray import storage
-from hbt_ray.config import TrainConfig, UserError
+from hbt_ray.config import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 KIND = "checkpoint"
@@ -68,11 +68,6 @@ class TrainState:
         inner = engine.optimizer.optimizer if engine.zero_optimization() else engine.optimizer
         for state in inner.state.values():
             state["step"].fill_(self.step)
-
-
-def folder_of(config: TrainConfig) -> str:
-    """Where the run's checkpoints are."""
-    return storage.join(config.out, "checkpoints", config.name)
 
 
 def at(folder: str, step: int) -> TrainState:

@@ -26,6 +26,7 @@ from hbt_ray.model.encoder import Encoder
 from hbt_ray.terminal import start_worker_logging
 from hbt_ray.train import checkpoint, engine, problems, step, validations
 from hbt_ray.train.batch import Batch, Collator
+from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.loss import info_nce
 from hbt_ray.train.runlog import RunLog
@@ -47,7 +48,7 @@ def loop(settings: dict[str, Any]) -> str | None:
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     store = StreamStore(config.data)
     plan = Plan(store, config.batches)
-    folder = checkpoint.folder_of(config)
+    folder = RunFolder.of(config).checkpoints
     point = checkpoint.latest(folder)
     start = point.step if point else 0
 

@@ -11,11 +11,12 @@ from hbt_ray import storage
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.config import TrainConfig
 from hbt_ray.model.out_of_memory import is_out_of_memory
+from hbt_ray.train.folder import RunFolder
 
 
 def not_finite(config: TrainConfig, part: Slice, rank: int, loss: float, grad_norm: float) -> str:
     """Keep this rank's slice for inspection; returns the line to end with."""
-    folder = storage.join(config.out, "not-finite", f"step-{part.step:09d}")
+    folder = RunFolder.of(config).not_finite(part.step)
     storage.write_parquet(storage.join(folder, f"rank-{rank:05d}.parquet"), part.pairs.replace_schema_metadata())
     return (
         f"step {part.step}: the loss is {loss}, the gradient norm {grad_norm}; {part.stratum}, queries in "
@@ -31,19 +32,19 @@ def out_of_memory(config: TrainConfig, step: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        storage.write_json(_note(config), {"problem": f"step {step}: {_advice(config)}"})
+        storage.write_json(RunFolder.of(config).problem, {"problem": f"step {step}: {_advice(config)}"})
         raise
 
 
 def told(config: TrainConfig) -> str | None:
     """What a note of an attempt before says: the run would end there again."""
-    uri = _note(config)
+    uri = RunFolder.of(config).problem
     return str(storage.read_json(uri)["problem"]) if storage.exists(uri) else None
 
 
 def forget(config: TrainConfig) -> None:
     """Delete the note: settings have changed, or may have."""
-    storage.remove_file(_note(config))
+    storage.remove_file(RunFolder.of(config).problem)
 
 
 def _advice(config: TrainConfig) -> str:
@@ -57,10 +58,6 @@ def _advice(config: TrainConfig) -> str:
         change = "say --zero-stage 3 with more --workers, or offload in a --deepspeed file"
     memory = "GPU memory" if torch.cuda.is_available() else "memory"
     return f"out of {memory} with {config.batches.batch_size} pairs among {config.workers} workers: {change}"
-
-
-def _note(config: TrainConfig) -> str:
-    return storage.join(config.out, f"problem-{config.name}.json")
 
 
 def _names(languages: dict[str, int]) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 
 from hbt_ray import storage
 from hbt_ray.config import Logger
+from hbt_ray.terminal import progress_line
+from hbt_ray.train.folder import EVALUATIONS, METRICS, TENSORBOARD
 from hbt_ray.train.sinks import Sink, TensorBoard, open_loggers
 
 MEANS = ("rank_pairs_per_s", "rank_tokens_per_s", "rank_tflops", "mfu", "padding")
-VALIDATION = "validation.jsonl"
 log = logging.getLogger(__name__)
 
 
@@ -32,21 +33,22 @@ class RunLog:
         """Go on with the log of the run `name` in `out` from step `start`, of `steps` in all."""
         self._out = out
         self._steps = steps
+        self._name = name
         self._report_every = report_every
         kept = [json.dumps(line, ensure_ascii=False) for line in read_metrics(out) if line["step"] < start]
-        storage.write_bytes(storage.join(out, "metrics.jsonl"), "".join(f"{line}\n" for line in kept).encode())
+        storage.write_bytes(storage.join(out, METRICS), "".join(f"{line}\n" for line in kept).encode())
         self._remote = not storage.is_local(out)
         self._folder = Path(tempfile.mkdtemp(prefix="hbt_ray-") if self._remote else out)
         if self._remote:
-            (self._folder / "metrics.jsonl").write_bytes(storage.read_bytes(storage.join(out, "metrics.jsonl")))
-        self._lines = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
-        tensorboard = TensorBoard(str(self._folder / "tensorboard"), start)
+            (self._folder / METRICS).write_bytes(storage.read_bytes(storage.join(out, METRICS)))
+        self._lines = (self._folder / METRICS).open("a", encoding="utf-8")
+        tensorboard = TensorBoard(str(self._folder / TENSORBOARD), start)
         self._sinks: list[Sink] = [tensorboard, *open_loggers(loggers, out, name)]
         self._clock = time.monotonic()
         self._recent: list[dict[str, Any]] = []
-        self._evaluations = self._folder / VALIDATION
-        if self._remote and storage.exists(storage.join(out, VALIDATION)):
-            self._evaluations.write_bytes(storage.read_bytes(storage.join(out, VALIDATION)))
+        self._evaluations = self._folder / EVALUATIONS
+        if self._remote and storage.exists(storage.join(out, EVALUATIONS)):
+            self._evaluations.write_bytes(storage.read_bytes(storage.join(out, EVALUATIONS)))
 
     def validated(self, found: Sequence[dict[str, Any]]) -> None:
         """Note what evaluations beside the training found, each `step` and numbers, unless it is noted already."""
@@ -84,10 +86,10 @@ class RunLog:
         }
         for sink in self._sinks:
             sink.scalars(points, done)
-        log.info(
-            "step %d/%d  loss %.4f  %.0f pairs/s  %.0f %% waited for data  %.0f s left",
-            *(done, self._steps, loss, rate, 100 * stall / seconds, left),
+        about = (
+            f"loss {loss:.4f}, {rate:,.0f} pairs/s, {100 * stall / seconds:.0f} % waited for data, {left:.0f} s left"
         )
+        log.info(progress_line(f"train {self._name}", "steps", done, self._steps, about))
         self._lines.flush()
         self._clock, self._recent = time.monotonic(), []
 
@@ -107,7 +109,7 @@ class RunLog:
 
 def read_metrics(out: str) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`, none when it has not begun; a line that was broken off is left out."""
-    uri = storage.join(out, "metrics.jsonl")
+    uri = storage.join(out, METRICS)
     if not storage.exists(uri):
         return []
     lines = storage.read_bytes(uri).decode().split("\n")[:-1]  # what follows the last newline is unfinished

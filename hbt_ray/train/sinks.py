@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hbt_ray import storage
 from hbt_ray.config import Logger, UserError
+from hbt_ray.train.folder import RunFolder
 
 
 class Sink(Protocol):
@@ -98,7 +99,7 @@ def check_loggers(loggers: Sequence[Logger]) -> None:
 
 def open_loggers(loggers: Sequence[Logger], out: str, name: str) -> list[Sink]:
     """The `loggers` of the run in `out`, whose loggers.json keeps their ids: a resumed run goes on in the same ones."""
-    uri = storage.join(out, "loggers.json")
+    uri = RunFolder(out, name).loggers
     ids = storage.read_json(uri) if storage.exists(uri) else {}
     opened = {logger: _LOGGERS[logger](name, ids.get(logger)) for logger in loggers}
     if opened:

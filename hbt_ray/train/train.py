@@ -20,6 +20,7 @@ from hbt_ray.model import tokenizer
 from hbt_ray.model.build import build_encoder, local_models
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
+from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import work
@@ -68,7 +69,7 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     encoder.adapt(config.lora, config.batches.seed)
     _check_tokenizer(encoder, store)
     _check_prefixes(encoder, store)
-    folder = checkpoint.folder_of(config)
+    folder = RunFolder.of(config).checkpoints
     point = checkpoint.latest(folder)
     if point:
         checkpoint.check_same_run(point, Chunks(encoder), plan.identity, plan.hash)
@@ -80,7 +81,7 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
                 _fit(config, validate)
             _export(config, encoder, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
-    return {"model": storage.join(config.out, "model"), "steps": steps, "plan_hash": plan.hash}
+    return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
 
 
 def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) -> None:
@@ -88,7 +89,7 @@ def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) ->
     validating = None
     if config.validation.task is not None:
         validating = ValidationConfig(validate, ray_remote_kwargs={"num_cpus": 0})
-    filesystem, path = storage.arrow_filesystem(storage.join(config.out, "ray_train"))
+    filesystem, path = storage.arrow_filesystem(RunFolder.of(config).ray_train)
     trainer = TorchTrainer(
         work,
         train_loop_config=config.model_dump(),
@@ -107,7 +108,7 @@ def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) ->
         validation_config=validating,
         datasets={shuffler.DATASET: shuffler.placeholder},
         dataset_config=shuffler.HybridBatches(
-            config.data, config.batches, config.length, partial(checkpoint.next_step, checkpoint.folder_of(config))
+            config.data, config.batches, config.length, partial(checkpoint.next_step, RunFolder.of(config).checkpoints)
         ),
     )
     problems.forget(config)
@@ -130,16 +131,16 @@ def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
         log.validated(found)  # the last ones have come after the last step
         log.close()
     if config.length > 0:
-        point = checkpoint.latest(checkpoint.folder_of(config))
+        point = checkpoint.latest(RunFolder.of(config).checkpoints)
         best = validations.best_step(config, found)
         if best is not None:
-            point = checkpoint.at(checkpoint.folder_of(config), best)
+            point = checkpoint.at(RunFolder.of(config).checkpoints, best)
         assert point is not None
         point.load_weights(Chunks(encoder))
         steps = point.step
     with tempfile.TemporaryDirectory() as folder:
         encoder.export(folder)
-        storage.upload(folder, storage.join(config.out, "model"))
+        storage.upload(folder, RunFolder.of(config).model)
     storage.commit(config.out, "model", {"steps": steps, "plan_hash": plan.hash, "plan": plan.identity})
 
 

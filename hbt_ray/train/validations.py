@@ -16,6 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode, ValidationTaskConfig
 
 from hbt_ray import storage
 from hbt_ray.config import TrainConfig
+from hbt_ray.train.folder import RunFolder
 
 
 def due(config: TrainConfig, step: int) -> bool:
@@ -25,15 +26,15 @@ def due(config: TrainConfig, step: int) -> bool:
 
 def uri_of(config: TrainConfig, step: int) -> str:
     """The file with what was found after `step` steps."""
-    return storage.join(_folder(config), f"step-{step:09d}.json")
+    return storage.join(RunFolder.of(config).evaluations, f"step-{step:09d}.json")
 
 
 def read_evaluations(config: TrainConfig) -> list[dict[str, Any]]:
     """What has been found so far: `step` and the numbers, by step; none when nothing is evaluated."""
     if config.validation.task is None:
         return []
-    names = sorted(name for name in storage.sizes(_folder(config)) if name.endswith(".json"))
-    return [storage.read_json(storage.join(_folder(config), name)) for name in names]
+    names = sorted(name for name in storage.sizes(RunFolder.of(config).evaluations) if name.endswith(".json"))
+    return [storage.read_json(storage.join(RunFolder.of(config).evaluations, name)) for name in names]
 
 
 def best_step(config: TrainConfig, found: Sequence[dict[str, Any]]) -> int | None:
@@ -72,7 +73,3 @@ def report_checkpoint(config: TrainConfig, step: int | None, rank: int) -> None:
             checkpoint_upload_mode=CheckpointUploadMode.SYNC,
             validation=ValidationTaskConfig(fn_kwargs={"settings": config.model_dump(mode="json"), "step": step}),
         )
-
-
-def _folder(config: TrainConfig) -> str:
-    return storage.join(config.out, "validation", config.name)

@@ -17,6 +17,7 @@ from hbt_ray.data.sources import world_facts
 from hbt_ray.evaluation.validate import validate
 from hbt_ray.model.build import build_encoder
 from hbt_ray.train import checkpoint, runlog, validations
+from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.train import train
 
@@ -58,7 +59,7 @@ def test_the_best_checkpoint_becomes_the_model(folder: Path) -> None:
 
     model = build_encoder(EncoderConfig(model=done["model"], precision="fp32"))
     wanted = build_encoder(config.encoder, f"{folder}/store/tokenizer")
-    checkpoint.at(checkpoint.folder_of(config), best).load_weights(Chunks(wanted))
+    checkpoint.at(RunFolder.of(config).checkpoints, best).load_weights(Chunks(wanted))
     for (name, weight), (_, other) in zip(model.named_parameters(), wanted.named_parameters(), strict=True):
         assert torch.equal(weight, other), name
     assert {path.name for path in (folder / "best" / "checkpoints" / "run").iterdir()} >= {f"step-{best:09d}"}

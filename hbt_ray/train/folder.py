@@ -1,0 +1,64 @@
+"""Where things are in the folder of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hbt_ray import storage
+from hbt_ray.config import TrainConfig
+
+METRICS = "metrics.jsonl"
+EVALUATIONS = "validation.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places in a run's output folder, each a URI.
+
+    Attributes:
+        out: the folder itself.
+        name: of the run.
+    """
+
+    out: str
+    name: str
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> RunFolder:
+        """The folder of a run with these settings."""
+        return cls(config.out, config.name)
+
+    @property
+    def model(self) -> str:
+        """The exported model."""
+        return storage.join(self.out, "model")
+
+    @property
+    def checkpoints(self) -> str:
+        """The run's checkpoints, a folder each."""
+        return storage.join(self.out, "checkpoints", self.name)
+
+    @property
+    def evaluations(self) -> str:
+        """What the evaluations of checkpoints found, a file and a folder each."""
+        return storage.join(self.out, "validation", self.name)
+
+    @property
+    def ray_train(self) -> str:
+        """What Ray Train keeps for itself."""
+        return storage.join(self.out, "ray_train")
+
+    @property
+    def loggers(self) -> str:
+        """The ids that other loggers know the run by."""
+        return storage.join(self.out, "loggers.json")
+
+    @property
+    def problem(self) -> str:
+        """The note that a rank leaves when the run cannot go on."""
+        return storage.join(self.out, f"problem-{self.name}.json")
+
+    def not_finite(self, step: int) -> str:
+        """The batch of a step whose loss was no number."""
+        return storage.join(self.out, "not-finite", f"step-{step:09d}")
