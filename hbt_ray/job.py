@@ -1,6 +1,9 @@
 """What every job script does around its one function: read settings, join Ray, say how it ended.
 
 A job ends with one JSON line on stdout and exits 0 on success, 2 on a user's mistake, 1 on anything else.
+
+`--help` and a mistake in a flag are answered before Ray, or what the job runs, is imported. So a job script imports
+settings and this module only; its function imports the rest, most simply as a name of `hbt_ray`, which loads lazily.
 """
 
 from __future__ import annotations
@@ -9,11 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-
-import ray
-from ray.data import DataContext
-from ray.exceptions import RayTaskError
+from typing import Any, NoReturn, TypeVar
 
 from hbt_ray.command import parse
 from hbt_ray.config import Section, UserError
@@ -30,19 +29,28 @@ def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: 
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config = parse(settings, arguments)
+    except UserError as error:
+        _end({"status": "error", "error": str(error)}, 2)
+    import ray
+    from ray.data import DataContext
+
+    try:
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
         DataContext.get_current().enable_operator_progress_bars = False  # one line of progress is enough
         line = {"status": "ok", **function(config)}
+        code = 0 if line["status"] == "ok" else 1
     except Exception as error:
         mistake = user_error(error)
         if mistake is None:
             raise
-        _end({"status": "error", "error": mistake}, 2)
-    _end(line, 0 if line["status"] == "ok" else 1)
+        line, code = {"status": "error", "error": mistake}, 2
+    _end(line, code, ray.shutdown)
 
 
 def user_error(error: BaseException | None) -> str | None:
     """The line of the user's mistake behind `error`, also when it happened in a Ray task, actor or worker."""
+    from ray.exceptions import RayTaskError
+
     if isinstance(error, RayTaskError):  # also a UserError, then, whose text is the task's traceback
         return user_error(error.cause)
     if error is None or isinstance(error, UserError):
@@ -51,10 +59,10 @@ def user_error(error: BaseException | None) -> str | None:
     return next((line for line in map(user_error, behind) if line), None)
 
 
-def _end(line: dict[str, Any], code: int) -> None:
+def _end(line: dict[str, Any], code: int, leave: Callable[[], None] | None = None) -> NoReturn:
     if code:
         print(f"error: {line['error']}", file=sys.stderr, flush=True)
-    if ray.is_initialized():
-        ray.shutdown()  # first: what workers still have to say must not follow the last line
+    if leave is not None:
+        leave()  # first: what workers still have to say must not follow the last line
     print(json.dumps(line, ensure_ascii=False), flush=True)
     sys.exit(code)

@@ -1,8 +1,19 @@
 """Our speed against a peer's in one run, as JSON."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from hbt_ray.job import main
-from hbt_ray.study.benchmark import benchmark
 from hbt_ray.study.benchmarks.settings import BenchmarkConfig
 
+
+def run(config: BenchmarkConfig) -> dict[str, Any]:
+    """Measure."""
+    from hbt_ray.study.benchmark import benchmark
+
+    return benchmark(config)
+
+
 if __name__ == "__main__":
-    main(BenchmarkConfig, benchmark)
+    main(BenchmarkConfig, run)

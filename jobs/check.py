@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
 from hbt_ray.config import CheckConfig
-from hbt_ray.data.summary import terminal
-from hbt_ray.evaluation.expected import VERDICTS, check
 from hbt_ray.job import main
 
 
 def run(config: CheckConfig) -> dict[str, Any]:
     """Check, and show one line a score."""
+    from rich.table import Table
+
+    from hbt_ray.data.summary import terminal
+    from hbt_ray.evaluation.expected import VERDICTS, check
+
     result = check(config)
     table = Table("", "model", "task", "text", "score", "expected", "found", "why")
     for score in result["scores"]:

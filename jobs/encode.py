@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hbt_ray
 from hbt_ray.config import EncodeConfig
-from hbt_ray.index.encode import encode
 from hbt_ray.job import main
 
 if __name__ == "__main__":
-    main(EncodeConfig, encode)
+    main(EncodeConfig, lambda config: hbt_ray.encode(config))

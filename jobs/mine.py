@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
-from hbt_ray import storage
 from hbt_ray.config import MineConfig
-from hbt_ray.data.summary import terminal
-from hbt_ray.index.mine import REASONS, mine
 from hbt_ray.job import main
 
 
 def run(config: MineConfig) -> dict[str, Any]:
     """Mine, and show the audit."""
+    from rich.table import Table
+
+    from hbt_ray import storage
+    from hbt_ray.data.summary import terminal
+    from hbt_ray.index.mine import REASONS, mine
+
     result = mine(config)
     reasons = [f"left out: {reason.replace('_', ' ')}" for reason in REASONS]
     table = Table("query", "passage", "pairs", "negatives of each", "pairs without", *reasons, "mean margin")

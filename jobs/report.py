@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbt_ray import storage
 from hbt_ray.config import ReportConfig
-from hbt_ray.data.summary import terminal
 from hbt_ray.job import main
-from hbt_ray.study import evaluations, report
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write the report, and show its overview."""
+    from hbt_ray import storage
+    from hbt_ray.data.summary import terminal
+    from hbt_ray.study import evaluations, report
+
     terminal().print(report.table(evaluations.write(config)))
     return {"out": config.out, "report": storage.join(config.out, "index.html")}
 

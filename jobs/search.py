@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
 from hbt_ray.config import SearchConfig
-from hbt_ray.data.summary import terminal
-from hbt_ray.index.ask import ask
 from hbt_ray.job import main
 
 
 def run(config: SearchConfig) -> dict[str, Any]:
     """Search, and show the list."""
+    from rich.table import Table
+
+    from hbt_ray.data.summary import terminal
+    from hbt_ray.index.ask import ask
+
     result = ask(config)
     table = Table("rank", "score", "language", "id", "text", title=config.query)
     for hit in result["hits"]:

@@ -31,6 +31,7 @@ from hbt_ray.index.search import Searcher
 from hbt_ray.index.streaming import Stream
 
 LOG = logging.getLogger(__name__)
+MTEB = "mteb:"  # begins the names of its tasks
 PAIRS = 50_000_000  # of a query and a document, worth starting a process for
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
 
@@ -60,11 +61,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     that have a judged document in the pair's corpus count), multilingual ones over query languages. Queries without
     results count 0, those without judgements do not count, as in `trec_eval -c`; `counts` says how many there are.
 
+    A task `mteb:NAME` is MTEB's own, and `mteb_task.evaluate` says what it gives.
+
     Returns: what results.json holds.
 
     Raises:
-        UserError: task, model or run are unusable, judged documents are missing, or `out` holds another run.
+        UserError: task, model or run are unusable, judged documents are missing, `out` holds another run, or mteb is
+            not installed.
     """
+    if config.task.startswith(MTEB):
+        return _mteb(config)
     started = time.monotonic()
     out = storage.absolute(config.out)
     encoder = config.encoder.model_copy(update={"model": storage.model_name(config.encoder.model)})
@@ -97,6 +103,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
         return _write(config, out, task, ranked, system, len(missing), started)
+
+
+def _mteb(config: EvaluateConfig) -> dict[str, Any]:
+    try:
+        from hbt_ray.evaluation import mteb_task  # here, since mteb is an extra, and takes seconds to import
+    except ModuleNotFoundError as error:
+        raise UserError(f"--task {config.task} needs {error.name}: install hbt-ray[mteb]") from None
+    return mteb_task.evaluate(config)
 
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:

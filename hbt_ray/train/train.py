@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from hbt_ray.train.encoder import ROLES, Encoder
 from hbt_ray.train.models import TOKEN_LIMIT, build, prefixes
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
-from hbt_ray.train.worker import work
+from hbt_ray.train.worker import validate, work
 
 # settings a run may change when it resumes: none of them decides what is learned
 FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker", "engine"} | {
@@ -37,11 +36,11 @@ FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_work
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
+def train(config: TrainConfig) -> dict[str, Any]:
     """Train, or go on with the run of this name; returns `{"model", "steps", "plan_hash"}`. A finished run is left.
 
-    With `--validation.task`, `validate` evaluates checkpoints (`evaluation/validate.py`), and the model and `steps` are
-    those of the best one.
+    With `--validation.task`, checkpoints are evaluated (`evaluation/validate.py`), and the model and `steps` are those
+    of the best one.
 
     With `dry_run`, print what it would draw and return `{"dry_run", "steps", "plan_hash", "warnings", "memory"}`, the
     last by ZeRO stage [GiB of a worker].
@@ -52,8 +51,6 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     """
     sinks.check(config.loggers)
     config = _with_absolute_paths(config)
-    if config.validation.task is not None and validate is None:
-        raise ValueError("--validation.task needs a function that validates")
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
     engine.settings(config, config.workers)
     store = StreamStore(config.data)
@@ -75,7 +72,7 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     if not storage.committed(config.out):
         if config.length > (point.step if point else 0):
             log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-            _fit(config, validate)
+            _fit(config)
         _export(config, encoder, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": storage.join(config.out, "model"), "steps": steps, "plan_hash": plan.hash}
@@ -131,7 +128,7 @@ def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) 
     return estimate.Work(config.workers, rows, tokens[0], tokens[1], config.optimizer.hard_negatives, chunk_tokens)
 
 
-def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) -> None:
+def _fit(config: TrainConfig) -> None:
     gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
     validating = None
     if config.validation.task is not None:
