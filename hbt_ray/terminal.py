@@ -31,11 +31,13 @@ def console() -> Console:
     return Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """Rows of text under their column names; the first column reads, the others count."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, reads: Sequence[int] = ()
+) -> Table:
+    """Rows of text under their column names; the first column and those numbered in `reads` read, the others count."""
     shown = Table(title=title)
     for number, column in enumerate(columns):
-        shown.add_column(column, justify="right" if number else "left")
+        shown.add_column(column, justify="left" if number == 0 or number in reads else "right")
     for row in rows:
         shown.add_row(*row)
     return shown

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
 from hbt_ray.config import CheckConfig
-from hbt_ray.evaluation.expected import VERDICTS, check_scores
 from hbt_ray.job import main
-from hbt_ray.terminal import console
 
 
 def run(config: CheckConfig) -> dict[str, Any]:
     """Check, and show one line a score."""
+    from hbt_ray.evaluation.expected import VERDICTS, check_scores
+    from hbt_ray.terminal import console, table
+
     result = check_scores(config)
-    table = Table("", "model", "task", "text", "score", "expected", "found", "why")
-    for score in result["scores"]:
-        found = "-" if score["found"] is None else f"{score['found']:.5g}"
-        about = (score["model"], score["task"], score["text"], score["score"])
-        table.add_row(score["verdict"], *about, f"{score['expected']:.5g}", found, score["why"])
-    console().print(table)
+    rows = [
+        [
+            *(score[name] for name in ("verdict", "model", "task", "text", "score")),
+            *("-" if score[name] is None else f"{score[name]:.5g}" for name in ("expected", "found")),
+            score["why"],
+        ]
+        for score in result["scores"]
+    ]
+    columns = ["", "model", "task", "text", "score", "expected", "found", "why"]
+    console().print(table(columns, rows, reads=(1, 2, 3, 4, 7)))
     counts = {verdict: result[verdict] for verdict in VERDICTS}
     if result["FAIL"]:
         return {"status": "error", "error": f"{result['FAIL']} of {len(result['scores'])} scores differ", **counts}

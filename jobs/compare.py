@@ -6,15 +6,16 @@ from typing import Any
 
 from hbt_ray.config import CompareConfig
 from hbt_ray.job import main
-from hbt_ray.study import comparison_files
-from hbt_ray.study.compare import compare
-from hbt_ray.terminal import console
 
 
 def run(config: CompareConfig) -> dict[str, Any]:
     """Compare, and show the table."""
+    from hbt_ray.study.compare import compare
+    from hbt_ray.study.comparison_files import comparison_table
+    from hbt_ray.terminal import console
+
     result = compare(config)
-    console().print(comparison_files.comparison_table(result))
+    console().print(comparison_table(result))
     return {"out": config.out, "comparisons": result["comparisons"]}
 
 

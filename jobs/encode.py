@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hbt_ray.config import EncodeConfig
-from hbt_ray.encode.encode import encode
 from hbt_ray.job import main
 
+
+def run(config: EncodeConfig) -> dict[str, Any]:
+    """Encode."""
+    from hbt_ray.encode.encode import encode
+
+    return encode(config)
+
+
 if __name__ == "__main__":
-    main(EncodeConfig, encode)
+    main(EncodeConfig, run)

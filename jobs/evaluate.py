@@ -4,51 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
-from hbt_ray.config import EvaluateConfig, UserError
-from hbt_ray.evaluation.evaluate import evaluate
+from hbt_ray.config import EvaluateConfig
 from hbt_ray.job import main
-from hbt_ray.terminal import console
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate, and show the headline figures."""
-    if config.task.startswith("mteb:"):
-        return _mteb(config)
+    from hbt_ray.evaluation.evaluate import evaluate
+    from hbt_ray.evaluation.formats import model_label
+    from hbt_ray.terminal import console, number, table
+
     results = evaluate(config)
+    if "by_subset" in results:  # one of MTEB's own tasks
+        rows = [[subset, number(value, 4)] for subset, value in results["by_subset"].items()]
+        title = f"{results['task']}, {model_label(results['model'])}"
+        console().print(table(["subset", results["measure"]], rows, title))
+        return {"out": config.out, results["measure"]: results["main_score"], **results["counts"]}
     settings = results["settings"]
-    measures = dict.fromkeys(["map", *results["headline"]])
-    title = f"{results['task']}, {results['model']}, {results['text']}"
-    table = Table("setting", *("mAP" if name == "map" else name for name in measures), "rank distance", title=title)
+    measures = list(dict.fromkeys(["map", *results["headline"]]))
+    rows = []
     for setting, values in settings.items():
         found = {"map": values["map"], **values["measures"]}
-        distance = _number(values["rank_distance"], 1) if "rank_distance" in values else ""
-        table.add_row(setting, *(_number(found[name], 4) for name in measures), distance)
-    console().print(table)
+        distance = number(values["rank_distance"], 1) if "rank_distance" in values else ""
+        rows.append([setting, *(number(found[name], 4) for name in measures), distance])
+    columns = ["setting", *("mAP" if name == "map" else name for name in measures), "rank distance"]
+    title = f"{results['task']}, {model_label(results['model'])}, {results['text']}"
+    console().print(table(columns, rows, title))
     return {
         "out": config.out,
         "map": {name: values["map"] for name, values in settings.items()},
         "rank_distance": settings.get("multilingual", {}).get("rank_distance"),
         **results["counts"],
     }
-
-
-def _mteb(config: EvaluateConfig) -> dict[str, Any]:
-    try:
-        from hbt_ray.evaluation import mteb as mteb_task
-    except ModuleNotFoundError as error:
-        raise UserError(f"--task {config.task} needs {error.name}: install hbt-ray[mteb]") from None
-    results = mteb_task.evaluate_mteb(config)
-    table = Table("subset", results["measure"], title=f"{results['task']}, {results['model']}")
-    for subset, value in results["by_subset"].items():
-        table.add_row(subset, _number(value, 4))
-    console().print(table)
-    return {"out": config.out, results["measure"]: results["main_score"], **results["counts"]}
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

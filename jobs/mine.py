@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
-from hbt_ray import storage
 from hbt_ray.config import MineConfig
 from hbt_ray.job import main
-from hbt_ray.search.mine import REASONS, mine
-from hbt_ray.terminal import console
 
 
 def run(config: MineConfig) -> dict[str, Any]:
     """Mine, and show the audit."""
+    from hbt_ray import storage
+    from hbt_ray.search.mine import REASONS, mine
+    from hbt_ray.terminal import console, number, table
+
     result = mine(config)
-    reasons = [f"left out: {reason.replace('_', ' ')}" for reason in REASONS]
-    table = Table("query", "passage", "pairs", "negatives of each", "pairs without", *reasons, "mean margin")
-    for line in storage.read_json(storage.join(config.out, "audit.json")):
-        of_each = line["negatives"] / line["pairs"]
-        margin = "-" if line["mean_margin"] is None else f"{line['mean_margin']:.3f}"
-        counts = [f"{line[name]:,}" for name in ("without", *REASONS)]
-        table.add_row(line["query_lang"], line["passage_lang"], f"{line['pairs']:,}", f"{of_each:.2f}", *counts, margin)
-    console().print(table)
+    columns = ["query", "passage", "pairs", "negatives of each", "pairs without", "mean margin"]
+    rows = [
+        [
+            line["query_lang"],
+            line["passage_lang"],
+            number(line["pairs"], 0),
+            number(line["negatives"] / line["pairs"], 2),
+            number(line["without"], 0),
+            number(line["mean_margin"], 3),
+            *(number(line[reason], 0) for reason in REASONS),
+        ]
+        for line in storage.read_json(storage.join(config.out, "audit.json"))
+    ]
+    columns += [f"left out: {reason.replace('_', ' ')}" for reason in REASONS]
+    console().print(table(columns, rows, reads=(1,)))
     return result
 
 

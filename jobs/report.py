@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbt_ray import storage
 from hbt_ray.config import ReportConfig
 from hbt_ray.job import main
-from hbt_ray.study import evaluations, report
-from hbt_ray.terminal import console
 
 
 def run(config: ReportConfig) -> dict[str, Any]:
     """Write the report, and show its overview."""
-    console().print(report.overview(evaluations.report_on(config)))
-    return {"out": config.out, "report": storage.join(config.out, "index.html")}
+    from hbt_ray.storage import join
+    from hbt_ray.study.evaluations import report_on
+    from hbt_ray.study.report import overview
+    from hbt_ray.terminal import console
+
+    console().print(overview(report_on(config)))
+    return {"out": config.out, "report": join(config.out, "index.html")}
 
 
 if __name__ == "__main__":

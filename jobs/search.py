@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
 from hbt_ray.config import SearchConfig
 from hbt_ray.job import main
-from hbt_ray.search.ask import ask
-from hbt_ray.terminal import console
 
 
 def run(config: SearchConfig) -> dict[str, Any]:
     """Search, and show the list."""
+    from hbt_ray.search.ask import ask
+    from hbt_ray.terminal import console, number, table
+
     result = ask(config)
-    table = Table("rank", "score", "language", "id", "text", title=config.query)
-    for hit in result["hits"]:
-        table.add_row(str(hit["rank"]), f"{hit['score']:.4f}", hit["language"], hit["id"], hit["text"] or "-")
-    console().print(table)
+    rows = [
+        [str(hit["rank"]), number(hit["score"], 4), hit["language"], hit["id"], hit["text"] or "-"]
+        for hit in result["hits"]
+    ]
+    console().print(table(["rank", "score", "language", "id", "text"], rows, config.query, reads=(2, 3, 4)))
     return result
 
 

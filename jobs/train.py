@@ -1,11 +1,19 @@
 """Stream store to model: hybrid-batch training on Ray Train and DeepSpeed."""
 
-from functools import partial
+from __future__ import annotations
+
+from typing import Any
 
 from hbt_ray.config import TrainConfig
-from hbt_ray.evaluation.validate import validate
 from hbt_ray.job import main
-from hbt_ray.train.train import train
+
+
+def run(config: TrainConfig) -> dict[str, Any]:
+    """Train."""
+    from hbt_ray.train.train import train
+
+    return train(config)
+
 
 if __name__ == "__main__":
-    main(TrainConfig, partial(train, validate=validate))
+    main(TrainConfig, run)

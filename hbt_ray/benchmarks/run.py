@@ -36,7 +36,7 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         UserError: a package of the `bench` extra is missing.
     """
     try:
-        module = importlib.import_module(f"hbt_ray.study.benchmarks.{config.name}")
+        module = importlib.import_module(f"hbt_ray.benchmarks.{config.name}")
     except ModuleNotFoundError as error:
         raise UserError(f"--name {config.name} needs {error.name}: install hbt-ray[bench]") from None
     settings = getattr(config, config.name)

@@ -98,14 +98,22 @@ class IndexBenchmark(Section):
     times: int = Field(10, ge=2, description="how often the rows the larger index has")
 
 
+class ImportsBenchmark(Section):
+    """CPU time of what a process imports before it works, against `import torch`."""
+
+    jobs: str = Field("jobs", description="folder of the job scripts, whose --help is measured [path]")
+    rounds: int = Field(5, ge=1, description="measurements of each, in turn; the median counts")
+
+
 class BenchmarkConfig(Section):
     """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
 
-    name: Literal["encode", "index", "shuffler", "plan", "prepare", "search", "train"] = Field(
+    name: Literal["encode", "imports", "index", "shuffler", "plan", "prepare", "search", "train"] = Field(
         "encode", description="what is measured"
     )
     out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
     encode: EncodeBenchmark = EncodeBenchmark()
+    imports: ImportsBenchmark = ImportsBenchmark()
     index: IndexBenchmark = IndexBenchmark()
     shuffler: ShufflerBenchmark = ShufflerBenchmark()
     plan: PlanBenchmark = PlanBenchmark()

@@ -35,6 +35,7 @@ LOG = logging.getLogger(__name__)
 # what it makes in its folder
 OWNS = ("queries", "queries.parquet", "documents", "documents.parquet", "index", "run.trec", "run.monolingual.trec",
         "qrels.trec", "per_query.parquet", "mteb", "results.json", "manifest.json")  # fmt: skip
+MTEB = "mteb:"  # begins the names of its tasks
 PAIRS = 50_000_000  # of a query and a document, worth starting a process for
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
 
@@ -64,11 +65,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     that have a judged document in the pair's corpus count), multilingual ones over query languages. Queries without
     results count 0, those without judgements do not count, as in `trec_eval -c`; `counts` says how many there are.
 
+    A task `mteb:NAME` is MTEB's own, and `evaluate_mteb` says what it gives.
+
     Returns: what results.json holds.
 
     Raises:
-        UserError: task, model or run are unusable, judged documents are missing, or `out` holds another run.
+        UserError: task, model or run are unusable, judged documents are missing, `out` holds another run, or mteb is
+            not installed.
     """
+    if config.task.startswith(MTEB):
+        return _mteb(config)
     started = time.monotonic()
     out = config.out
     inputs = [uri for uri in (config.data, config.corpus, config.run) if uri is not None]
@@ -107,6 +113,14 @@ def _evaluate(
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
         return _write(config, config.out, task, ranked, system, len(missing), started)
+
+
+def _mteb(config: EvaluateConfig) -> dict[str, Any]:
+    try:
+        from hbt_ray.evaluation.mteb import evaluate_mteb  # here, since mteb is an extra, and takes seconds to import
+    except ModuleNotFoundError as error:
+        raise UserError(f"--task {config.task} needs {error.name}: install hbt-ray[mteb]") from None
+    return evaluate_mteb(config)
 
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:

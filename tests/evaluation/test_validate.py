@@ -14,7 +14,6 @@ from hbt_ray import storage
 from hbt_ray.config import CheckpointEvaluation, EncoderConfig, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
-from hbt_ray.evaluation.validate import validate
 from hbt_ray.model.build import build_encoder
 from hbt_ray.train import checkpoint, runlog, validations
 from hbt_ray.train.folder import RunFolder
@@ -49,7 +48,7 @@ def settings(folder: Path, name: str, steps: int, validation: dict[str, Any]) ->
 
 def test_the_best_checkpoint_becomes_the_model(folder: Path) -> None:
     config = settings(folder, "best", 12, {"every": 6})
-    done = train(config, validate)
+    done = train(config)
     assert [line["step"] for line in runlog.read_metrics(config.out)] == list(range(12))
     lines = [json.loads(line) for line in (folder / "best" / "validation.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [6, 12]
@@ -69,7 +68,7 @@ def test_training_stops_when_it_gets_no_better(folder: Path) -> None:
     config = settings(folder, "stopped", 400, {"every": 1000, "patience": 1})
     for step, mean in ((4, 0.5), (8, 0.4)):  # of an attempt before
         storage.write_json(validations.uri_of(config, step), {"step": step, "mean": mean})
-    assert train(config, validate)["steps"] == 4
+    assert train(config)["steps"] == 4
     assert len(runlog.read_metrics(config.out)) == 4
 
 

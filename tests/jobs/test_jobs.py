@@ -6,7 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 
 
-def start(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(job: str, *arguments: str, python: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, f"jobs/{job}.py", *arguments],
+        [sys.executable, *python, f"jobs/{job}.py", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -40,9 +40,11 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_help_says_default_and_unit(job: str) -> None:
-    done = start(job.removesuffix(".py"), "--help")
+def test_help_says_default_and_unit_without_loading_ray(job: str) -> None:
+    done = start(job.removesuffix(".py"), "--help", python=("-X", "importtime"))
     assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hbt_ray.config" in loaded and not loaded & {"ray", "torch", "pyarrow"}
     assert "[URI]" in done.stdout
     assert "default:" in done.stdout or "(required)" in done.stdout
 
