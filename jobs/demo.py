@@ -11,10 +11,14 @@ from hbt_ray.study.demo import demo
 
 
 def run(config: DemoConfig) -> dict[str, Any]:
-    """The demo, and its headline table in the terminal."""
+    """The demo; its headline table and what it shows of the paper's claims, in the terminal."""
     result = demo(config)
-    Console(width=100).print(report.table(result["runs"]))
-    return {"report": result["report"]}
+    console = Console(width=100)
+    console.print(report.table(result["runs"]))
+    console.print("What the paper claims, and whether this run shows it:")
+    for claim in result["claims"]:
+        console.print(f"- {claim}", highlight=False, markup=False)
+    return {"report": result["report"], "shown": sum(claim.shown for claim in result["claims"])}
 
 
 if __name__ == "__main__":

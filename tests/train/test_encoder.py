@@ -14,7 +14,7 @@ from hbt_ray.config import EncoderConfig, LoraConfig
 from hbt_ray.data import tokenizer
 from hbt_ray.data.sources import world_facts
 from hbt_ray.train.encoder import Encoder
-from hbt_ray.train.models import build
+from hbt_ray.train.models import SIZES, build
 
 TEXTS = [str(text) for text in world_facts.rows("train")["passage"].to_pylist()[:700:10]]
 
@@ -46,6 +46,13 @@ def test_an_export_gives_the_same_vectors(
         again = build(EncoderConfig(model=str(tmp_path), precision="fp32"))
         assert torch.allclose(vectors(again, role), ours, atol=1e-6)
     assert all(p.requires_grad for name, p in again.named_parameters() if "pooler" not in name)
+
+
+def test_every_random_size_is_named_in_the_settings_and_the_smallest_is_first(vocabulary: str) -> None:
+    named = str(EncoderConfig.model_fields["model"].description).partition("size: ")[2]
+    assert named.split(", ") == list(SIZES)
+    weights = [sum(w.numel() for w in build(EncoderConfig(model=m), vocabulary).parameters()) for m in ("nano", "tiny")]
+    assert weights[0] < weights[1] / 2
 
 
 def test_adapters_are_all_that_is_trained_and_are_merged(vocabulary: str, tmp_path: Path) -> None:
