@@ -12,7 +12,7 @@ from hbt_ray.config import Section
 class EncodeBenchmark(Section):
     """Encoding of texts against SentenceTransformer.encode, in turn in one process."""
 
-    model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
+    model: str = Field("mini", description="random-weight size: nano, tiny, mini, small, base, large")
     texts: int = Field(3000, ge=100, description="passages of the built-in world facts and joins of them [texts]")
     xquad_r: str | None = Field(
         None, description="folder of XQuAD-R: as many of its candidates, of all languages, are measured too [URI]"
@@ -63,7 +63,7 @@ class PrepareBenchmark(Section):
 class TrainBenchmark(Section):
     """Training with GradCache: Ray and DeepSpeed, the same steps in bare torch, and sentence-transformers' trainer."""
 
-    model: str = Field("mini", description="random-weight size: tiny, mini, small, base, large")
+    model: str = Field("mini", description="random-weight size: nano, tiny, mini, small, base, large")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of all")
     batch_size: int = Field(128, ge=2, description="global batch of all [pairs]")
     query_tokens: int = Field(16, ge=2, description="mean length of the queries [tokens]")

@@ -13,11 +13,17 @@ from hbt_ray.config.uris import OutUri
 class DemoConfig(Section):
     """Settings of `demo`: the three strategies side by side on the built-in world facts."""
 
-    MOST_USED: ClassVar[tuple[str, ...]] = ("out", "steps")
+    MOST_USED: ClassVar[tuple[str, ...]] = ("out", "steps", "languages")
 
     out: OutUri = Field(description="folder for store, runs, evaluations and report [URI]")
-    steps: int = Field(260, ge=1, description="length of each run [global batches]")
-    batch_size: int = Field(64, ge=2, description="global batch [pairs]")
+    languages: tuple[str, ...] = Field(
+        ("ar", "de", "en", "ja", "ru", "zh"),
+        min_length=2,
+        description="of the twelve that facts are told in [tags]",
+    )
+    steps: int = Field(400, ge=1, description="length of each run [global batches]")
+    batch_size: int = Field(128, ge=2, description="global batch [pairs]")
+    learning_rate: float = Field(1e-2, gt=0, description="peak learning rate")
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
     zero_stage: int = Field(2, ge=0, le=3, description="DeepSpeed ZeRO stage")
     seed: int = Field(0, ge=0, description="seed of shuffle, order and initial weights")

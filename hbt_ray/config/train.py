@@ -33,7 +33,9 @@ class PlanConfig(Section):
 class EncoderConfig(Section):
     """Which encoder, and how a text becomes one vector. Unset fields follow the model's own settings."""
 
-    model: ModelName = Field(description="hub id, folder, or a random-weight size: tiny, mini, small, base, large")
+    model: ModelName = Field(
+        description="hub id, folder, or a random-weight size: nano, tiny, mini, small, base, large"
+    )
     pooling: Literal["mean", "cls", "last"] | None = Field(None, description="unset: the model's own, else mean")
     query_prefix: str | None = Field(None, description="unset: the model's own, else 'query: '")
     passage_prefix: str | None = Field(None, description="unset: the model's own, else 'passage: '")

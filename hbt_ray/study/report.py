@@ -15,6 +15,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.formats import file_name
 from hbt_ray.study import comparison_files, plots, tables
+from hbt_ray.study.claims import Claim
 from hbt_ray.study.plots import Plot
 from hbt_ray.study.runs import Run
 
@@ -28,13 +29,18 @@ _STRATEGIES = {
 
 
 def write_page(
-    out_uri: str, title: str, runs: Sequence[Run], comparisons: Mapping[str, Mapping[str, Any]] | None = None
+    out_uri: str,
+    title: str,
+    runs: Sequence[Run],
+    comparisons: Mapping[str, Mapping[str, Any]] | None = None,
+    claims: Sequence[Claim] = (),
 ) -> None:
     """Write `index.html`, whole in itself, `report.md`, and each plot as .svg and .png, under `out_uri`.
 
     Args:
         runs: of one or several models on one or several tasks.
         comparisons: task to what `compare` found of its runs.
+        claims: what the runs show, or do not, of what is claimed of them.
 
     Raises:
         UserError: there are no runs, or two of one name on one task.
@@ -59,13 +65,14 @@ def write_page(
         models=names,
         strategies={name: _STRATEGIES[name] for name in names if name in _STRATEGIES},
         overview=tables.overview(runs),
+        claims=claims,
         training=tables.training(runs) if any(run.steps for run in runs) else [],
         training_plots=_files(out_uri, plots.of_training(runs), ""),
         tasks=[_task(out_uri, task, of_task, compared.get(task)) for task, of_task in of_tasks.items()],
         compared=bool(compared),
     )
     storage.write_bytes(storage.join(out_uri, "index.html"), page.encode())
-    storage.write_bytes(storage.join(out_uri, "report.md"), _markdown(title, runs, of_tasks, compared).encode())
+    storage.write_bytes(storage.join(out_uri, "report.md"), _markdown(title, runs, of_tasks, compared, claims).encode())
 
 
 def overview(runs: Sequence[Run]) -> rich.table.Table:
@@ -118,9 +125,15 @@ def _files(out_uri: str, drawn: Sequence[Plot], prefix: str) -> dict[str, dict[s
 
 
 def _markdown(
-    title: str, runs: Sequence[Run], of_tasks: Mapping[str, Sequence[Run]], compared: Mapping[str, Mapping[str, Any]]
+    title: str,
+    runs: Sequence[Run],
+    of_tasks: Mapping[str, Sequence[Run]],
+    compared: Mapping[str, Mapping[str, Any]],
+    claims: Sequence[Claim],
 ) -> str:
     parts = [f"# {title}\n", tables.table_markdown(tables.overview(runs), "model")]
+    if claims:
+        parts += ["## What is claimed, and whether these runs show it\n", *(f"- {claim}" for claim in claims), ""]
     for task, of_task in of_tasks.items():
         if own := tables.own_measures(of_task):
             parts += [f"## {task}: its own measures\n", tables.table_markdown(own, "model")]

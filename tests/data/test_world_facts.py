@@ -114,3 +114,16 @@ def test_the_task_holds_all_passages_and_the_held_out_queries(tmp_path: Path) ->
     }
     passages = {(d["id"], d["lang"]): d["text"] for d in documents}
     assert all(passages[r["group"], r["lang"]] == r["passage"] for r in TRAIN + TEST)
+
+
+def test_some_languages_are_the_same_facts_and_split_without_the_other_languages(tmp_path: Path) -> None:
+    chosen = ("de", "zh")
+    for split, whole in (("train", TRAIN), ("test", TEST)):
+        found = world_facts.fact_rows(split, chosen).to_pylist()
+        assert found == [row for row in whole if row["lang"] in chosen]
+    world_facts.write_task(str(tmp_path), chosen)
+    for name, texts in (("documents", TRAIN + TEST), ("queries", TEST)):
+        written = storage.read_parquet(str(tmp_path / f"{name}.parquet")).to_pylist()
+        assert {(row["id"], row["lang"]) for row in written} == {
+            (row["group"], row["lang"]) for row in texts if row["lang"] in chosen
+        }

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build_encoder
+from hbt_ray.model.build import SIZES, build_encoder
 from hbt_ray.model.encoder import Encoder
 
 TEXTS = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:700:10]]
@@ -48,6 +48,15 @@ def test_an_export_gives_the_same_vectors(
         again = build_encoder(EncoderConfig(model=str(tmp_path), precision="fp32"))
         assert torch.allclose(vectors(again, role), ours, atol=1e-6)
     assert all(p.requires_grad for name, p in again.named_parameters() if "pooler" not in name)
+
+
+def test_every_random_size_is_named_in_the_settings_and_the_smallest_is_first(vocabulary: str) -> None:
+    named = str(EncoderConfig.model_fields["model"].description).partition("size: ")[2]
+    assert named.split(", ") == list(SIZES)
+    weights = [
+        sum(w.numel() for w in build_encoder(EncoderConfig(model=m), vocabulary).parameters()) for m in ("nano", "tiny")
+    ]
+    assert weights[0] < weights[1] / 2
 
 
 def test_adapters_are_all_that_is_trained_and_are_merged(vocabulary: str, tmp_path: Path) -> None:

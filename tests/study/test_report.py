@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from hbt_ray.config import UserError
+from hbt_ray.study.claims import Claim
 from hbt_ray.study.report import Run, overview, write_page
 
 LANGUAGES = ("de", "en", "zh")
@@ -151,6 +152,18 @@ def test_names_and_numbers_are_on_the_page_with_the_best_starred(tmp_path: Path)
     assert text.count("max − min") == 4
     written = (tmp_path / "report.md").read_text()
     assert "| hybrid | 0.812 | **0.763** | **0.735** | **340.3** |" in written
+
+
+def test_claims_stand_under_the_result_with_their_verdicts(tmp_path: Path) -> None:
+    claims = (Claim("a & b (mAP 0.700)", True), Claim("no bias", False))
+    write_page(str(tmp_path), "title", RUNS, claims=claims)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert '<b class="better">Shown</b>: a &amp; b (mAP 0.700)' in text
+    assert '<b class="worse">NOT shown</b>: no bias' in text
+    written = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "- Shown: a & b (mAP 0.700)\n- NOT shown: no bias\n" in written
+    write_page(str(tmp_path / "none"), "title", RUNS)
+    assert "What is claimed" not in (tmp_path / "none/index.html").read_text(encoding="utf-8")
 
 
 def test_tasks_stand_side_by_side_as_in_the_paper(tmp_path: Path) -> None:

@@ -44,31 +44,31 @@ class Fact:
         return f"{self.kind}:{self.territory}"
 
 
-def fact_rows(split: Literal["train", "test"]) -> pa.Table:
-    """The facts of one split in the parallel schema: group, lang, query, passage; twelve rows a group."""
+def fact_rows(split: Literal["train", "test"], languages: Sequence[str] = LANGUAGES) -> pa.Table:
+    """The facts of one split in the parallel schema: group, lang, query, passage; a row for each language a group."""
     held_out = _held_out()
     texts = [
         (fact.group, lang, _query(fact, lang), _passage(fact, lang))
         for fact in _facts()
         if (fact.group in held_out) == (split == "test")
-        for lang in LANGUAGES
+        for lang in languages
     ]
     return _table(["group", "lang", "query", "passage"], texts)
 
 
-def write_task(out_uri: str) -> None:
+def write_task(out_uri: str, languages: Sequence[str] = LANGUAGES) -> None:
     """Write the evaluation task under `out_uri`.
 
-    `documents.parquet` (id, lang, text) holds the passages of all facts in all languages, `queries.parquet`
+    `documents.parquet` (id, lang, text) holds the passages of all facts in all `languages`, `queries.parquet`
     (id, lang, text, item) the queries of the held-out facts. A query's relevant documents are those with its id.
     """
     held_out = _held_out()
-    documents = [(fact.group, lang, _passage(fact, lang)) for fact in _facts() for lang in LANGUAGES]
+    documents = [(fact.group, lang, _passage(fact, lang)) for fact in _facts() for lang in languages]
     queries = [
         (fact.group, lang, _query(fact, lang), fact.group)
         for fact in _facts()
         if fact.group in held_out
-        for lang in LANGUAGES
+        for lang in languages
     ]
     storage.write_parquet(storage.join(out_uri, "documents.parquet"), _table(["id", "lang", "text"], documents))
     storage.write_parquet(storage.join(out_uri, "queries.parquet"), _table(["id", "lang", "text", "item"], queries))
