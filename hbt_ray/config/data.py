@@ -34,5 +34,8 @@ class PrepareConfig(InputConfig):
     partitions: int | None = Field(
         None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input, at most 4096"
     )
+    licenses: dict[str, str] = Field(
+        {}, description="licence of a source, as faq=CC-BY-4.0, which the cards of models trained on it state"
+    )
     row_group_rows: int = Field(1024, ge=1, description="unit of reading and of reshuffling between passes [rows]")
     seed: int = Field(0, ge=0, description="seed of the shuffle")

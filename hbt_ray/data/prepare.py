@@ -28,7 +28,7 @@ from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
 
-FREE = {"out", "on_error", "partitions"}  # settings that do not decide what comes out
+FREE = {"out", "on_error", "partitions", "licenses"}  # settings that do not decide what comes out
 OWNS = ("work", "quarantine", "streams", "tokenizer", "manifest.json")  # what it makes in its folder
 SIZES = Sizes()
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ def _write_store(
             "seed": config.seed,
             "row_group_rows": config.row_group_rows,
             "tokenizer": about,
+            **({"licenses": config.licenses} if config.licenses else {}),
             "counts": {
                 "files": len(files),
                 "read": read,

@@ -153,7 +153,7 @@ class Encoder(nn.Module):
             **self.instructions,
         }
         self.model.max_seq_length = max(self.limits.values())
-        self.model.save(folder)
+        self.model.save(folder, create_model_card=False)  # its card would have blank parts
 
 
 def with_adapters(transformer: nn.Module, lora: LoraConfig) -> Any:

@@ -25,8 +25,8 @@ from hbt_ray.data.sources import world_facts
 from hbt_ray.data.sources.world_facts_templates import LANGUAGES
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.study import report
-from hbt_ray.study.claims import claims
 from hbt_ray.study.compare import compare
+from hbt_ray.study.paper import paper_claims
 from hbt_ray.study.runs import Run
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
@@ -65,7 +65,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     log.info("compare and report")
     folders = tuple(f"{name}={storage.join(out, name, 'evaluation')}" for name in STRATEGIES)
     found = compare(CompareConfig(runs=folders, out=storage.join(out, "comparison")))
-    shown = claims(runs, found)
+    shown = paper_claims(runs, found)
     title = "Hybrid batch training on world facts"
     report.write_page(storage.join(out, "report"), title, runs, {found["task"]: found}, shown)
     return {"report": storage.join(out, "report", "index.html"), "runs": runs, "claims": shown}

@@ -15,7 +15,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.formats import file_name
 from hbt_ray.study import comparison_files, plots, tables
-from hbt_ray.study.claims import Claim
+from hbt_ray.study.paper import Claim
 from hbt_ray.study.plots import Plot
 from hbt_ray.study.runs import Run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError, ValidationConfig
@@ -19,6 +20,7 @@ from hbt_ray.model import tokenizer
 from hbt_ray.model.build import build_encoder, local_models
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
+from hbt_ray.train.card import model_card
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
@@ -76,7 +78,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
                 _fit(config)
-            _export(config, encoder, plan)
+            _export(config, encoder, store, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
 
@@ -119,7 +121,7 @@ def _fit(config: TrainConfig) -> None:
         raise UserError(problem)
 
 
-def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
+def _export(config: TrainConfig, encoder: Encoder, store: StreamStore, plan: Plan) -> None:
     """Write the model from the best checkpoint, or the last (or untrained, for no steps), then the run's manifest."""
     steps = config.length
     found = validations.read_evaluations(config)
@@ -137,6 +139,9 @@ def _export(config: TrainConfig, encoder: Encoder, plan: Plan) -> None:
         steps = point.step
     with tempfile.TemporaryDirectory() as folder:
         encoder.export(folder)
+        measures = next((line for line in found if line["step"] == steps), None)
+        card = model_card(config, store, plan, encoder, steps, measures)
+        Path(folder, "README.md").write_text(card, encoding="utf-8")
         storage.upload(folder, RunFolder.of(config).model)
     storage.commit(config.out, "model", {"steps": steps, "plan_hash": plan.hash, "plan": plan.identity})
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from hbt_ray.config import UserError
-from hbt_ray.study.claims import Claim
+from hbt_ray.study.paper import Claim
 from hbt_ray.study.report import Run, overview, write_page
 
 LANGUAGES = ("de", "en", "zh")

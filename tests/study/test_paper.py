@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hbt_ray.study.claims import claims
+from hbt_ray.study.paper import paper_claims
 from hbt_ray.study.runs import Run
 
 GOOD = {
@@ -49,7 +49,7 @@ def found(figures: Figures, baseline: str = "x-x", **verdicts: str) -> list[Any]
         for setting, name in (("cross-lingual", "cross"), ("multilingual", "multi"))
         for system, word in (("x-y", "worse"), ("hybrid", verdicts.get(name, "better")))
     ]
-    return claims(runs, {"baseline": baseline, "items": 120, "comparisons": lines})
+    return paper_claims(runs, {"baseline": baseline, "items": 120, "comparisons": lines})
 
 
 def changed(name: str, place: int, value: float | None) -> Figures:

@@ -27,7 +27,7 @@ class Claim:
         return f"{'Shown' if self.shown else 'NOT shown'}: {self.text}"
 
 
-def claims(runs: Sequence[Run], comparison: Mapping[str, Any]) -> list[Claim]:
+def paper_claims(runs: Sequence[Run], comparison: Mapping[str, Any]) -> list[Claim]:
     """The claims of the paper on one task; a figure that there is not (NaN) shows nothing.
 
     Args:

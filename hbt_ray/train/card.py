@@ -1,0 +1,124 @@
+"""The model card of a trained model: what it is, what it was trained on and how it is used, and nothing made up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from hbt_ray.batches.plan import Plan
+from hbt_ray.config import TrainConfig
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.model.build import SIZES
+from hbt_ray.model.encoder import Encoder
+
+PAPER = "https://arxiv.org/abs/2408.10536"
+STRATEGIES = {
+    "x-x": "every global batch is monolingual",
+    "x-y": "every global batch is cross-lingual",
+    "hybrid": "a global batch is monolingual with probability {alpha:g}, else cross-lingual",
+}
+
+
+def model_card(
+    config: TrainConfig,
+    store: StreamStore,
+    plan: Plan,
+    encoder: Encoder,
+    steps: int,
+    measures: Mapping[str, float] | None,
+) -> str:
+    """The text of README.md, with the front matter that the Hugging Face hub reads.
+
+    Args:
+        steps: global batches that these weights were trained for.
+        measures: what the evaluation of this checkpoint found, by name; None: there was none.
+    """
+    licenses: dict[str, str] = store.manifest.get("licenses", {})
+    front = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "feature-extraction", "hybrid-batch-training", "hbt_ray"],
+        "language": list(plan.languages),
+        **({"base_model": config.encoder.model} if _is_hub_id(config.encoder.model) else {}),
+    }
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+        f"# {config.name}",
+        _what(config, encoder),
+        "## How to use it",
+        _usage(encoder),
+        "## Training",
+        _training(config, plan, steps),
+        "### Data",
+        _table(
+            ["source", "records", "licence"],
+            [
+                [source, f"{count:,}", licenses.get(source, "not stated")]
+                for source, count in store.manifest["counts"]["by_source"].items()
+            ],
+        ),
+        f"Languages: {', '.join(plan.languages)}.",
+    ]
+    if measures:
+        task = f"`{config.validation.task}`, evaluated while it was trained"
+        parts += ["## Measures", f"On {task} (mAP; rank distance in ranks, less is better):"]
+        found = [[name, f"{value:.4f}"] for name, value in measures.items() if name != "step"]
+        parts.append(_table(["measure", "value"], found))
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(config: TrainConfig, encoder: Encoder) -> str:
+    model = config.encoder.model
+    if model in SIZES:
+        origin = f"XLM-R's architecture of size `{model}`, trained from random weights"
+    else:
+        origin = f"`{model.rstrip('/').rsplit('/', 1)[-1] if not _is_hub_id(model) else model}`, fine-tuned"
+    return (
+        f"A retriever: {origin} with [hybrid batch training]({PAPER}). It maps texts to unit vectors of {encoder.width}"
+        f" numbers, whose inner product says how well a passage answers a query. Queries are cut at"
+        f" {encoder.limits['query']} tokens and passages at {encoder.limits['passage']}."
+    )
+
+
+def _usage(encoder: Encoder) -> str:
+    prompts = [[role, f"`{prefix!r}`"] for role, prefix in encoder.prefixes.items()]
+    prompts += [[f"query of `{source}`", f"`{prefix!r}`"] for source, prefix in encoder.instructions.items()]
+    code = """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["…"])
+passages = model.encode_document(["…", "…"])
+scores = queries @ passages.T
+```"""
+    said = "`encode_query` and `encode_document` put these prompts before a text:"
+    return "\n\n".join([code, said, _table(["text", "prompt"], prompts)])
+
+
+def _training(config: TrainConfig, plan: Plan, steps: int) -> str:
+    batches, optimizer = config.batches, config.optimizer
+    rows = [
+        ["strategy", f"`{batches.strategy}`: {STRATEGIES[batches.strategy].format(alpha=batches.alpha)}"],
+        ["global batches", f"{steps:,} of {batches.batch_size:,} pairs"],
+        ["language exponent", f"{batches.language_exponent:g} (0: languages are drawn uniformly)"],
+        ["loss", f"InfoNCE over the global batch, temperature {optimizer.temperature:g}"],
+        ["hard negatives", f"{optimizer.hard_negatives} a pair"],
+        ["learning rate", f"{optimizer.learning_rate:g}, linear warm-up and decay (AdamW)"],
+        ["precision", config.encoder.precision],
+        ["seed", str(batches.seed)],
+        ["plan", f"`{plan.hash}`"],
+    ]
+    if config.lora.lora_rank is not None:
+        rows.insert(1, ["adapters", f"LoRA of rank {config.lora.lora_rank}, merged into these weights"])
+    return _table(["setting", "value"], rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in (columns, *rows)]
+    return "\n".join([f"| {lines[0]} |", "|---" * len(columns) + "|", *(f"| {line} |" for line in lines[1:])])
+
+
+def _is_hub_id(model: str) -> bool:
+    return model not in SIZES and "://" not in model and not model.startswith("/")
