@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import langcodes
-from babel import Locale
-
 
 @lru_cache(maxsize=4096)
 def normalize(tag: str) -> str | None:
@@ -15,6 +12,8 @@ def normalize(tag: str) -> str | None:
     Old and three-letter codes become the current short one (`eng` is `en`, `cmn` is `zh`), a region is dropped
     (`pt-BR` is `pt`), a script is kept unless it is the language's usual one (`zh-TW` is `zh-Hant`, `zh-Hans` is `zh`).
     """
+    import langcodes  # here and below, since most processes meet no tag that is not normal already
+
     try:
         language = langcodes.Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
     except langcodes.LanguageTagError:
@@ -35,6 +34,8 @@ def named(name: str) -> str | None:
 @lru_cache(maxsize=4096)
 def script(tag: str) -> str:
     """ISO 15924 code of the script that the language is written in, from the Unicode CLDR; `Zzzz` when not known."""
+    import langcodes
+
     try:
         return langcodes.get(tag).maximize().script or "Zzzz"
     except (LookupError, ValueError):
@@ -43,5 +44,7 @@ def script(tag: str) -> str:
 
 @lru_cache(maxsize=1)
 def _names() -> dict[str, str]:
+    from babel import Locale
+
     known = {name.lower(): tag for tag, name in Locale("en").languages.items() if normalize(tag) == tag}
     return known | {"bengali": "bn"}  # which the CLDR calls Bangla

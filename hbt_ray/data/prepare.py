@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import languages, storage
 from hbt_ray.config import PrepareConfig, UserError
@@ -27,6 +26,9 @@ from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FREE = {"out", "on_error", "partitions", "licenses"}  # settings that do not decide what comes out
 OWNS = ("work", "quarantine", "streams", "tokenizer", "manifest.json")  # what it makes in its folder

@@ -6,12 +6,11 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from transformers import PreTrainedTokenizerBase
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
@@ -19,6 +18,9 @@ from hbt_ray.data.pieces import FilePiece, ReadPart
 from hbt_ray.data.read import checked_records, group_ids, shuffle_order
 from hbt_ray.data.stage import Stage
 from hbt_ray.model import tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LEARN_RECORDS = 50_000  # a vocabulary is learned from, each with two texts, and how much of each [characters]
 LEARN_CHARACTERS = 300

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -155,6 +154,8 @@ def _format(file: str) -> ModuleType:
 
 def _scan(file: str, language: str | None, part_rows: int) -> tuple[np.ndarray, list[Span]]:
     """A hash of each row's id, uint64 [rows], and the file's spans."""
+    import pandas as pd  # here, since an encoder's actor does without
+
     scanned: Scanned = _format(file).scan(file, language, part_rows)
     hashes = np.empty(len(scanned.keys), dtype=np.uint64)
     for start in range(0, len(hashes), TOGETHER):

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
@@ -27,6 +26,9 @@ from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.tokenizer import Template
 from hbt_ray.storage import parts
 from hbt_ray.storage.parts import Parts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LONGEST = 512  # text that is kept: no encoder here takes more [tokens]
 
@@ -106,6 +108,8 @@ def template_of(tokenizer: SerializedTokenizer, prefix: str) -> Template:
     """
     if tokenizer.side != "right":
         raise UserError("--tokens: the model's tokenizer cuts long texts at their beginning, kept ones at their end")
+    from transformers import PreTrainedTokenizerFast
+
     return Template(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.text)), prefix)
 
 

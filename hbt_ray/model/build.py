@@ -5,28 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules.normalize import Normalize
-from sentence_transformers.base.modules.transformer import Transformer
-from sentence_transformers.sentence_transformer.modules.pooling import Pooling
-from sentence_transformers.util import is_sentence_transformer_model
 from torch import nn
-from transformers import PreTrainedTokenizerBase, XLMRobertaConfig, XLMRobertaModel
-from transformers.utils.logging import disable_progress_bar
 
 from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, UserError
-from hbt_ray.model import packed
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.encoder import Encoder, Role
-from hbt_ray.model.weights import complete
 
-disable_progress_bar()
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
+
 log = logging.getLogger(__name__)
 
 TOKEN_LIMIT = 512  # longest text when neither the user nor the model names a limit
@@ -61,6 +55,9 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
     Raises:
         UserError: the model is not a model, a size is named without a tokenizer, or attention cannot be as demanded.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     if config.model in SIZES:
         if tokenizer_uri is None:
             raise UserError(f"--model {config.model}: random weights have no tokenizer here; name a folder or hub id")
@@ -83,6 +80,8 @@ def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
     encoder.must_pack = config.attention == "varlen"
     if not encoder.must_pack and (config.attention == "sdpa" or not encoder.bf16 or not torch.cuda.is_available()):
         return
+    from hbt_ray.model import packed
+
     try:
         if not encoder.bf16:
             raise packed.CannotPack("its kernels want --precision bf16")
@@ -104,6 +103,8 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 def shape_config(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> XLMRobertaConfig:
     """The settings of an XLM-R-shaped encoder with the vocabulary of `tokenizer`."""
+    from transformers import XLMRobertaConfig
+
     return XLMRobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -120,6 +121,9 @@ def shape_config(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> XLMRoberta
 
 
 def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str | None, seed: int) -> SentenceTransformer:
+    from sentence_transformers.base.modules.transformer import Transformer
+    from transformers import XLMRobertaModel
+
     settings = shape_config(shape, tokenizer)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -132,6 +136,12 @@ def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str | Non
 
 def _pretrained(config: EncoderConfig) -> tuple[SentenceTransformer, dict[str, str] | None]:
     """The model, and its own prompts when it comes in sentence-transformers' layout (else None)."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules.normalize import Normalize
+    from sentence_transformers.util import is_sentence_transformer_model
+
+    from hbt_ray.model.weights import complete
+
     try:
         path = storage.local_copy(config.model) if "://" in config.model else config.model
         if os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.json")):
@@ -153,6 +163,10 @@ def _pretrained(config: EncoderConfig) -> tuple[SentenceTransformer, dict[str, s
 
 
 def _assemble(transformer: nn.Module, pooling: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules.normalize import Normalize
+    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+
     width = transformer.get_embedding_dimension()  # type: ignore[operator]
     mode = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[pooling]
     return SentenceTransformer(modules=[transformer, Pooling(width, mode), Normalize()], device="cpu")

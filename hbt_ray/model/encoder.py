@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import nn
-from transformers import PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
 from hbt_ray.config import LoraConfig, UserError
-from hbt_ray.model import packed
+from hbt_ray.model.names import is_trained
 from hbt_ray.model.tokenizer import Template
-from hbt_ray.model.weights import is_trained
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase
+
+    from hbt_ray.model import packed
 
 Role = Literal["query", "passage"]
 ROLES: tuple[Role, ...] = ("query", "passage")
-disable_progress_bar()
 log = logging.getLogger(__name__)
 
 

@@ -6,15 +6,18 @@ import io
 import json
 from array import array
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 TOGETHER = 512  # texts given to the tokenizer, which takes some hundred bytes a token while it works
 SPECIALS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
@@ -43,6 +46,8 @@ def learn(texts: Iterable[str], pieces: int) -> PreTrainedTokenizerFast:
 
     sentencepiece learns the vocabulary because its result depends on the texts alone; tokenizers applies it.
     """
+    from transformers import PreTrainedTokenizerFast
+
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("\n", " ")])
     learned = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

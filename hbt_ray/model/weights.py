@@ -10,11 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hbt_ray.config import UserError
-
-
-def is_trained(name: str) -> bool:
-    """Whether the parameter of this name is: pooling is ours, so the transformer's own layer gets no gradient."""
-    return "pooler" not in name.split(".")
+from hbt_ray.model.names import is_trained
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import faiss
 import numpy as np
-import torch
 
 from hbt_ray.config import UserError
 from hbt_ray.search import exact
@@ -87,6 +86,8 @@ def on_gpus(index: faiss.IndexFlat, norm: float) -> Half | None:
         return None
     if not hasattr(faiss, "StandardGpuResources"):
         raise UserError("searching on GPUs needs faiss-gpu: install hbt-ray[gpu]")
+    import torch  # here, since actors that search on CPUs do without
+
     gpus = range(torch.cuda.device_count())
     free = sum(max(0, torch.cuda.mem_get_info(gpu)[0] - SCRATCH) for gpu in gpus)
     needed = 2 * index.ntotal * index.d

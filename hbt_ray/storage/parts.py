@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import ray.data
+from typing import TYPE_CHECKING, Any
 
 from hbt_ray.config import UserError
 from hbt_ray.storage.files import read_ranges, sizes, write_bytes
 from hbt_ray.storage.uris import exists, join
 from hbt_ray.terminal import quiet_ray_data
+
+if TYPE_CHECKING:
+    import ray.data
 
 BLOCKS = 1000  # of rows given to Ray Data: its start slows down with their number
 READ_TOGETHER = 64  # commits
@@ -75,6 +76,8 @@ def run(
     Raises:
         UserError: a result says so; parts that have not begun do not begin then.
     """
+    import ray.data  # here, since the tasks that do parts do without
+
     quiet_ray_data()
     dataset = ray.data.from_items(list(rows), override_num_blocks=min(len(rows), BLOCKS))
     dataset.context.enable_progress_bars = False  # of this data set only; its results say how far it is

@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,31 @@ def build_engine(
     """
     if not torch.cuda.is_available():
         compile_for_cpu()
-    import deepspeed
+    with _without("mlflow"):
+        import deepspeed
 
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=optimizer or adamw(model, config.optimizer), config=deepspeed_settings(config, ranks)
     )
     engine.train()
     return engine
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """As if a package that nobody has imported yet were not installed.
+
+    DeepSpeed's autotuner, which a run never uses, imports mlflow where it is installed: most of what DeepSpeed takes to
+    import.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # what Python defines as: there is no such module
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def compile_for_cpu() -> None:
@@ -82,7 +102,8 @@ def compile_for_cpu() -> None:
     """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
     os.environ["DS_ACCELERATOR"] = "cpu"
-    from deepspeed.accelerator import get_accelerator
+    with _without("mlflow"):
+        from deepspeed.accelerator import get_accelerator
 
     builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
     folder = Path(_get_build_directory(builder.name, verbose=False))

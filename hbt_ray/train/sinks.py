@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from torch.utils.tensorboard import SummaryWriter
-
 from hbt_ray import storage
 from hbt_ray.config import Logger, UserError
 from hbt_ray.train.folder import RunFolder
@@ -30,6 +28,8 @@ class TensorBoard:
     """Event files in a local folder; points after step `start` that it already holds are dropped."""
 
     def __init__(self, folder: str, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # here, since one rank of all writes
+
         self._writer = SummaryWriter(folder, purge_step=start + 1)  # the first that is dropped
 
     def scalars(self, values: dict[str, float], step: int) -> None:

@@ -1,0 +1,8 @@
+"""Which parameters of an encoder are trained, by their names."""
+
+from __future__ import annotations
+
+
+def is_trained(name: str) -> bool:
+    """Whether the parameter of this name is: pooling is ours, so the transformer's own layer gets no gradient."""
+    return "pooler" not in name.split(".")
