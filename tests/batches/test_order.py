@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbt_ray.batches.order import LONGEST, Shares, mix, permute
+from hbt_ray.batches.order import LONGEST, Purpose, Shares, mix, permute
 
 
 def places(length: int, key: int, positions: np.ndarray | None = None) -> np.ndarray:
@@ -29,7 +29,7 @@ def test_permute_of_the_longest_sequence_does_not_overflow(start: int, key: int)
 
 def test_permutations_look_random() -> None:
     """Where a place goes, what comes after what, and how far neighbours part: all near what chance gives."""
-    keys = mix(1, np.arange(4000))
+    keys = mix(1, Purpose.PAIR, np.arange(4000))
     where = np.stack([places(12, int(key)) for key in keys])
     expected = len(keys) / 12
     for position in range(12):
@@ -68,8 +68,8 @@ def test_shares_stay_near_their_weights_at_every_moment() -> None:
 
 
 def test_mix_is_keyed() -> None:
-    numbers = mix(1, 2, np.arange(10_000))
+    numbers = mix(1, Purpose.ROW_GROUP, np.arange(10_000))
     assert len(np.unique(numbers)) == 10_000
-    assert not np.array_equal(numbers, mix(1, 3, np.arange(10_000)))
-    assert not np.array_equal(numbers, mix(2, 2, np.arange(10_000)))
+    assert not np.array_equal(numbers, mix(1, Purpose.PAIR, np.arange(10_000)))
+    assert not np.array_equal(numbers, mix(2, Purpose.ROW_GROUP, np.arange(10_000)))
     assert abs((numbers >> np.uint64(63)).mean() - 0.5) < 0.02

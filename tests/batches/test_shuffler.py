@@ -54,7 +54,6 @@ def store(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Stream
     return StreamStore(prepare(config)["out"])
 
 
-@ray.remote(num_cpus=0)
 def consume(
     iterator: ray.data.DataIterator, uri: str, config: PlanConfig, start: int, stop: int, rank: int, ranks: int
 ) -> Log:
@@ -66,7 +65,8 @@ def consume(
 def run(store: StreamStore, start: int, stop: int, ranks: int, config: PlanConfig = CONFIG) -> Log:
     """The global batches that `ranks` consumers get."""
     splits = shuffler.dataset(store.uri, config, start, stop, ranks).streaming_split(ranks, equal=True)
-    logs = ray.get([consume.remote(splits[rank], store.uri, config, start, stop, rank, ranks) for rank in range(ranks)])
+    task = ray.remote(num_cpus=0)(consume)
+    logs = ray.get([task.remote(splits[rank], store.uri, config, start, stop, rank, ranks) for rank in range(ranks)])
     return [
         (step, stratum, [pair for log in logs for pair in log[number][2]])
         for number, (step, stratum, _) in enumerate(logs[0])
@@ -150,7 +150,6 @@ def digest(part: chunk.Slice) -> str:
     return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-@ray.remote(num_cpus=0)
 def follow(
     iterator: ray.data.DataIterator, uri: str, config: PlanConfig, stop: int, rank: int, ranks: int
 ) -> list[tuple[int, str, str]]:
@@ -166,7 +165,8 @@ def test_two_thousand_steps_with_slow_and_killed_read_tasks(
     config, steps, ranks = PlanConfig(batch_size=2048), 2000, 4  # four steps a read task
     with Trouble(kills=steps // 4 // 20) as trouble:
         splits = shuffler.dataset(store.uri, config, 0, steps, ranks).streaming_split(ranks, equal=True)
-        logs = ray.get([follow.remote(splits[rank], store.uri, config, steps, rank, ranks) for rank in range(ranks)])
+        task = ray.remote(num_cpus=0)(follow)
+        logs = ray.get([task.remote(splits[rank], store.uri, config, steps, rank, ranks) for rank in range(ranks)])
     assert trouble.left == 0
     plan = Plan(store, config)
     for start in range(0, steps, 4):
@@ -213,7 +213,8 @@ def test_a_damaged_file_is_named_on_every_rank(store: StreamStore, tmp_path: Pat
     content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
     victim.write_bytes(content)
     splits = shuffler.dataset(str(copy), CONFIG, 0, 60, 2).streaming_split(2, equal=True)
-    ended = [consume.remote(split, str(copy), CONFIG, 0, 60, rank, 2) for rank, split in enumerate(splits)]
+    task = ray.remote(num_cpus=0)(consume)
+    ended = [task.remote(split, str(copy), CONFIG, 0, 60, rank, 2) for rank, split in enumerate(splits)]
     for rank in ended:
         with pytest.raises(ray.exceptions.RayTaskError, match=f"step 0: .*{victim.name}"):
             ray.get(rank)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +51,12 @@ def source_of(group: int) -> str:
 
 def tokenised(records: list[tuple[int, str, str, bool]]) -> pa.Table:
     groups, queries, passages, bitext = zip(*records, strict=True) if records else ((), (), (), ())
-    columns = {"group": groups, "query_lang": queries, "passage_lang": passages, "bitext": bitext}
+    columns: dict[str, Sequence[Any]] = {
+        "group": groups,
+        "query_lang": queries,
+        "passage_lang": passages,
+        "bitext": bitext,
+    }
     columns |= {"source": [source_of(group) for group in groups]}
     return pa.table({name: columns.get(name, [None] * len(records)) for name in TOKENISED.names}, schema=TOKENISED)
 

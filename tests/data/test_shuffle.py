@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,11 @@ def times(folder: Path, pattern: str) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern)}
 
 
+def begun(stage: Path) -> bool:
+    """Whether eight pieces of a stage are committed."""
+    return len(times(stage, "*.json")) >= 8
+
+
 def test_a_killed_run_goes_on_where_it_stood(settings: dict[str, object], tmp_path: Path) -> None:
     learning = {**settings, "tokenizer": "train:150", "partitions": 40}
     uninterrupted = prepare(PrepareConfig.model_validate({**learning, "out": str(tmp_path / "one")}), SMALL)["out"]
@@ -238,7 +244,7 @@ def test_a_killed_run_goes_on_where_it_stood(settings: dict[str, object], tmp_pa
     before: dict[str, int] = {}
     for stage in ("read", "group", "pack"):
         folder = out / "work" / stage
-        kill_when(config, lambda folder=folder: len(times(folder, "*.json")) >= 8)
+        kill_when(config, partial(begun, folder))
         now = {**times(out / "work", "*.json"), **times(out / "tokenizer", "*")}
         assert len(times(folder, "*.json")) < (40 if stage == "group" else 30)  # it was killed in the middle
         assert not storage.committed(str(out))

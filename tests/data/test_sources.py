@@ -7,7 +7,9 @@ import json
 import lzma
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,8 +100,8 @@ def test_broken_text_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
 def test_lines_are_read_as_they_are_asked_for(ending: str, tmp_path: Path) -> None:
     line = json.dumps({"id": 1, "t": {"de": "a " * 2**18, "en": "b"}}).encode() + b"\n"
-    open_as = {"": open, ".gz": gzip.open, ".xz": lzma.open}[ending]
-    with open_as(tmp_path / f"a.jsonl{ending}", "wb") as file:
+    openers: dict[str, Callable[..., Any]] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
+    with openers[ending](tmp_path / f"a.jsonl{ending}", "wb") as file:
         for _ in range(100):
             file.write(line)
     tracemalloc.start()

@@ -8,6 +8,7 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -118,7 +119,8 @@ def test_the_task_holds_all_passages_and_the_held_out_queries(tmp_path: Path) ->
 
 def test_some_languages_are_the_same_facts_and_split_without_the_other_languages(tmp_path: Path) -> None:
     chosen = ("de", "zh")
-    for split, whole in (("train", TRAIN), ("test", TEST)):
+    splits: dict[Literal["train", "test"], list[dict[str, str]]] = {"train": TRAIN, "test": TEST}
+    for split, whole in splits.items():
         found = world_facts.fact_rows(split, chosen).to_pylist()
         assert found == [row for row in whole if row["lang"] in chosen]
     world_facts.write_task(str(tmp_path), chosen)

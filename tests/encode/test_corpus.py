@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,9 @@ from hbt_ray.config import UserError
 from hbt_ray.encode import corpus, parquet_documents
 
 TEXTS = {"id": ["1", "2", "1", "3", "2", "4"], "lang": ["de", "de", "en", "de", "en", "de"], "text": list("abcdef")}
-BEIR = [{"_id": f"d{n}", "title": "Titel" if n % 2 else "", "text": f"Text {n}", "metadata": {}} for n in range(7)]
+BEIR: list[dict[str, Any]] = [
+    {"_id": f"d{n}", "title": "Titel" if n % 2 else "", "text": f"Text {n}", "metadata": {}} for n in range(7)
+]
 MIRACL = [{"docid": f"{n}#0", "title": "หัวข้อ", "text": f"ข้อความ {n}\u2028x"} for n in range(5)]
 
 
@@ -26,7 +30,7 @@ def write(folder: Path, **columns: object) -> str:
     return str(folder)
 
 
-def lines(uri: str, rows: list[dict[str, object]]) -> None:
+def lines(uri: str, rows: Sequence[Mapping[str, object]]) -> None:
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     storage.write_bytes(uri, gzip.compress(data) if uri.endswith(".gz") else data)
 
@@ -189,7 +193,10 @@ def test_duplicate_in_another_file_and_broken_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part_rows", [1, 3, 100])
 def test_parts_cover_every_row_once(part_rows: int) -> None:
     languages = np.random.default_rng(0).choice(["de", "en", "zh-Hant"], 50).tolist()
-    spans = [parquet_documents.cut_spans(pa.array(tags), part_rows) for tags in (languages[:30], languages[30:], [])]
+    spans = [
+        parquet_documents.cut_spans(pa.array(tags), part_rows)
+        for tags in (languages[:30], languages[30:], languages[:0])
+    ]
     parts = corpus.plan_parts(["f", "g", "h"], spans)
     seen = [
         (part.file, row)

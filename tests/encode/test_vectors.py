@@ -42,8 +42,9 @@ def test_a_part_that_does_not_fit_is_encoded_again_in_smaller_batches() -> None:
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a process is left with what it was given
         few = pool.submit(encode_with_little_memory, texts, 300 * 2**20)
         none = pool.submit(encode_with_little_memory, texts, 0)
-        vectors, budget = few.result()
-        alone = none.result()
+        fitted, alone = few.result(), none.result()
+    assert not isinstance(fitted, str)
+    vectors, budget = fitted
     assert budget < 160 * 256
     np.testing.assert_allclose(
         vectors[:40], encode_texts(build_encoder(MODEL).eval(), texts[:40], "passage", 512), atol=1e-5

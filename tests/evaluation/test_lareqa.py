@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from hbt_ray.config import UserError
@@ -33,8 +35,8 @@ def paragraph() -> dict[str, Any]:
 
 def write(path: Path, *paragraphs: dict[str, Any]) -> str:
     content = json.dumps({"data": [{"paragraphs": [item]} for item in paragraphs]}).encode()
-    opener = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, lambda data: data)
-    path.write_bytes(opener(content))
+    compressors: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress}
+    path.write_bytes(compressors.get(path.suffix, bytes)(content))
     return str(path)
 
 
@@ -85,11 +87,14 @@ def test_questions_missing_in_a_language(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the XQuAD-R files at {DATA}")
 def test_xquad_r_counts() -> None:
     task = tasks.load_task("xquad-r", str(DATA), "sentence")
+    assert isinstance(task.documents, pa.Table)
     languages = task.documents["lang"].to_pylist()
     assert {language: languages.count(language) for language in CANDIDATES} == CANDIDATES
     assert (len(task.queries), len(task.documents)) == (13_090, 13_014)
     assert {len(documents) for documents in task.relevant.values()} == {11}
-    contexts = tasks.load_task("xquad-r", str(DATA), "sentence+context").documents["text"].to_pylist()
+    with_context = tasks.load_task("xquad-r", str(DATA), "sentence+context").documents
+    assert isinstance(with_context, pa.Table)
+    contexts = with_context["text"].to_pylist()
     sentences = task.documents["text"].to_pylist()
     assert all(c.startswith(s.replace("\n", "")) for c, s in zip(contexts, sentences, strict=True))
     assert not any("\n" in context for context in contexts)

@@ -11,7 +11,7 @@ import pytrec_eval
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hbt_ray.config import UserError
+from hbt_ray.config import Setting, UserError
 from hbt_ray.evaluation import rankings
 from hbt_ray.evaluation.bias import by_script, language_shares, rank_distance
 from hbt_ray.evaluation.metrics import ALWAYS, average_precision, columns, macro, ranks_in_lists, trec_measures
@@ -62,12 +62,12 @@ def test_every_setting_equals_trec_eval(tmp_path: Path, data: st.DataObject) -> 
     grades = st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(0, 3), max_size=8)
     judgements = {key: found for key in QUERIES if (found := data.draw(grades))} or {"de:1": {"de:a": 0}}
     scores = st.dictionaries(st.sampled_from(DOCUMENTS), st.sampled_from([0.25, 0.5, 0.50000001, 7.0, -1.0]))
-    run = {key: found for key in QUERIES if (found := data.draw(scores))} or {"en:1": {"de:a": 1.0}}
+    run = {key: listed for key in QUERIES if (listed := data.draw(scores))} or {"en:1": {"de:a": 1.0}}
     lines = [f"{key} Q0 {document} 1 {score} x" for key, found in run.items() for document, score in found.items()]
     (tmp_path / "run").write_text("\n".join(lines))
     queries = pa.table({"id": QUERIES, "lang": [key[:2] for key in QUERIES], "text": QUERIES, "item": QUERIES})
     documents = pa.table({"id": DOCUMENTS, "lang": [key[:2] for key in DOCUMENTS], "text": DOCUMENTS})
-    every = ("monolingual", "cross-lingual", "multilingual")
+    every: tuple[Setting, ...] = ("monolingual", "cross-lingual", "multilingual")
     task = Task("t", queries, documents, judgements, every, ("map", "ndcg@20", "mrr@100", "recall@1000"))
     asked, ranker = np.array(QUERIES, dtype=object), RunRanker(str(tmp_path / "run"))
     table = rankings.rank(task, asked, ranker, 1000).table
@@ -75,8 +75,8 @@ def test_every_setting_equals_trec_eval(tmp_path: Path, data: st.DataObject) -> 
     expected = 0
     for pool in ("de", "en", "all"):
         qrel = {key: {d: g for d, g in found.items() if pool in (d[:2], "all")} for key, found in judgements.items()}
-        listed = {key: {d: s for d, s in run.get(key, {}).items() if pool in (d[:2], "all")} for key in qrel}
-        measured = pytrec_eval.RelevanceEvaluator(qrel, pytrec_eval.supported_measures).evaluate(listed)
+        lists = {key: {d: s for d, s in run.get(key, {}).items() if pool in (d[:2], "all")} for key in qrel}
+        measured = pytrec_eval.RelevanceEvaluator(qrel, pytrec_eval.supported_measures).evaluate(lists)
         for key in qrel:
             if qrel[key]:
                 expected += 1

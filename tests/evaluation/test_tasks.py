@@ -172,6 +172,7 @@ def test_xpqa_as_on_the_hub(tmp_path: Path) -> None:
         "pl,Jak duży?,How big?,Dwa metry,<strong>2 m</strong>,2",
     )
     task = tasks.load_task("xpqa", str(tmp_path))
+    assert isinstance(task.documents, pa.Table)
     texts = dict(zip(task.documents["id"].to_pylist(), task.documents["text"].to_pylist(), strict=True))
     asked = dict(zip(task.queries["text"].to_pylist(), task.queries["id"].to_pylist(), strict=True))
     found = {text: [texts[key] for key in task.relevant[query]] for text, query in asked.items()}

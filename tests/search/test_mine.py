@@ -77,7 +77,9 @@ def test_negatives_are_what_the_definition_says(folder: Path, tmp_path: Path) ->
     assert done["without"] == sum(not row["negatives"] for row in mined)
 
     model = SentenceTransformer(MODEL, device="cpu")
-    groups, asked, passages = defaultdict(set), defaultdict(set), defaultdict(dict)
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    asked: defaultdict[str, set[str]] = defaultdict(set)
+    passages: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for fact in facts:
         groups[fact["group"]].add(fact["passage"])
         asked[fact["query"]].add(fact["passage"])

@@ -40,7 +40,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, ray_cluster: None) -> C
     return vectors, KINDS[kind](rng, 9), *make(tmp_path, vectors, dtype)
 
 
-def same(found: Hits, expected: list[list[tuple[str, np.float32]]], k: int) -> None:
+def same(found: Hits, expected: list[list[tuple[str, float]]], k: int) -> None:
     assert found.ids.tolist() == [[key for key, _ in row[:k]] for row in expected]
     assert found.scores.tolist() == [[score for _, score in row[:k]] for row in expected]
 

@@ -60,12 +60,12 @@ def commit(
     storage.commit(str(folder), "embeddings", body)
 
 
-def brute_force(vectors: Vectors, queries: np.ndarray, pool: list[str] | None) -> list[list[tuple[str, np.float32]]]:
-    """All documents of the pool, best first; sums without rounding error, sorted one by one."""
+def brute_force(vectors: Vectors, queries: np.ndarray, pool: list[str] | None) -> list[list[tuple[str, float]]]:
+    """All documents of the pool, best first, with fp32 scores: sums without rounding error, sorted one by one."""
     ranked = []
     for query in queries.astype(np.float64):
         scored = [
-            (np.float32(math.fsum((query * vector).tolist())), f"{language}:{row}")
+            (float(np.float32(math.fsum((query * vector).tolist()))), f"{language}:{row}")
             for language, matrix in vectors.items()
             if pool is None or language in pool
             for row, vector in enumerate(matrix.astype(np.float64))

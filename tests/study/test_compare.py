@@ -152,8 +152,8 @@ def test_systems_that_are_not_there(tmp_path: Path) -> None:
             compare(config(tmp_path, *runs))
     with pytest.raises(UserError, match="has no value of it in any setting"):
         empty = rows().filter(pc.field("setting") != "multilingual")
-        runs = tuple(evaluation(tmp_path / name, empty) for name in ("c", "d"))
-        compare(config(tmp_path, *runs, measures=("rank_distance",)))
+        lacking = [evaluation(tmp_path / name, empty) for name in ("c", "d")]
+        compare(config(tmp_path, *lacking, measures=("rank_distance",)))
 
 
 def test_folders_with_an_equals_sign_in_their_path_are_no_names(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hbt_ray.study.paper import paper_claims
 from hbt_ray.study.runs import Run
 
-GOOD = {
+Figures = dict[str, tuple[float | None, float | None, float | None, float | None]]
+GOOD: Figures = {
     "x-x": (0.80, 0.05, 0.10, 3000.0),
     "x-y": (0.60, 0.50, 0.40, 700.0),
     "hybrid": (0.73, 0.46, 0.41, 900.0),
 }
-Figures = dict[str, tuple[float | None, float | None, float | None, float | None]]
 
 
 def judge(figures: Figures, **verdicts: str) -> list[bool]:
@@ -53,9 +53,8 @@ def found(figures: Figures, baseline: str = "x-x", **verdicts: str) -> list[Any]
 
 
 def changed(name: str, place: int, value: float | None) -> Figures:
-    row = list(GOOD[name])
-    row[place] = value  # type: ignore[call-overload]
-    return {**GOOD, name: tuple(row)}  # type: ignore[dict-item]
+    one, two, three, four = (value if number == place else figure for number, figure in enumerate(GOOD[name]))
+    return {**GOOD, name: (one, two, three, four)}
 
 
 def test_all_of_the_pattern_is_shown_and_says_its_figures() -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from hbt_ray.config import UserError
 from hbt_ray.study.paper import Claim
-from hbt_ray.study.report import Run, overview, write_page
+from hbt_ray.study.report import overview, write_page
+from hbt_ray.study.runs import Run
 
 LANGUAGES = ("de", "en", "zh")
 

@@ -12,7 +12,7 @@ from hbt_ray.config import EncoderConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
 from hbt_ray.model.build import build_encoder
-from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.encoder import Encoder, Role
 from hbt_ray.train.batch import Batch, Collator
 from hbt_ray.train.loss import NO_PASSAGE
 
@@ -62,8 +62,8 @@ def test_tensors_are_those_of_the_tokenizer(encoder: Encoder, texts: list[str]) 
     whole = part(encoder, texts, [[] for _ in texts])
     for start, stop in ((0, len(texts)), (5, 17), (3, 4)):  # a slice of a chunk begins anywhere in its columns
         batch = collate(encoder, whole._replace(pairs=whole.pairs.slice(start, stop - start)))
-        roles = (("query", [text[::-1] for text in texts]), ("passage", texts))
-        for chunk, (role, rows) in zip(batch.chunks, roles, strict=True):
+        roles: dict[Role, list[str]] = {"query": [text[::-1] for text in texts], "passage": texts}
+        for chunk, (role, rows) in zip(batch.chunks, roles.items(), strict=True):
             expected = encoder.pad(encoder.tokenize(rows[start:stop], role))
             for name, tensor in expected.items():
                 assert torch.equal(chunk[name], tensor)

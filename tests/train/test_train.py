@@ -34,6 +34,7 @@ from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model.build import build_encoder
+from hbt_ray.model.encoder import Role
 from hbt_ray.train import checkpoint, runlog
 from hbt_ray.train.train import train
 
@@ -126,7 +127,11 @@ def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
     theirs = SentenceTransformer(str(finished / "model"), device="cpu")
     assert theirs.prompts["query"] == "query: "
     with torch.no_grad():
-        for role, encode in (("query", theirs.encode_query), ("passage", theirs.encode_document)):
+        encodes: dict[Role, Callable[[list[str]], np.ndarray]] = {
+            "query": theirs.encode_query,
+            "passage": theirs.encode_document,
+        }
+        for role, encode in encodes.items():
             vectors = ours(**ours.pad(ours.tokenize(texts, role))).numpy()
             cosines = (vectors * encode(texts)).sum(axis=1)
             assert cosines.min() > 0.99999
