@@ -15,7 +15,7 @@ def blocks(total: int, size: int) -> Iterator[slice]:
 
 
 def splitmix64(state: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood 2014), a bijection: uint64 of any shape, changed in place."""
+    """Apply the finaliser of splitmix64 (Steele, Lea and Flood 2014), a bijection, to uint64 [any shape] in place."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         state ^= state >> np.uint64(shift)
         state *= np.uint64(factor)

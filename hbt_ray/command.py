@@ -182,7 +182,7 @@ def _unknown(argument: str, arguments: list[str], flags: Sequence[Flag]) -> str:
 
 
 def _pairs(name: str, given: Sequence[str]) -> dict[str, str]:
-    """Of `key=value` or JSON objects."""
+    """The pairs in `key=value` texts or JSON objects."""
     found: dict[str, str] = {}
     for one in given:
         if one.startswith("{"):

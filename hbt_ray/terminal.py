@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 
 def console() -> Console:
-    """Stderr, wide enough for tables where it is a file."""
+    """The console on stderr, wide enough for tables where it is a file."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
 
 
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, reads: Sequence[int] = ()
 ) -> Table:
-    """Rows of text under their column names; the first column and those numbered in `reads` read, the others count."""
+    """A table of text; the first column and those numbered in `reads` are read, the others are figures."""
     shown = Table(title=title)
     for number, column in enumerate(columns):
         shown.add_column(column, justify="left" if number == 0 or number in reads else "right")
@@ -44,12 +44,12 @@ def table(
 
 
 def warn(line: str) -> None:
-    """One line that the user should see."""
+    """Print one line that the user should see to stderr."""
     console().print(f"warning: {line}", style="yellow", markup=False, highlight=False)
 
 
 def number(value: float | None, digits: int) -> str:
-    """A figure with so many digits behind the point and thousands set apart; `-` when there is none."""
+    """The figure as text, with `digits` digits behind the point and thousands set apart; `-` when there is none."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
@@ -60,9 +60,12 @@ class Progress:
     """
 
     def __init__(self, name: str, unit: str, total: int, done: int = 0) -> None:
-        """Args:
-        unit: what is counted, in the plural.
-        done: by an earlier run.
+        """Begin to show the progress.
+
+        Args:
+            unit: what is counted, in the plural.
+            total: how many there are.
+            done: how many an earlier run did.
         """
         self._name, self._unit, self._total, self._done = name, unit, total, done
         self._said = time.monotonic()
@@ -74,11 +77,11 @@ class Progress:
             self._task = self._bars.add_task(f"{name} [{unit}]", total=total, completed=done, about="")
 
     def advance(self, count: int, about: str = "") -> None:
-        """So many more are done; `about` is shown beside the count."""
+        """Note that `count` more are done; `about` is shown beside the count."""
         self.update(self._done + count, about)
 
     def update(self, done: int, about: str = "") -> None:
-        """So many are done in all."""
+        """Note that `done` are done in all; `about` is shown beside the count."""
         self._done = done
         if self._bars is not None:
             self._bars.update(self._task, completed=done, about=about)
@@ -111,7 +114,7 @@ def start_logging() -> None:
 
 
 def start_worker_logging() -> None:
-    """The same in a worker of Ray's, whose lines reach the driver's terminal by `show_workers`."""
+    """Have the same in a worker of Ray's, whose lines reach the driver's terminal by `show_workers`."""
     logging.basicConfig(level=logging.WARNING, format=f"{MARK}%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     logging.getLogger("hbt_ray").setLevel(logging.INFO)
     quiet_libraries()
@@ -130,14 +133,17 @@ def quiet_libraries() -> None:
 
 
 def quiet_ray_data() -> None:
-    """Ray Data tells each execution's start, plan and end, and that its progress bars are off, which is meant so."""
+    """Leave to log files what Ray Data says of each execution's start, plan and end, and of its progress bars."""
     logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def show_workers() -> None:
-    """Of all that workers write, show what our own code says there, and what Ray says of the cluster (a request that no
-    node can take, nodes that come and go); the rest is in Ray's log files. To be called after `ray.init`."""
+    """Show, of all that workers write, what our own code says, and what Ray says of the cluster.
+
+    Ray tells of requests that no node can take, and of nodes that come and go. The rest is in its log files. This is to
+    be called after `ray.init`.
+    """
     # Ray has no public way to choose among the lines it forwards
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
     from ray._private.worker import print_to_stdstream

@@ -13,7 +13,7 @@ from hbt_ray.batches.plan import Batches, Plan
 from hbt_ray.data import lists
 from hbt_ray.data.streams import StreamStore
 
-# Of pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
+# Pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536
 CHUNK_TOKENS = 2**24
 _NO_NEGATIVES = pa.array([[]], pa.list_(pa.list_(pa.int32())))
@@ -23,8 +23,9 @@ class Slice(NamedTuple):
     """One rank's part of a global batch.
 
     Attributes:
-        stratum: its name in the plan.
-        query_languages, passage_languages: pairs of the whole global batch by language.
+        step: number of the global batch.
+        stratum: name of the batch's stratum in the plan.
+        query_languages, passage_languages: number of pairs in the whole global batch, by language.
         pairs: one row a pair of this rank: `group` (int64), `source`, `query_lang`, `passage_lang` (dictionaries of
             strings), `query`, `passage` (list<int32>, no special tokens), `negatives` (list<list<int32>>).
     """
@@ -37,14 +38,18 @@ class Slice(NamedTuple):
 
 
 def steps_per_chunk(store: StreamStore, batch_size: int) -> int:
-    """Of chunks that are large for Ray and small for memory."""
+    """The number of steps in a chunk that is large for Ray and small for memory."""
     pairs = sum(stream.rows * len(stream.languages) for stream in store.streams)
     tokens = sum(sum(of_language) for stream in store.streams for of_language in stream.tokens.values())
     return max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS * pairs / max(tokens, 1))) // batch_size)
 
 
 def read_chunk(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[pa.Buffer]:
-    """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`."""
+    """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`.
+
+    Raises:
+        UserError: a stream file is missing or damaged.
+    """
     batches = plan.batches(start, stop)
     columns = _gather(store, plan, batches)
     steps = [
@@ -90,7 +95,7 @@ def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
 
 
 def _gather(store: StreamStore, plan: Plan, batches: Batches) -> dict[str, tuple[pa.Array, np.ndarray]]:
-    """Of every column of `Slice.pairs`: its values in the order they were read, and for each row of the batches, one
+    """The values of every column of `Slice.pairs` in the order they were read, and for each row of the batches, one
     after the other, the place of its value among them, int64 [steps * batch_size].
 
     Each stream is read once, only in the languages drawn.

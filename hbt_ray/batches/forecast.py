@@ -27,10 +27,10 @@ class StratumForecast:
     """What is drawn of a stratum.
 
     Attributes:
-        rows: of one pass.
+        rows: number of rows in one pass.
         passes: how often each row is seen, on average.
         pairs: (query language, passage language) to expected pairs.
-        tokens: of queries and passages, without padding.
+        tokens: expected tokens of queries and passages, without padding.
         padding: expected share of the tokens of a padded slice that are padding.
         means: length of a query and of a passage, on average [tokens].
     """
@@ -48,7 +48,7 @@ class StratumForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of a whole run.
+    """What a whole run draws.
 
     Attributes:
         streams: (name, rows, passes) of each stream, all strata that draw from it together.

@@ -29,12 +29,12 @@ class Purpose(IntEnum):
 
 
 def mix(seed: int, purpose: Purpose, *keys: int | np.ndarray) -> np.ndarray:
-    """Random numbers, uint64, each a function of seed, purpose and keys, which broadcast."""
+    """Random numbers, uint64 [shape the keys broadcast to], each a function of seed, purpose and keys (integers)."""
     return rekey(seed * _SEED % 2**64, purpose, *keys)
 
 
 def rekey(first: int, *keys: int | np.ndarray) -> np.ndarray:
-    """Numbers, uint64, each a function of `first` and its keys, which broadcast: a chain of splitmix64."""
+    """Numbers, uint64 [shape the keys broadcast to], each a function of `first` and its keys: a chain of splitmix64."""
     state = np.array(first, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for key in keys:
@@ -45,7 +45,9 @@ def rekey(first: int, *keys: int | np.ndarray) -> np.ndarray:
 def permute(position: np.ndarray, length: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Where each `position` (< length <= LONGEST) goes in the permutation of `length` that `key` (uint64) chooses.
 
-    Arrays that broadcast to the shape of `position`; int64 out. A generalised Feistel network over a rectangle of at
+    All are integers that broadcast to [shape of `position`]; so is what is returned, int64.
+
+    A generalised Feistel network over a rectangle of at
     least `length` places, walked until it falls inside (Black and Rogaway, "Ciphers with arbitrary finite domains",
     2002), which is nearly always at once, since the rectangle has fewer than a row too many.
     """
@@ -99,11 +101,11 @@ class Shares:
     or two), and after as many draws as the weights sum to, exactly its weight: every row once per pass.
 
     Attributes:
-        depth: of each sequence's tree, int64 [sequences]: it has room for 2^depth members.
+        depth: depth of each sequence's tree, int64 [sequences]: it has room for 2^depth members.
     """
 
     def __init__(self, weights: Sequence[np.ndarray]) -> None:
-        """`weights`: of each sequence's members, int64 >= 0, not all zero, sum at most LONGEST."""
+        """`weights`: the weights of each sequence's members, int64 [members], >= 0, not all 0, sum at most LONGEST."""
         self.depth = np.array([(len(members) - 1).bit_length() for members in weights], dtype=np.int64)
         self._tree = np.zeros(len(weights), dtype=np.int64)  # place of each sequence among those of its depth
         self._levels: dict[int, list[np.ndarray]] = {}  # per depth, from the root: sums, int64 [trees, 2^level]
@@ -121,7 +123,7 @@ class Shares:
     def counts(self, depth: int, sequences: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """How many of the first `draws` (int64 [n]) of `sequences` (int64 [n], all of `depth`) each member got.
 
-        int64 [n, 2^depth]; never falls as `draws` grows.
+        The counts are int64 [n, 2^depth] and never fall as `draws` grows.
         """
         tree = self._tree[sequences]
         levels = [level[tree] for level in self._levels[depth]]

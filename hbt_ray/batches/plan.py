@@ -32,7 +32,7 @@ class Batches(NamedTuple):
         start: the first step.
         strata: index in `Plan.strata` of each step, int64 [steps].
         streams: index of each row's stream in the store, int64 [steps, batch_size].
-        rows: row of the stream, int64 [steps, batch_size].
+        rows: number of the row in its stream, int64 [steps, batch_size].
         query_languages, passage_languages: index in `Plan.languages`, int64 [steps, batch_size].
     """
 
@@ -50,8 +50,8 @@ class Plan:
     Attributes:
         languages: all languages of the plan; a batch names them by index.
         strata: what batches are made of.
-        weights: the share of steps of each, float64 [strata].
-        hash: equal for two plans that give the same batches.
+        weights: each stratum's share of the steps, float64 [strata].
+        hash: fingerprint that is equal for two plans that give the same batches.
     """
 
     def __repr__(self) -> str:
@@ -61,8 +61,10 @@ class Plan:
         )
 
     def __init__(self, store: StreamStore, config: PlanConfig) -> None:
-        """Raises:
-        UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
+        """Fix the plan of a run over `store`.
+
+        Raises:
+            UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
         """
         self.config = config
         version = VERSION if config.seed else VERSION_OF_SEED_0
@@ -88,7 +90,7 @@ class Plan:
         self._cycle: Callable[[int], tuple[np.ndarray, np.ndarray]] = lru_cache(maxsize=8)(self._draw_cycle)
 
     def steps(self, epochs: float) -> int:
-        """The steps that have as many pairs as `epochs` passes over all strata."""
+        """The number of steps that have as many pairs as `epochs` passes over all strata."""
         return max(1, round(epochs * int(self._lengths.sum()) / self.config.batch_size))
 
     def stratum(self, step: int) -> Stratum:
@@ -96,7 +98,7 @@ class Plan:
         return self.strata[self._cycle(step // CYCLE)[0][step % CYCLE]]
 
     def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of each step: index of its stratum, and how many earlier steps drew that one, int64 [steps] each."""
+        """The index of each step's stratum, and how many earlier steps drew that stratum, int64 [steps] each."""
         cycles = [self._cycle(cycle) for cycle in range(start // CYCLE, (stop - 1) // CYCLE + 1)]
         offset = start // CYCLE * CYCLE
         both = np.concatenate([np.stack(cycle) for cycle in cycles], axis=1)[:, start - offset : stop - offset]

@@ -30,8 +30,10 @@ READ_TASKS = 2  # chunks read at once, or one for every four ranks where that is
 
 
 def check_workers(batch_size: int, workers: int, max_workers: int | None = None) -> None:
-    """Raises:
-    UserError: some number of workers that is allowed does not divide the batch; the line says what would do.
+    """Check that every number of workers that is allowed divides the batch.
+
+    Raises:
+        UserError: some number of workers that is allowed does not divide the batch; the line says what would do.
     """
     if max_workers is None:
         if batch_size % workers:
@@ -56,6 +58,9 @@ def dataset(store_uri: str, config: PlanConfig, start: int, stop: int, world_siz
     """Steps start … stop of the plan as a lazy dataset in plan order.
 
     One row a (chunk, rank): `value`, made for `chunk.slices`, or what is wrong with the store in `problem`.
+
+    Raises:
+        UserError: `store_uri` holds no finished stream store.
     """
     whole = ray.data.from_items([{"start": start, "stop": stop}])
     context = whole.context  # of this data set only: another thread may be making one of its own

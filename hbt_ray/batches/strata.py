@@ -19,8 +19,8 @@ class Stratum:
 
     Attributes:
         name: `mono:<lang>`, `cross`, or `cross:<query lang>-<passage lang>`.
-        streams, lengths: index in the store and rows of each stream.
-        pairs: of each stream, indexes in the plan's languages of (query language, passage language).
+        streams, lengths: index in the store, and number of rows, of each stream.
+        pairs: for each stream, the (query language, passage language) pairs, as indexes in the plan's languages.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Stratum:
 
     @property
     def rows(self) -> int:
-        """Rows of one pass."""
+        """The number of rows in one pass."""
         return sum(self.lengths)
 
 

@@ -161,6 +161,6 @@ class TrainConfig(Section):
 
     @property
     def length(self) -> int:
-        """Steps of the run, once `train` has turned epochs into steps."""
+        """The number of steps in the run, once `train` has turned epochs into steps."""
         assert self.steps is not None
         return self.steps

@@ -44,7 +44,7 @@ def model_name(name: str) -> str:
     """A model's or tokenizer's name for every process: a local folder made absolute, a hub id or URI as it is.
 
     Raises:
-        UserError: as of `absolute`.
+        UserError: it is a path that `absolute` refuses.
     """
     local = "://" not in name and (name.startswith((".", "~", "/")) or os.path.isdir(name))
     return absolute(name) if local or not name.strip() else name

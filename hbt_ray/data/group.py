@@ -28,7 +28,7 @@ class Runs(NamedTuple):
 
     Attributes:
         inputs: input files by number.
-        uris: the file of each run.
+        uris: URI of each run's file.
         offsets: where in it each partition's segment begins, and the last ends, int64 [runs, partitions + 1].
     """
 
@@ -90,7 +90,12 @@ class GroupStage:
 
 
 def assign(table: pa.Table, order: np.ndarray) -> tuple[list[Rows], dict[str, np.ndarray]]:
-    """The rows of each stream, by `order` (uint64) of the group, and by reason the records that no stream can use."""
+    """The rows of each stream, and by reason the records, int64 [records], that no stream can use.
+
+    Args:
+        table: records of the schema TOKENISED.
+        order: keyed hash of each record's group, by which rows are ordered, uint64 [records].
+    """
     names, (query, passage) = _codes(table["query_lang"], table["passage_lang"])
     sources, (source,) = _codes(table["source"])
     bitext = table["bitext"].to_numpy()

@@ -22,17 +22,17 @@ edges: np.ndarray = np.concatenate([np.arange(_EXACT + 1), *map(_octave, range(_
 
 
 def bin_of(lengths: np.ndarray) -> np.ndarray:
-    """The bin, int64, of each length [tokens]; the last bin has no upper end."""
+    """The bin, int64 [texts], of each length, int [texts] in tokens; the last bin has no upper end."""
     return np.searchsorted(edges, lengths, side="right") - 1
 
 
 def histogram(lengths: np.ndarray) -> list[int]:
-    """How many of `lengths` fall into each bin, without trailing zeros."""
+    """How many of `lengths`, int [texts] in tokens, fall into each bin, without trailing zeros."""
     return [int(count) for count in np.bincount(bin_of(lengths))] if len(lengths) else []
 
 
 def add(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """The histogram of both."""
+    """The sum of two histograms."""
     return [left + right for left, right in zip_longest(one, other, fillvalue=0)]
 
 

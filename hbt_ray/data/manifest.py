@@ -21,7 +21,7 @@ class Streams:
     """
 
     def __init__(self, commits: Iterable[dict[str, Any]]) -> None:
-        """`commits`: of the second stage, by partition."""
+        """Add up the `commits` of the second stage, which are in order of partition."""
         streams: dict[str, dict[str, Any]] = {}
         segments: dict[str, array[int]] = {}
         self.quarantined: Counter[str] = Counter()
@@ -62,7 +62,7 @@ def _add(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def by_language(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Queries, passages and their tokens in each language; a sentence of bitext is both."""
+    """The number of queries, passages and their tokens in each language; a sentence of bitext is both."""
     found: dict[str, Counter[str]] = {}
     for entry in entries:
         for language, histograms in entry["lengths"].items():
@@ -74,7 +74,7 @@ def by_language(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def by_source(entries: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Records kept of each source: a row is one in each of its languages, a cross-lingual row one in all."""
+    """The records kept of each source: a row counts once in each of its languages, a cross-lingual row once in all."""
     found: Counter[str] = Counter()
     for entry in entries:
         found[entry["source"]] += entry["rows"] * (1 if entry["kind"] == "cross-lingual" else len(entry["languages"]))

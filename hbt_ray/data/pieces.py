@@ -15,7 +15,7 @@ class Sizes(NamedTuple):
     Attributes:
         part_bytes: input of one part, and of one partition [bytes].
         run_bytes: tokenised data held before it is written [bytes].
-        file_row_groups: length of a stream's files.
+        file_row_groups: length of a stream's files [row groups].
     """
 
     part_bytes: int = 32 * 2**20
@@ -70,5 +70,5 @@ def bundle(files: Iterable[Input], part_bytes: int) -> list[ReadPart]:
 
 
 def partitions(files: Iterable[Input], part_bytes: int) -> int:
-    """Partitions of the shuffle: one for every `part_bytes` of input, at most `LARGEST_SHUFFLE`."""
+    """The number of partitions of the shuffle: one for every `part_bytes` of input, at most `LARGEST_SHUFFLE`."""
     return min(max(-(-sum(file.size for file in files) // part_bytes), 1), LARGEST_SHUFFLE)

@@ -28,6 +28,7 @@ class Quarantine:
         self._writer: Any = None
 
     def put(self, rows: pa.Table) -> None:
+        """Add rows of the schema QUARANTINE."""
         if not rows.num_rows:
             return
         if self._writer is None:

@@ -52,7 +52,7 @@ class ReadStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
-        fingerprint: of the tokenizer, which lies in `<out>/tokenizer`.
+        fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
     """
 
     config: PrepareConfig
@@ -67,7 +67,7 @@ class ReadStage:
         Returns: counts, and the byte offsets of the segments, `offsets` [runs][partitions + 1].
 
         Raises:
-            UserError: see `checked`.
+            UserError: an input is bad, as `checked_records` says.
         """
         counts = Counter(read=0, kept=0)
         with Quarantine(stage_file(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
@@ -82,13 +82,13 @@ class ReadStage:
         }
 
     def _tokenised(self, pieces: list[FilePiece], counts: Counter[str], bad: Quarantine) -> Iterator[pa.Table]:
-        rules = _rules(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
+        cutter = _cutter(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
         for piece in pieces:
             for found in checked_records(piece, self.config):
                 counts.update(read=found.good.num_rows + found.bad.num_rows, kept=found.good.num_rows)
                 bad.put(found.bad)
                 if found.good.num_rows:
-                    yield _tokenise(found.good, piece, rules)
+                    yield _tokenise(found.good, piece, cutter)
 
     def _by_partition(self, run: pa.Table) -> Iterator[pa.Table]:
         """The run's rows of each partition, in the order they came in."""
@@ -120,7 +120,7 @@ def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.C
 
 
 def group_ids(good: pa.Table, file: str) -> np.ndarray:
-    """A 63-bit id, int64, of each record's (source, group); a record without a group is named by its file and row."""
+    """A 63-bit id, int64 [records], of each record's (source, group); one without a group is named by file and row."""
     columns = [good[name].to_pylist() for name in ("source", "group", "row")]
     names = [
         f"{source}\0{group}" if group is not None else f"{source}\0{file}\0{row}"
@@ -131,12 +131,12 @@ def group_ids(good: pa.Table, file: str) -> np.ndarray:
 
 
 def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
-    """A random number, uint64, of each group id, keyed by the seed (splitmix64); no two groups have the same."""
+    """A random number, uint64 [records], of each group id, int64 [records], keyed by the seed; no two ids share one."""
     return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
 
 
-def _tokenise(good: pa.Table, piece: FilePiece, rules: Tokenizer) -> pa.Table:
-    tokens = partial(tokenizer.tokenize, rules)
+def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> pa.Table:
+    tokens = partial(tokenizer.tokenize, cutter)
     query, passage, negatives, bitext = (
         good[name].combine_chunks() for name in ("query", "passage", "negatives", "bitext")
     )
@@ -173,7 +173,7 @@ def _joined(held: list[pa.Table]) -> pa.Table:
 
 
 @lru_cache(maxsize=2)
-def _rules(uri: str, max_tokens: int, fingerprint: str) -> Tokenizer:
+def _cutter(uri: str, max_tokens: int, fingerprint: str) -> Tokenizer:
     """The tokenizer in this process; the fingerprint tells it from one that lay there before."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one CPU
     return tokenizer.cutter(uri, max_tokens)

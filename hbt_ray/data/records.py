@@ -92,7 +92,7 @@ def _is_encodable(text: str) -> bool:
 def from_columns(
     columns: pa.Table, required: Sequence[str], first_row: int, default_source: str, file: str
 ) -> pa.Table:
-    """Rows of the *pairs* or *parallel* schema (named by its `required` columns) as records.
+    """The rows of the *pairs* or *parallel* schema (named by its `required` columns) as records.
 
     Raises:
         UserError: a needed column is missing, or one has the wrong type.

@@ -50,6 +50,7 @@ class Lru:
             return self._values[key][0]
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
+        """Keep a value of `size` [bytes]; those used longest ago make room for it."""
         with self._lock:
             self.bytes += size - self._values.pop(key, (None, 0))[1]
             self._values[key] = value, size
@@ -61,7 +62,7 @@ _columns, _footers = Lru(CACHE_BYTES), Lru(FOOTER_BYTES)
 
 
 def read_row_groups(file: File, wanted: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], pa.Array]:
-    """The columns wanted of each row group, by row group (ascending) and column.
+    """The values wanted, an array [rows of the group] for each row group (ascending) and column, by these two.
 
     Raises:
         UserError: the file is missing or damaged.

@@ -57,12 +57,12 @@ class Stage:
 
 
 def stage_file(folder: str, number: int, suffix: str) -> str:
-    """A file of a numbered part [URI]."""
+    """The file of a numbered part [URI]."""
     return storage.join(folder, f"{part_name(number)}{suffix}")
 
 
 def part_name(number: int) -> str:
-    """What the files of a part are called."""
+    """The name that the files of a part begin with."""
     return f"part-{number:05d}"
 
 

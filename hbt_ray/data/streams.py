@@ -33,7 +33,7 @@ class Stream:
     Attributes:
         kind: `pairs`: every language has query and passage; `cross-lingual`: the query is in the first language, the
             passage in the second; `bitext`: one sentence a language.
-        rows: groups in the stream.
+        rows: number of groups in the stream.
         files: path below the store and rows of each file, in stream order.
         tokens: per language, all tokens of (queries, passages).
         lengths: per language, histograms of the lengths of (queries, passages), see `data/lengths.py`; empty when the
@@ -51,12 +51,12 @@ class Stream:
 
     @property
     def monolingual(self) -> tuple[str, ...]:
-        """Languages in which a row has query and passage."""
+        """The languages in which a row has query and passage."""
         return self.languages if self.kind == "pairs" else ()
 
     @property
     def cross_lingual(self) -> tuple[tuple[str, str], ...]:
-        """Ordered (query language, passage language) that can be drawn from a row."""
+        """The ordered (query language, passage language) pairs that can be drawn from a row."""
         if self.kind == "cross-lingual":
             return ((self.languages[0], self.languages[1]),)
         return tuple(permutations(self.languages, 2))
@@ -72,8 +72,10 @@ class StreamStore:
     """A finished store, read through its manifest."""
 
     def __init__(self, uri: str) -> None:
-        """Raises:
-        UserError: `uri` holds no finished stream store.
+        """Read the manifest.
+
+        Raises:
+            UserError: `uri` holds no finished stream store.
         """
         self.uri = uri
         self.manifest = storage.read_manifest(uri, "stream store")
@@ -88,15 +90,17 @@ class StreamStore:
 
     @cached_property
     def row_group_rows(self) -> int:
-        """Rows of every row group but a stream's last."""
+        """The number of rows in every row group but a stream's last."""
         return int(self.manifest["row_group_rows"])
 
     @property
     def tokenizer_uri(self) -> str:
+        """The folder of the store's tokenizer [URI]."""
         return storage.join(self.uri, "tokenizer")
 
     @property
     def tokenizer_fingerprint(self) -> str:
+        """The hash of what decides the tokens."""
         return str(self.manifest["tokenizer"]["fingerprint"])
 
     def check_files(self) -> None:
@@ -121,7 +125,7 @@ class StreamStore:
         return None
 
     def read(self, stream: int, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """The rows numbered `rows` (int64) of a stream, in that order.
+        """The rows of a stream that are numbered `rows`, int64 [rows], in that order.
 
         Raises:
             UserError: a file of the stream is missing or truncated.
@@ -131,9 +135,9 @@ class StreamStore:
         return pa.table(taken, names=list(columns))
 
     def read_each(self, stream: int, wanted: Sequence[tuple[str, np.ndarray]]) -> list[tuple[pa.Array, np.ndarray]]:
-        """For each column and numbers of rows (int64): their values, and where among these that of each row is.
+        """An array of values [some] for each column and its numbers of rows, int64 [rows], and each row's place in it.
 
-        A row group is decoded in the columns that are wanted of it.
+        Places are int64 [rows]. A row group is decoded in the columns that are wanted of it.
 
         Raises:
             UserError: a file of the stream is missing or truncated.

@@ -36,7 +36,7 @@ class SampleStage:
     config: PrepareConfig
 
     def __call__(self, number: int, value: list[Any]) -> dict[str, Any]:
-        """Query and passage of as many records as `value` says, `[records, pieces]`: those with the first hashes."""
+        """Draw the texts of as many records as `value`, `[records, pieces]`, says: those with the first hashes."""
         most, pieces = value
         drawn = DRAWN.empty_table()
         for piece in (FilePiece(*piece) for piece in pieces):

@@ -38,9 +38,11 @@ class Part(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Attributes:
-    files: URI and size [bytes] of each file, in order.
-    parts: all parts, in order of file, language and row.
+    """The files of a corpus, and the parts it is encoded in.
+
+    Attributes:
+        files: URI and size [bytes] of each file, in order.
+        parts: all parts, in order of file, language and row.
     """
 
     files: list[tuple[str, int]]
@@ -48,10 +50,12 @@ class Corpus(NamedTuple):
 
     @property
     def rows(self) -> int:
+        """The number of documents."""
         return sum(part.rows for part in self.parts)
 
     @property
     def rows_by_language(self) -> dict[str, int]:
+        """The number of documents in each language."""
         counts: Counter[str] = Counter()
         for part in self.parts:
             counts[part.language] += part.rows
@@ -64,7 +68,7 @@ def scan_corpus(corpus: str, part_rows: int, language: str | None = None) -> Cor
     Memory here is two 8-byte hashes a document. A task that scans a file holds the file's ids besides.
 
     Args:
-        language: of files that do not tell it.
+        language: language of files that do not tell it.
 
     Raises:
         UserError: nothing is there, a file is truncated or not a corpus file, there is no document, an id or language
@@ -88,13 +92,13 @@ def scan_corpus(corpus: str, part_rows: int, language: str | None = None) -> Cor
 
 
 def absent(corpus: str, ids: Collection[str], language: str | None = None) -> set[str]:
-    """Those of `ids` (`lang:docid`) that the corpus does not have. A task that scans a file holds the file's ids.
+    """The ids among `ids` (`lang:docid`) that the corpus does not have. A task that scans a file holds the file's ids.
 
     Args:
-        language: of files that do not tell it.
+        language: language of files that do not tell it.
 
     Raises:
-        UserError: as of `scan`.
+        UserError: nothing is there, or a file is none that `scan_corpus` takes.
     """
     wanted = ray.put(pa.array(sorted(ids), pa.large_string()))
     task = ray.remote(_known)

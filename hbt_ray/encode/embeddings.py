@@ -24,8 +24,10 @@ FORMATS = {
 
 
 def verify(uri: str, sha256: str) -> None:
-    """Raises:
-    UserError: the file is missing or has another checksum.
+    """Check the sha256 of a file.
+
+    Raises:
+        UserError: the file is missing or has another checksum.
     """
     if storage.digest(uri) != sha256:
         raise UserError(f"{uri} is corrupt: its checksum differs from the manifest's")
@@ -62,7 +64,7 @@ def write_part(uri: str, ids: list[str], vectors: np.ndarray, dtype: str) -> str
 
 
 def read_part(folder: str, part: Mapping[str, Any]) -> tuple[pa.Array, np.ndarray]:
-    """Ids, large_string [rows], and vectors, fp32 [rows, width], of one entry of the manifest's parts.
+    """The ids, large_string [rows], and vectors, fp32 [rows, width], of one entry of the manifest's parts.
 
     Raises:
         UserError: the file is missing or corrupt.
@@ -93,11 +95,12 @@ def read_aligned(folder: str, ids: Sequence[str]) -> np.ndarray:
 
 
 def part_uri(folder: str, name: str) -> str:
+    """The file of a part [URI]."""
     return storage.join(folder, "parts", f"{name}.parquet")
 
 
 def pack_vectors(vectors: np.ndarray, dtype: str) -> np.ndarray:
-    """The numbers as `FORMATS` says, [rows, width]."""
+    """The numbers of vectors, fp32 [rows, width], as `FORMATS` has them for `dtype`, [rows, width]."""
     if dtype == "bfloat16":
         bits = np.ascontiguousarray(vectors, dtype=np.float32).view(np.uint32)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
@@ -108,7 +111,7 @@ def pack_vectors(vectors: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def unpack_vectors(matrix: np.ndarray) -> np.ndarray:
-    """Vectors, fp32 [rows, width], of the numbers as they are stored, whose type tells their format."""
+    """The vectors, fp32 [rows, width], of stored numbers, [rows, width], whose type tells their format."""
     if matrix.dtype == np.uint16:
         return (matrix.astype(np.uint32) << 16).view(np.float32)
     if matrix.dtype == np.int8:

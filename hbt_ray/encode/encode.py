@@ -37,7 +37,7 @@ class Identity(NamedTuple):
     Attributes:
         width: length of a vector.
         fingerprints: role to a hash of weights, tokenizer, modules, precision, prefix and length limit.
-        tokenizer: of the tokenizer.
+        tokenizer: the model's tokenizer.
         prefixes: role to the text put before every text.
         limits: role to the longest text, prefix and special tokens included [tokens].
     """
@@ -81,7 +81,7 @@ def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, 
     """Encode the texts of a corpus into `<out>/parts`, doing only what an earlier run of the same settings left.
 
     Args:
-        identity: of `config.encoder`, when the caller knows it already.
+        identity: identity of `config.encoder`, when the caller knows it already.
 
     Returns: `out`, `rows` (in the folder), `encoded` (by this call) and `width`.
 

@@ -32,7 +32,7 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
     """The ids of a file, and its spans of at most `part_rows` rows.
 
     Args:
-        language: of the file, when its folder does not tell it.
+        language: language of the file, when its folder does not tell it.
 
     Raises:
         UserError: the file is missing or truncated, its language is not known, or a row is no document.
@@ -103,8 +103,10 @@ def _key(line: bytes, file: str, row: int) -> str:
 
 
 def _document(line: bytes, file: str) -> Any:
-    """Raises:
-    ValueError: the line is not of the file's format.
+    """The value of a line.
+
+    Raises:
+        ValueError: the line is not of the file's format.
     """
     if not file.endswith(TABLE):
         return json.loads(line)
@@ -115,9 +117,11 @@ def _document(line: bytes, file: str) -> Any:
 
 
 def _id_of(document: Any) -> str:
-    """Raises:
-    ValueError: it is no JSON object.
-    LookupError: it has no id.
+    """The id of a document.
+
+    Raises:
+        ValueError: it is no JSON object.
+        LookupError: it has no id.
     """
     if not isinstance(document, dict):
         raise ValueError

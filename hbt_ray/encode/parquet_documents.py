@@ -25,7 +25,7 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
     """The ids of a file, and its spans of at most `part_rows` rows.
 
     Args:
-        language: of all rows of a file without column `lang`.
+        language: language of all rows of a file without column `lang`.
 
     Raises:
         UserError: the file is missing, truncated or lacks a column, or a row has no id or language.
@@ -51,10 +51,10 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
 
 
 def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
-    """Spans of one language and at most `part_rows` rows, in order of language and row.
+    """The spans of a file, each of one language and at most `part_rows` rows, in order of language and row.
 
     Args:
-        tags: the language of every row of the file.
+        tags: the language of every row of the file, string [rows].
     """
     encoded = tags.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)

@@ -14,9 +14,11 @@ class Rate:
     """What a run has encoded, by the results of its parts, and how fast; the start of its actors is counted in."""
 
     def __init__(self, totals: Mapping[str, int], missing: Iterable[Part], gpus_per_actor: float) -> None:
-        """Args:
-        totals: language to all its texts.
-        missing: the parts this run has to do.
+        """Begin to measure a run.
+
+        Args:
+            totals: language to all its texts.
+            missing: the parts this run has to do.
         """
         self._totals = totals
         self._gpus_per_actor = gpus_per_actor

@@ -13,7 +13,7 @@ class Span(NamedTuple):
     Attributes:
         start, stop: rows of a parquet file, of which those of `language` count; bytes of a JSON-lines file, as it was
             before it was compressed.
-        rows: documents.
+        rows: number of documents.
     """
 
     language: str
@@ -27,7 +27,7 @@ class Scanned(NamedTuple):
 
     Attributes:
         keys: `lang:docid` of every row, large_string [rows].
-        spans: which together hold every row once.
+        spans: spans that together hold every row once.
     """
 
     keys: pa.ChunkedArray
@@ -42,4 +42,5 @@ class Texts(NamedTuple):
 
 
 def titled(title: str | None, text: str) -> str:
+    """The text with its title, if there is one, in front."""
     return f"{title} {text}" if title else text

@@ -15,10 +15,11 @@ PART_ROWS = 65536  # of what a task reads
 
 
 def of(embeddings: str, ids: Collection[str]) -> dict[str, str]:
-    """Document id (`lang:docid`) to text, title in front, as it was encoded; one pass over the languages of `ids`.
+    """The text of each document, title in front, as it was encoded, by id; one pass over the languages of `ids`.
 
     Args:
         embeddings: folder that `encode` wrote [URI].
+        ids: the documents (`lang:docid`).
 
     Raises:
         UserError: embeddings or corpus are not there any more, or the corpus has changed.
@@ -28,10 +29,10 @@ def of(embeddings: str, ids: Collection[str]) -> dict[str, str]:
 
 
 def of_corpus(uri: str, language: str | None, ids: Collection[str]) -> dict[str, str]:
-    """The same from a corpus.
+    """The text of each document, as `of` gives it, from the corpus at `uri`.
 
     Args:
-        language: of files that do not tell it.
+        language: language of files that do not tell it.
 
     Raises:
         UserError: the corpus is not usable, or does not have all of `ids`.

@@ -39,7 +39,7 @@ class SerializedTokenizer(NamedTuple):
     Attributes:
         text: the tokenizer as JSON.
         side: where texts are cut, `right` or `left`.
-        fingerprint: of what decides the tokens.
+        fingerprint: hash of what decides the tokens.
     """
 
     text: str
@@ -52,9 +52,11 @@ class Tokenize:
     """The Ray Data task: reads groups of parts and gives each part's token ids, prefix and special tokens included.
 
     Attributes:
+        tokenizer: what cuts texts into tokens.
+        prefix: text put before every text.
         limit: longest text, all included [tokens].
         kept: folder of kept parts; those missing are added; None: nothing is kept.
-        template: what kept tokens get around them.
+        template: what is put around kept tokens.
     """
 
     tokenizer: SerializedTokenizer
@@ -64,8 +66,11 @@ class Tokenize:
     template: Template | None = None
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """One row a part of the batch's one group: the `part`'s fields, `texts` as `pack` has them, and `error`, a
-        user's mistake, which Ray Data would disguise."""
+        """Give one row for each part of the batch's one group.
+
+        A row has the `part`'s fields, its `texts` as `pack_table` has them, and `error`, a user's mistake, which Ray
+        Data would disguise.
+        """
         group = [Part(**fields) for fields in batch["group"][0].as_py()]
         done = 0
         try:
@@ -79,7 +84,7 @@ class Tokenize:
         if self.kept is None:
             for ids, texts in corpora.read_texts(group):
                 prefixed = pa.array([self.prefix + text for text in texts])
-                tokens = tokenizers.tokenize(_cutter(self.tokenizer, self.limit), prefixed, framed=True)
+                tokens = tokenizers.tokenize(_cutter(self.tokenizer, self.limit), prefixed, special_tokens=True)
                 yield pa.table({"id": ids, "tokens": tokens})
             return
         assert self.template is not None
@@ -96,12 +101,12 @@ class Tokenize:
                 parts.do(made.folder, part.name, partial(_keep, uri, table))
             else:
                 table = embeddings.read_table(uri, storage.read_json(made.uri(part.name, ".json"))["sha256"])
-            padded = [self.template.apply(row, self.limit) for row in split_lists(table["tokens"].combine_chunks())]
-            yield pa.table({"id": table["id"], "tokens": join_lists(padded)})
+            whole = [self.template.apply(row, self.limit) for row in split_lists(table["tokens"].combine_chunks())]
+            yield pa.table({"id": table["id"], "tokens": join_lists(whole)})
 
 
 def template_of(tokenizer: SerializedTokenizer, prefix: str) -> Template:
-    """What kept tokens get around them.
+    """The template that is put around kept tokens.
 
     Raises:
         UserError: text and prefix do not tokenise apart, or texts are cut at their beginning.
@@ -114,6 +119,7 @@ def template_of(tokenizer: SerializedTokenizer, prefix: str) -> Template:
 
 
 def serialize(tokenizer: PreTrainedTokenizerBase) -> SerializedTokenizer:
+    """The tokenizer as processes without torch can have it."""
     text = tokenizer.backend_tokenizer.to_str()  # type: ignore[attr-defined]
     return SerializedTokenizer(text, tokenizer.truncation_side, tokenizers.tokenizer_fingerprint(tokenizer))
 
@@ -143,7 +149,7 @@ def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus) -> 
 
 
 def corpus_fingerprint(corpus: Corpus) -> str:
-    """Of the files and the parts."""
+    """A fingerprint of the files and the parts of a corpus."""
     return storage.fingerprint([*corpus.files, *corpus.parts])
 
 
@@ -164,18 +170,19 @@ def pack_table(table: pa.Table) -> bytes:
 
 
 def unpack_table(value: pa.Scalar) -> pa.Table:
+    """The table that `pack_table` made one value of."""
     return pa.ipc.open_stream(value.as_buffer()).read_all()
 
 
 def split_lists(lists: pa.ListArray) -> list[np.ndarray]:
-    """Each list's numbers; nothing is copied."""
+    """The numbers of each list, int32 [its length], of list<int32> [lists]; nothing is copied."""
     offsets = lists.offsets.to_numpy()
     flat = lists.values.to_numpy()
     return [flat[start:stop] for start, stop in pairwise(offsets)]
 
 
 def join_lists(rows: Sequence[np.ndarray]) -> pa.ListArray:
-    """What `split` takes apart: list<int32>."""
+    """The rows, int32 [tokens] each, as list<int32> [rows], which `split_lists` takes apart."""
     ends = np.cumsum([0, *map(len, rows)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(rows).astype(np.int32)))
 

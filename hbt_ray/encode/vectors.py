@@ -31,7 +31,7 @@ class TextBatches:
         self._encoder = encoder
 
     def encode(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Unit vectors, fp32 [rows, width].
+        """The unit vectors, fp32 [rows, width], of rows of token ids, int32 [tokens] each.
 
         Raises:
             TooLong: a text does not fit into memory.
@@ -77,5 +77,5 @@ class TextBatches:
 
 
 def encode_texts(encoder: Encoder, texts: Sequence[str], role: Role, batch_tokens: int) -> np.ndarray:
-    """Unit vectors, fp32 [texts, width]; texts of like length share a batch of at most `batch_tokens` padded tokens."""
+    """The texts' unit vectors, fp32 [texts, width]; a batch is of like lengths and at most `batch_tokens` [tokens]."""
     return TextBatches(encoder, batch_tokens).encode(encoder.tokenize(texts, role))

@@ -26,7 +26,8 @@ def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:
     so counts 0.
 
     Args:
-        queries: of the task, as the ranker wants them, one row each.
+        queries: queries of the task, as the ranker wants them, [queries] or [queries, width].
+        depth: number of documents that are looked at.
 
     Raises:
         UserError: a document that was found is not in the task's corpus.

@@ -14,7 +14,7 @@ TOP = 10  # documents at the head of a list in which languages are counted
 
 
 def rank_distance(offsets: np.ndarray, ranks: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Largest minus smallest rank of a query's relevant documents in the pool of all languages, float64 [queries].
+    """The largest minus the smallest rank of a query's relevant documents in the pool of all, float64 [queries].
 
     NaN for a query with one relevant document, between which and another there is no distance, and for one of whose
     relevant documents some were never found. The language bias is the mean over a language's queries, then over query
@@ -22,8 +22,8 @@ def rank_distance(offsets: np.ndarray, ranks: np.ndarray, relevant: np.ndarray) 
 
     Args:
         offsets: query q's documents that were found are those from offsets[q] to offsets[q + 1], int [queries + 1].
-        ranks: ascending within a query, int [documents].
-        relevant: of each query, found or not, int [queries].
+        ranks: rank of each document, ascending within a query, int [documents].
+        relevant: number of relevant documents of each query, found or not, int [queries].
     """
     whole = (np.diff(offsets) == relevant) & (relevant > 1)
     distance = np.full(len(relevant), np.nan)
@@ -65,7 +65,7 @@ def language_shares(
 
 
 def by_script(pairs: Mapping[tuple[str, str], float | None]) -> dict[str, float | None]:
-    """Means over pairs of languages, by whether both are written in one script and by their scripts.
+    """The means over pairs of languages, by whether both are written in one script and by their scripts.
 
     Args:
         pairs: query language and passage language to mAP.

@@ -33,7 +33,7 @@ class Collection(NamedTuple):
 
     Attributes:
         ids: `lang:docid`, descending, so that among equal scores a lower position ranks higher, str [documents].
-        tokens: numbers of each document's words.
+        tokens: for each document, the numbers of its words.
         vocabulary: word to number, in the order of words, so that sums have one order in every process.
     """
 
@@ -65,7 +65,7 @@ class Bm25:
     by descending id.
 
     Attributes:
-        languages: in the order in which equal scores rank (descending ids).
+        languages: languages of the documents, in the order in which equal scores rank (descending ids).
     """
 
     def __init__(self, collection: Collection, pooled: bool) -> None:
@@ -87,7 +87,7 @@ class Bm25:
         self._ids = {language: ids[rows[language]] for language in self.languages}
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
-        """The min(k, documents) best documents of each of these languages, all when None."""
+        """The min(k, documents) best documents of each of these languages, all when None, for str [queries]."""
         lists: dict[str, list[Hits]] = {language: [] for language in languages or self.languages}
         for block in self._blocks(queries):
             counts = self._counts(queries[block])
@@ -103,8 +103,9 @@ class Bm25:
         """Count, for each relevant document of each query, the documents of every language that rank above it.
 
         Args:
+            queries: str [queries].
             relevant: document ids of each query, in `languages`.
-            languages: whose documents are counted; all when None.
+            languages: languages whose documents are counted; all when None.
         """
         chosen = [self.languages.index(language) for language in languages or self.languages]
         sizes = np.array([len(ids) for ids in relevant], dtype=np.int64)
@@ -148,6 +149,6 @@ class Bm25:
         return csr_matrix((np.ones(len(numbers)), numbers, offsets), shape=(len(columns), len(known)))
 
     def _scores(self, counts: csr_matrix, language: str) -> np.ndarray:
-        """fp32 [queries, documents of the language]."""
+        """The scores, fp32 [queries, documents of the language]."""
         scores: np.ndarray = (counts @ self._columns[language]).toarray().astype(np.float32)
         return scores

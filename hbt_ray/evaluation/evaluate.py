@@ -44,11 +44,11 @@ class EvaluatedSystem(NamedTuple):
     """What is evaluated, ready to rank.
 
     Attributes:
-        rankers: each with the settings in which it ranks.
-        queries: of the task, as the rankers want them, one row each.
+        rankers: rankers, each with the settings in which it ranks.
+        queries: queries of the task, as the rankers want them, [queries] or [queries, width].
         encoded: how many texts have been encoded for it.
-        documents: that it ranks; None when they are not known.
-        unanswered: queries for which it has no list.
+        documents: number of documents that it ranks; None when they are not known.
+        unanswered: number of queries for which it has no list.
     """
 
     rankers: Sequence[tuple[Ranker, Sequence[Setting]]]
@@ -213,7 +213,7 @@ def _missing(task: Task, rule: str) -> frozenset[str]:
 
 
 def _processes(pairs: int) -> int:
-    """How many search, of `pairs` of a query and a document: here it is more work than in an interactive search."""
+    """How many processes search, for `pairs` of a query and a document: it is more work than an interactive search."""
     return max(1, min(int(ray.cluster_resources().get("CPU", 1)), pairs // PAIRS))
 
 
@@ -281,7 +281,7 @@ def _counts(task: Task, system: EvaluatedSystem, missing: int) -> dict[str, int 
 
 
 def _revision(task: Task) -> str:
-    """Of the data that the task was made of."""
+    """A fingerprint of the data that the task was made of."""
     documents = list(task.documents) if isinstance(task.documents, CorpusAt) else task.documents.to_pydict()
     return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])
 

@@ -27,9 +27,9 @@ class Expectation(Section):
     """An evaluation and its scores.
 
     Attributes:
-        encoder: as of `evaluate`; `model` is a hub id, or bm25.
+        encoder: settings of the encoder, as `evaluate` has them; `model` is a hub id, or bm25.
         source: where the scores come from.
-        tolerance: of a score up to 1 absolute, of a larger one (a rank distance) relative to it.
+        tolerance: how far off a score may be: absolute for one up to 1, else (a rank distance) relative to it.
         settings: scores, in the shape of `settings` in results.json, each part of which may be left out.
     """
 
@@ -90,7 +90,7 @@ def read_expectations(uri: str) -> list[Expectation]:
 
 
 def _evaluation(entry: Expectation, config: CheckConfig) -> EvaluateConfig:
-    """In a folder of its own, which a second check with the same model and data takes as it is."""
+    """The evaluation of an entry, in its own folder, which a second check of the same model and data takes as is."""
     model = config.models.get(entry.encoder.model, entry.encoder.model)
     folder = storage.fingerprint(entry.model_dump(include={"encoder", "task", "text"}))
     return EvaluateConfig(

@@ -52,13 +52,13 @@ def file_name(task: str) -> str:
 
 
 def mteb(task: Task, revision: str, summary: Summary, seconds: float) -> dict[str, Any]:
-    """Results as MTEB stores them; `mteb_version` is null, since mteb did not compute them.
+    """The results as MTEB stores them; `mteb_version` is null, since mteb did not compute them.
 
     A subset is `ar` (monolingual), `ar-de` (query and corpus language) or `ar-all` (the multilingual pool).
 
     Args:
-        revision: of the data set.
-        seconds: that the evaluation took.
+        revision: revision of the data set.
+        seconds: time that the evaluation took [s].
     """
     everything = sorted({language for language, _ in summary.get("multilingual", {})})
     scores = []

@@ -34,24 +34,25 @@ def ranks_in_lists(
     Args:
         lists: numbers of all lists, ascending, int [lists].
         groups: number of the list of each document, int [documents].
-        ranks: from 1, int [documents].
-        grades: int [documents].
+        ranks: rank of each document in its list, from 1, int [documents].
+        grades: grade of each document, int [documents].
 
-    Returns: offsets [lists + 1] of each list's documents, of which it may have none; ranks and grades [documents].
+    Returns: offsets, int64 [lists + 1], of each list's documents, of which it may have none; ranks and grades, of the
+        dtypes given, [documents].
     """
     order = np.lexsort((ranks, groups))
     return np.append(np.searchsorted(groups[order], lists), len(groups)), ranks[order], grades[order]
 
 
 def average_precision(offsets: np.ndarray, ranks: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Average precision of each list: 1/R times the sum over its relevant documents of i / rank_i, i from 1.
+    """The average precision of each list: 1/R times the sum over its relevant documents of i / rank_i, i from 1.
 
     It equals trec_eval's `map` on the full list: the precision at the i-th relevant document is i / rank_i. What was
     never found adds nothing, and a list with nothing relevant has 0, as in trec_eval.
 
     Args:
         offsets: list l's documents that were found are those from offsets[l] to offsets[l + 1], int [lists + 1].
-        ranks: ascending within a list, int [documents].
+        ranks: rank of each document, ascending within a list, int [documents].
         relevant: R of each list, found or not, int [lists].
 
     Returns: float64 [lists].
@@ -70,16 +71,17 @@ def trec_measures(
     relevant: Sequence[Sequence[int]],
     measures: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    """Measures of each list as trec_eval computes them, float64 [lists]; 0 for a list without relevant documents.
+    """The measures of each list as trec_eval computes them, float64 [lists]; 0 for a list without relevant documents.
 
     They depend on nothing but the grades, and the ranks down to the largest cut-off. So trec_eval measures each
     different case once, on a list made for it: most lists of one language have one relevant document, at one of few
     ranks.
 
     Args:
-        offsets, ranks, grades: of the relevant documents that were found, as `ranks_in_lists` gives them.
+        offsets, ranks, grades: the relevant documents that were found, as `ranks_in_lists` gives them: int [lists + 1]
+            and twice int [documents].
         relevant: grades of all relevant documents of each list, found or not.
-        measures: by our names; `mrr@10` is trec_eval's recip_rank where that is at least 1/10, and so on.
+        measures: measures by our names; `mrr@10` is trec_eval's recip_rank where that is at least 1/10, and so on.
     """
     deepest = max(cutoff(name) for name in measures)
     cases: dict[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], int] = {}
@@ -113,7 +115,7 @@ def _made(seen: Sequence[tuple[int, int]], grades: Sequence[int]) -> tuple[dict[
 
 
 def macro(values: Iterable[float | None]) -> float | None:
-    """Mean over languages or pairs, each counted once whatever its number of queries; None when none has a value."""
+    """The mean over languages or pairs, each counted once whatever its number of queries; None if none has a value."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 

@@ -119,7 +119,7 @@ class Search:
     """What mteb asks of a retriever (its SearchProtocol): each text is encoded on Ray once, search is exact.
 
     Attributes:
-        counts: queries and documents so far, all subsets together.
+        counts: number of queries and documents so far, all subsets together.
     """
 
     def __init__(self, config: EvaluateConfig, identity: Identity) -> None:
@@ -130,6 +130,7 @@ class Search:
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
+        """What mteb notes of the model: its name, revision and width."""
         name = f"hbt_ray/{Path(self._config.encoder.model).name}"
         revision = self._identity.fingerprints["passage"]
         return ModelMeta.create_empty({"name": name, "revision": revision, "embed_dim": self._identity.width})
@@ -159,7 +160,7 @@ class Search:
         top_ranked: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> dict[str, dict[str, float]]:
-        """Query id to the scores of its `top_k` best documents.
+        """The scores, by query id and document id, of its `top_k` best documents.
 
         Raises:
             UserError: the task wants given documents ranked.

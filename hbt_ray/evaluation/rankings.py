@@ -24,30 +24,43 @@ Summary = dict[Setting, dict[tuple[str, str], dict[str, float | None]]]  # langu
 class Ranker(Protocol):
     """What ranks documents for queries: an index, or what stands in its place.
 
-    `queries` is what the ranker needs to know of each query, one row each: a vector, a text, an id.
+    `queries` is what the ranker needs to know of each query: fp32 [queries, width] vectors, or str [queries] texts or
+    ids.
     """
 
     @property
     def languages(self) -> Sequence[str]:
-        """Of the documents."""
+        """The languages of the documents."""
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
-        """The k best documents in the own pool of each of these languages, all when None; shorter lists end with the
-        id "" and minus infinity."""
+        """The k best documents in the own pool of each of these languages, all when None.
+
+        Lists that are shorter end with the id "" and minus infinity.
+
+        Args:
+            queries: [queries] or [queries, width].
+        """
 
     def ranks(
         self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
     ) -> Above:
-        """Where relevant documents stand among those of these languages, all when None; those that the ranker never
-        found are left out."""
+        """The places of relevant documents among those of these languages, all when None.
+
+        Documents that the ranker never found are left out.
+
+        Args:
+            queries: [queries] or [queries, width].
+        """
 
 
 class Rankings(NamedTuple):
-    """Attributes:
-    table: query, lang, item, setting, pool (a language, or `all`), relevant (documents in the pool), ap (average
-        precision), ranks (of the relevant documents that were found, ascending), rank_distance (multilingual only),
-        and the measures of `metrics.columns`.
-    monolingual, multilingual: the lists themselves, of the settings asked for.
+    """What a ranker makes of a task.
+
+    Attributes:
+        table: query, lang, item, setting, pool (a language, or `all`), relevant (documents in the pool), ap (average
+            precision), ranks (of the relevant documents that were found, ascending), rank_distance (multilingual only),
+            and the measures of `metrics.columns`.
+        monolingual, multilingual: the lists themselves, of the settings asked for.
     """
 
     table: pa.Table
@@ -69,7 +82,7 @@ def rank(
     `trec_eval -c` has it.
 
     Args:
-        queries: one row for each query of the task, as the ranker wants them.
+        queries: queries of the task, as the ranker wants them, [queries] or [queries, width].
         depth: length of the lists [documents]; `ap`, `ranks` and `rank_distance` come from whole rankings.
         chosen: settings to rank in; the task's own when empty.
         missing: judged documents that the ranker does not have, and so never finds.
@@ -133,14 +146,14 @@ def _within_languages(
 
 
 def joined(parts: Sequence[Rankings]) -> Rankings:
-    """Rankings of the same queries in different settings, as one."""
+    """Join rankings of the same queries in different settings."""
     tables, *lists = zip(*parts, strict=True)
     monolingual, multilingual = ([pair for of_part in kind for pair in of_part] for kind in lists)
     return Rankings(pa.concat_tables(tables), monolingual, multilingual)
 
 
 def summarise(table: pa.Table, settings: Sequence[Setting]) -> Summary:
-    """Means over the queries of each language in each pool."""
+    """The means over the queries of each language in each pool."""
     first = table.column_names.index("rank_distance")
     names = ["ap", *table.column_names[first:]]
     means = table.group_by(["setting", "lang", "pool"], use_threads=False).aggregate([(c, "mean") for c in names])
@@ -178,8 +191,8 @@ class _Judged:
 
     Attributes:
         queries: row of the query, int64 [judgements].
-        grades: int64 [judgements].
-        languages: of the documents.
+        grades: grade of the document, int64 [judgements].
+        languages: languages of the documents.
     """
 
     def __init__(self, task: Task, keys: Sequence[str]) -> None:
@@ -196,7 +209,7 @@ class _Judged:
         return np.array([self._of_query[query][key] for query, key in pairs], dtype=np.int64)
 
     def column(self, languages: np.ndarray) -> np.ndarray:
-        """The place among `languages` of each document's own."""
+        """The place among `languages`, str [languages], of each document's own, int64 [judgements]."""
         places = {language: place for place, language in enumerate(languages)}
         return np.array([places[tag] for tag in self._tags], dtype=np.int64)
 
@@ -207,13 +220,15 @@ class _Pools:
     Attributes:
         keys: one number a list, ascending [lists].
         offsets, ranks: as `ranks_in_lists` gives them.
-        relevant: documents of each list, found or not, int64 [lists].
+        relevant: number of relevant documents of each list, found or not, int64 [lists].
     """
 
     def __init__(self, judged: _Judged, lists: np.ndarray, above: Above, found: np.ndarray, ranks: np.ndarray) -> None:
-        """Args:
-        lists: the list of each judgement, int [judgements].
-        found: the list of each document of `above`, and `ranks` its rank there, int [documents].
+        """Sort the judgements and ranks by list.
+
+        Args:
+            lists: the list of each judgement, int [judgements].
+            found: the list of each document of `above`, and `ranks` its rank there, int [documents].
         """
         self.keys, number = np.unique(lists, return_inverse=True)
         self.offsets, self.ranks, self._grades = ranks_in_lists(self.keys, found, ranks, judged.of(above))
@@ -231,6 +246,7 @@ class _Pools:
         pool: np.ndarray,
         distance: np.ndarray,
     ) -> pa.Table:
+        """The rows of the table of `Rankings`, one a list: its query, setting, pool and distance, [lists] each."""
         asked = task.queries.take(pa.array(query))
         return pa.table({
             "query": asked["id"],

@@ -20,13 +20,15 @@ class RunRanker:
     ranks is not looked at. A relevant document that is not in a list was never found.
 
     Attributes:
-        languages: of the documents.
+        languages: languages of the documents.
     """
 
     def __init__(self, uri: str) -> None:
-        """Raises:
-        UserError: the file is missing, or a line is no run's, has a document that its query has already, or a score
-            that is no finite number.
+        """Read the file.
+
+        Raises:
+            UserError: the file is missing, or a line is no run's, has a document that its query has already, or a score
+                that is no finite number.
         """
         found: defaultdict[str, dict[str, np.float32]] = defaultdict(dict)
         with text_files.opened(uri) as file:
@@ -43,14 +45,14 @@ class RunRanker:
 
     @property
     def queries(self) -> frozenset[str]:
-        """Those that have a list."""
+        """The ids of the queries that have a list."""
         return frozenset(self._lists)
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
         """The first k documents of each language, as `Searcher.search_languages` gives them.
 
         Args:
-            queries: their ids, str [queries].
+            queries: ids of the queries, str [queries].
         """
         lists = [self._lists.get(query, []) for query in queries]
         return {
@@ -61,7 +63,13 @@ class RunRanker:
     def ranks(
         self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
     ) -> Above:
-        """As `Searcher.ranks`, of those relevant documents that are in their query's list; counts all languages."""
+        """The places of those relevant documents that are in their query's list, as `Searcher.ranks` gives them.
+
+        Documents of all languages are counted.
+
+        Args:
+            queries: ids of the queries, str [queries].
+        """
         column = {language: place for place, language in enumerate(self.languages)}
         rows: list[tuple[int, str, int]] = []
         counts: list[np.ndarray] = []

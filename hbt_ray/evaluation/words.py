@@ -20,7 +20,7 @@ _UNSPACED = pre_tokenizers.Split(Regex(rf"[{PAIRED}]+"), "removed", invert=True)
 
 
 def words(text: str) -> list[str]:
-    """All words, repeated ones too, first those of scripts with spaces."""
+    """All words of a text, repeated ones too, first those of scripts with spaces."""
     text = unicodedata.normalize("NFKC", text).casefold()
     found = [word for word, _ in _SPACED.pre_tokenize_str(text)]
     for run, _ in _UNSPACED.pre_tokenize_str(text):

@@ -27,7 +27,7 @@ TOKEN_LIMIT = 512  # longest text when neither the user nor the model names a li
 
 
 class Shape(NamedTuple):
-    """Of an XLM-R-shaped encoder."""
+    """The dimensions of an XLM-R-shaped encoder."""
 
     layers: int
     width: int
@@ -50,7 +50,7 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
 
     Args:
         tokenizer_uri: folder of the tokenizer for a random-weight size, whose vocabulary it gets.
-        seed: of the random weights.
+        seed: seed of the random weights.
 
     Raises:
         UserError: the model is not a model, a size is named without a tokenizer, or attention cannot be as demanded.
@@ -96,6 +96,7 @@ def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
+    """Set the probability of every dropout module of the model."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
@@ -178,7 +179,7 @@ def local_models(config: EncoderConfig) -> list[str]:
 
 
 def prefixes(config: EncoderConfig, own: dict[str, str] | None) -> dict[Role, str]:
-    """Role to the text put before it, of a model whose own prompts are `own` (None: it names none)."""
+    """The text put before each role's texts, by role, for a model whose own prompts are `own` (None: it names none)."""
     query = own.get("query", "") if own is not None else "query: "
     passage = own.get("passage", own.get("document", "")) if own is not None else "passage: "
     return {

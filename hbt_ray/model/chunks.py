@@ -8,9 +8,9 @@ import numpy as np
 
 
 def cut_chunks(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Chunks of the texts with these `lengths`: which texts each has, int64, the longest first.
+    """Cut texts of these `lengths`, int64 [texts], into chunks: the texts of each, int64 [texts in it], longest first.
 
-    A chunk of more than one text has at most `budget` tokens, its texts padded to the longest of them. Texts that fit
+    A chunk of more than one text has at most `budget` [tokens], its texts padded to the longest of them. Texts that fit
     into one chunk stay in their order.
     """
     if not len(lengths) or len(lengths) * int(lengths.max()) <= budget:
@@ -27,6 +27,8 @@ def cut_chunks(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
 
 def into_chunks(chunks: list[np.ndarray], count: int) -> list[np.ndarray]:
     """The same texts in the same order in `count` chunks, at least as many as there are: the largest are halved.
+
+    Chunks given and returned are numbers of texts, int64 [texts in the chunk].
 
     Raises:
         ValueError: there are fewer texts than that.

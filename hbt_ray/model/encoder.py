@@ -33,8 +33,9 @@ class Encoder(nn.Module):
         prefixes: role to the text put before every query or passage.
         instructions: source to the text put before every query of that source, instead of the role's.
         limits: role to the longest text, special tokens and prefix included [tokens].
+        bf16: whether the forward pass computes in bf16.
         packing: how texts are encoded without padding, where that works; None: they are padded.
-        must_pack: texts that would be padded are an error.
+        must_pack: whether texts that would be padded are an error.
     """
 
     def __init__(self, model: SentenceTransformer, prefixes: dict[Role, str], limits: dict[Role, int], bf16: bool):
@@ -53,17 +54,18 @@ class Encoder(nn.Module):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
         return self.model.tokenizer  # type: ignore[no-any-return]
 
     @property
     def width(self) -> int:
-        """Length of a vector."""
+        """The length of a vector."""
         width = self.model.get_embedding_dimension()
         assert width is not None
         return int(width)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Unit vectors, fp32 [rows, width], of padded token ids, int64 [rows, tokens]; the mask may stay on the CPU.
+        """Unit vectors, fp32 [rows, width], of padded token ids and mask, int64 [rows, tokens]; it may stay on the CPU.
 
         Raises:
             UserError: the settings demand packed texts, which this device cannot do.
@@ -81,7 +83,7 @@ class Encoder(nn.Module):
         return nn.functional.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
 
     def adapt(self, lora: LoraConfig, seed: int) -> None:
-        """Freeze all weights and put adapters into all linear layers, if `lora` says so; `seed` is of their weights.
+        """Freeze all weights and put adapters into all linear layers, if `lora` says so; `seed` draws their weights.
 
         Raises:
             UserError: peft is not installed.
@@ -117,15 +119,23 @@ class Encoder(nn.Module):
         return float(of_token) * tokens + of_pair * squares
 
     def template(self, role: Role) -> Template:
-        """What stored tokens get around them in this role."""
+        """The template that is put around stored tokens in this role.
+
+        Raises:
+            UserError: the role's prefix and a text do not tokenise apart.
+        """
         return Template(self.tokenizer, self.prefixes[role])
 
     def templates(self) -> dict[str, Template]:
-        """What stored queries of a source get around them instead, for each source with an instruction."""
+        """The template for stored queries of each source that has an instruction, by source.
+
+        Raises:
+            UserError: an instruction and a text do not tokenise apart.
+        """
         return {source: Template(self.tokenizer, prefix) for source, prefix in self.instructions.items()}
 
     def tokenize(self, texts: Sequence[str], role: Role) -> list[np.ndarray]:
-        """Token ids of each text as the model wants them: prefix, special tokens, cut to the role's limit."""
+        """The token ids of each text, int32 [tokens]: with prefix and special tokens, cut to the role's limit."""
         prefix = self.prefixes[role]
         encoded = self.tokenizer(
             [prefix + text for text in texts],
@@ -136,7 +146,7 @@ class Encoder(nn.Module):
         return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
     def pad(self, rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """`input_ids` and `attention_mask`, int64 [rows, longest row], of ragged token ids."""
+        """`input_ids` and `attention_mask`, int64 [rows, longest row], of rows of token ids, int32 [tokens] each."""
         lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
         mask = np.arange(lengths.max(initial=1))[None, :] < lengths[:, None]
         ids = np.full(mask.shape, self.tokenizer.pad_token_id, dtype=np.int64)

@@ -19,6 +19,6 @@ PEAK_FLOPS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """What the GPU can do in bf16 [FLOP/s]; None when it is not one that is known."""
+    """The most that the GPU can compute in bf16 [FLOP/s]; None when the device is not a GPU that is known."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)

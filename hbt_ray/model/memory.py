@@ -27,7 +27,7 @@ class FakeEncoder:
     (LaBSE's, 0.1 % of its parameters) are left out.
 
     Attributes:
-        trained, frozen: parameters.
+        trained, frozen: number of parameters that are trained, and that are not.
         width: length of a vector.
     """
 
@@ -38,7 +38,7 @@ class FakeEncoder:
         lora: LoraConfig = LoraConfig(),  # noqa: B008  # frozen
         activation_checkpointing: bool = False,
     ) -> None:
-        """`tokenizer_uri`: whose vocabulary a random-weight size gets.
+        """`tokenizer_uri`: folder of the tokenizer whose vocabulary a random-weight size gets.
 
         Raises:
             UserError: the model has no readable config.
@@ -63,7 +63,7 @@ class FakeEncoder:
         self.frozen = sum(size for size, trained in sizes if not trained)
 
     def kept(self, rows: int, tokens: int) -> int:
-        """Bytes that forward of [rows, tokens] keeps for backward on a GPU: distinct storages but the parameters'."""
+        """What forward of [rows, tokens] keeps for backward on a GPU [bytes]: distinct storages but the parameters'."""
         found: dict[int, torch.UntypedStorage] = {}  # holds them, so that no number is used again
 
         def note(tensor: torch.Tensor) -> torch.Tensor:

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def is_trained(name: str) -> bool:
-    """Whether the parameter of this name is: pooling is ours, so the transformer's own layer gets no gradient."""
+    """Whether the parameter is trained: pooling is ours, so the transformer's own pooling layer gets no gradient."""
     return "pooler" not in name.split(".")

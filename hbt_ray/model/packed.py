@@ -27,7 +27,7 @@ TOLERANCE = 1e-4  # of a number in a unit vector: neighbours read by mistake, or
 
 
 class CannotPack(Exception):
-    """Why a model's texts are padded."""
+    """The reason why a model's texts are padded."""
 
 
 class Packing(NamedTuple):
@@ -44,12 +44,13 @@ class Packing(NamedTuple):
     device: str = "cuda"
 
     def works(self, device: torch.device, training: bool) -> bool:
+        """Whether texts can be packed on this device, in training or not."""
         if device.type != self.device or (training and self.untrainable):
             return False
         return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)  # the kernels want Ampere
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Any]:
-        """The packed features, as sentence-transformers names them, of padded texts, int64 [texts, tokens].
+        """The packed features, as sentence-transformers names them, of padded texts and mask, int64 [texts, tokens].
 
         Waits for the device once, to fetch the mask; not at all when the mask is on the CPU.
         """
@@ -110,7 +111,7 @@ def prepare_packing(model: SentenceTransformer, input_ids: Tensor, attention_mas
 
 
 def _put(tensor: Tensor, device: torch.device) -> Tensor:
-    """From the CPU to the device; pinned, since a copy from pageable memory may wait for the device."""
+    """Copy from the CPU to the device; pinned, since a copy from pageable memory may wait for the device."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 

@@ -24,7 +24,7 @@ SPECIALS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a hub id or folder.
+    """The tokenizer of a hub id or a folder.
 
     Raises:
         UserError: there is none, or it has no fast (Rust) form.
@@ -79,28 +79,28 @@ def learn(texts: Iterable[str], pieces: int) -> PreTrainedTokenizerFast:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A hash of what decides the tokens: vocabulary, normalisation and rules, not padding or truncation."""
-    rules = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
-    return storage.fingerprint({key: value for key, value in rules.items() if key not in ("padding", "truncation")})
+    """A hash of what decides the tokens: vocabulary, normalisation and special tokens, not padding or truncation."""
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+    return storage.fingerprint({key: value for key, value in settings.items() if key not in ("padding", "truncation")})
 
 
 def cutter(folder: str, max_tokens: int) -> Tokenizer:
-    """What `tokenize` takes: the rules of the tokenizer in a store's folder, cutting texts at `max_tokens`."""
+    """The tokenizer in a store's folder as `tokenize` wants it, which cuts texts at `max_tokens` [tokens]."""
     folder = storage.local_copy(folder)
-    rules = Tokenizer.from_file(storage.join(folder, "tokenizer.json"))
+    found = Tokenizer.from_file(storage.join(folder, "tokenizer.json"))
     settings = storage.read_json(storage.join(folder, "tokenizer_config.json"))
-    rules.enable_truncation(max_tokens, direction=settings.get("truncation_side", "right"))
-    rules.no_padding()
-    return rules
+    found.enable_truncation(max_tokens, direction=settings.get("truncation_side", "right"))
+    found.no_padding()
+    return found
 
 
-def tokenize(rules: Tokenizer, texts: pa.StringArray, framed: bool = False) -> pa.ListArray:
-    """Token ids of each text, list<int32>, with special tokens around them only if `framed`."""
+def tokenize(tokenizer: Tokenizer, texts: pa.StringArray, special_tokens: bool = False) -> pa.ListArray:
+    """The token ids of each text, list<int32> [texts] of string [texts]; special tokens are added only if asked for."""
     unique = texts.dictionary_encode()  # the passage of several queries is tokenised once
     flat, ends = array("i"), array("i", [0])
     for start in range(0, len(unique.dictionary), TOGETHER):
         batch = unique.dictionary.slice(start, TOGETHER).to_pylist()
-        for encoding in rules.encode_batch_fast(batch, add_special_tokens=framed):
+        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=special_tokens):
             flat.extend(encoding.ids)
             ends.append(len(flat))
     tokens = (pa.array(np.array(numbers, dtype=np.int32)) for numbers in (ends, flat))
@@ -108,28 +108,34 @@ def tokenize(rules: Tokenizer, texts: pa.StringArray, framed: bool = False) -> p
 
 
 class Template:
-    """How a tokenizer dresses a text: special tokens around it, and a prefix in front of it.
+    """What is put around the tokens of a text: a tokenizer's special tokens, and a prefix in front of it.
 
     Attributes:
-        head, tail: token ids, int32, before and after the text.
+        head, tail: token ids before and after the text, int32 [tokens].
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prefix: str) -> None:
-        """Raises:
-        UserError: prefix and text do not tokenise apart, so that stored tokens cannot be prefixed.
+        """Find out what the tokenizer puts around a text.
+
+        Raises:
+            UserError: prefix and text do not tokenise apart, so that stored tokens cannot be prefixed.
         """
         bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        padded = tokenizer("a")["input_ids"]
-        start = next(i for i in range(len(padded)) if padded[i : i + len(bare)] == bare)
+        full = tokenizer("a")["input_ids"]
+        start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         prefix_ids = tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
-        self.head = np.asarray([*padded[:start], *prefix_ids], dtype=np.int32)
-        self.tail = np.asarray(padded[start + len(bare) :], dtype=np.int32)
+        self.head = np.asarray([*full[:start], *prefix_ids], dtype=np.int32)
+        self.tail = np.asarray(full[start + len(bare) :], dtype=np.int32)
         probe = "Zürich 東京?"
         whole = tokenizer(prefix + probe)["input_ids"]
         if whole != self.apply(np.asarray(tokenizer(probe, add_special_tokens=False)["input_ids"]), 512).tolist():
             raise UserError(f"prefix {prefix!r} does not tokenise apart from the text with this tokenizer")
 
     def apply(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
-        """`head + tokens + tail`, the text cut so that all of it has at most `max_tokens` ids."""
+        """`head + tokens + tail`, int32 [tokens], the text cut so that all has at most `max_tokens`.
+
+        Args:
+            tokens: the text's own ids, int32 [tokens].
+        """
         room = max_tokens - len(self.head) - len(self.tail)
         return np.concatenate([self.head, tokens[: max(room, 0)], self.tail]).astype(np.int32)

@@ -27,12 +27,12 @@ class Approximate:
         self.ids = ids
 
     def best(self, queries: np.ndarray, k: int, effort: int | None) -> Found:
-        """The min(k, rows) best documents that FAISS finds for each query, fp32 [queries, width].
+        """The min(k, rows) best documents that FAISS finds for each of the queries, fp32 [queries, width].
 
         Where it finds fewer, the list ends with the id "" and the score minus infinity.
 
         Args:
-            effort: of `knob`; None leaves FAISS's own.
+            effort: value of the index's `knob`; None leaves FAISS's own.
         """
         name = knob(self.index)
         if effort is not None and name:
@@ -60,7 +60,7 @@ def create_index(factory: str, width: int) -> faiss.Index:
 
 
 def train_index(index: faiss.Index, sample: np.ndarray, factory: str) -> None:
-    """Train on vectors, fp32 [rows, width].
+    """Train the index on vectors, fp32 [rows, width].
 
     Raises:
         UserError: they are too few.
@@ -77,7 +77,7 @@ def reason(error: RuntimeError) -> str:
 
 
 def knob(index: faiss.Index) -> str | None:
-    """What trades time for recall: nprobe (lists visited), efSearch (candidates kept), or nothing."""
+    """The parameter that trades time for recall: nprobe (lists visited), efSearch (candidates kept), or nothing."""
     inner = _inner(index)
     if isinstance(inner, faiss.IndexIVF):
         return "nprobe"
@@ -85,7 +85,7 @@ def knob(index: faiss.Index) -> str | None:
 
 
 def efforts(index: faiss.Index) -> list[int]:
-    """Values of the knob worth trying, ascending: for nprobe powers of two and at last all lists."""
+    """The values of the knob worth trying, ascending: for nprobe powers of two and at last all lists."""
     inner = _inner(index)
     if isinstance(inner, faiss.IndexIVF):
         lists = int(inner.nlist)
@@ -94,7 +94,7 @@ def efforts(index: faiss.Index) -> list[int]:
 
 
 def row_bytes(index: faiss.Index) -> int:
-    """Memory of one row."""
+    """The memory that one row takes [bytes]."""
     inner = _inner(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.code_size) + 8
@@ -109,13 +109,13 @@ def row_bytes(index: faiss.Index) -> int:
 
 
 def centroid_bytes(index: faiss.Index) -> int:
-    """Memory of the centroids of its lists, which every shard holds."""
+    """The memory of the centroids of an index's lists, which every shard holds [bytes]."""
     inner = _inner(index)
     return 4 * int(index.d) * int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else 0
 
 
 def training_bytes(index: faiss.Index, sample: int) -> int:
-    """Memory of training on `sample` rows: the vectors, their copy by k-means, and its centroids twice."""
+    """The memory that training takes [bytes]: `sample` vectors, their copy by k-means, and its centroids twice."""
     return 8 * int(index.d) * sample + 2 * centroid_bytes(index)
 
 

@@ -20,15 +20,14 @@ SCRATCH = 2 * 2**30  # memory of a GPU that FAISS takes for its own work [bytes]
 
 
 class Candidates(Protocol):
-    """Attributes:
-    most: longest list.
-    """
+    """Finds the vectors that score high, and knows how far its scores may be off."""
 
     @property
-    def most(self) -> int: ...
+    def most(self) -> int:
+        """The longest list it can give."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores fp32 and positions int64 of the k best by these scores, descending, [queries, k].
+        """The scores, fp32 [queries, k], and positions, int64 [queries, k], of the k that score best, descending.
 
         Args:
             queries: fp32 [queries, width].
@@ -36,22 +35,28 @@ class Candidates(Protocol):
         """
 
     def error(self, queries: np.ndarray) -> np.ndarray:
-        """Bound on the distance between such a score and the exact inner product, of each query [queries]."""
+        """A bound on the distance of such a score from the exact inner product, float64 [queries].
+
+        Args:
+            queries: fp32 [queries, width].
+        """
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """All vectors, fp32 [rows, width], in memory; `norm` is their largest."""
+    """All vectors, fp32 [rows, width], in memory; `norm` is the largest of their L2 norms."""
 
     vectors: np.ndarray
     norm: float
     most: int = sys.maxsize
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The scores, fp32 [queries, k], and positions, int64 [queries, k], as `Candidates` has them."""
         scores, positions = faiss.knn(queries, self.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
         return scores, positions
 
     def error(self, queries: np.ndarray) -> np.ndarray:
+        """The bound, float64 [queries], for queries, fp32 [queries, width]."""
         return exact.rounding_error(queries, self.norm, np.float32)
 
 
@@ -64,10 +69,12 @@ class Half:
     most: int = HALF_MOST
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The scores, fp32 [queries, k], and positions, int64 [queries, k], as `Candidates` has them."""
         scores, positions = self.index.search(queries, k)
         return scores, positions
 
     def error(self, queries: np.ndarray) -> np.ndarray:
+        """The bound, float64 [queries], for queries, fp32 [queries, width]."""
         norms = np.linalg.norm(queries.astype(np.float64), axis=1)
         relative = (2 * HALF_UNIT + HALF_UNIT**2) * norms * self.norm
         near_zero = HALF_STEP * np.sqrt(queries.shape[1]) * (norms + self.norm + 1)

@@ -10,7 +10,7 @@ UNIT = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}  # unit 
 
 
 def scores(queries: np.ndarray, documents: np.ndarray, norm: float, positions: np.ndarray | None = None) -> np.ndarray:
-    """Inner products: the exact sum of products, rounded to fp64 and then to fp32.
+    """The inner products: the exact sum of products, rounded to fp64 and then to fp32.
 
     A matrix product in fp64 rounds differently with every blocking, by at most `rounding_error`. The few results that
     lie so near to the border of two fp32 numbers that this decides between them are summed again without error.
@@ -37,7 +37,9 @@ def scores(queries: np.ndarray, documents: np.ndarray, norm: float, positions: n
 
 
 def rounding_error(queries: np.ndarray, norm: float, dtype: type[np.floating]) -> np.ndarray:
-    """Bound on the error of each query's inner products with vectors of at most `norm`, summed in `dtype` in any order.
+    """A bound, float64 [queries], on the error of inner products of queries, fp32 [queries, width].
+
+    The other vectors have at most `norm`, and products are summed in `dtype` in any order.
 
     Higham, Accuracy and Stability of Numerical Algorithms, section 3.1: n u / (1 - n u) times the product of the norms;
     doubled here, for the rounding of the norms and of the results.
@@ -48,6 +50,6 @@ def rounding_error(queries: np.ndarray, norm: float, dtype: type[np.floating]) -
 
 
 def largest_norm(vectors: np.ndarray) -> float:
-    """The largest L2 norm of the rows of `vectors`; 0 when there are none."""
+    """The largest L2 norm of vectors, fp32 [rows, width]; 0 when there are none."""
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     return math.sqrt(squares.max(initial=0.0))

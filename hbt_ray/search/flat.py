@@ -22,12 +22,14 @@ GATHER = 16  # a candidate's own score takes as long as those of this many docum
 
 
 class Flat(NamedTuple):
-    """Attributes:
-    vectors: fp32 [rows, width].
-    ids: large_string [rows], descending, so that among equal scores a lower position ranks higher.
-    norm: the largest L2 norm of a vector.
-    owner: the index whose memory `vectors` is, if one is.
-    gpu: finds candidates faster, if there is one.
+    """One shard in memory, which is searched exactly.
+
+    Attributes:
+        vectors: fp32 [rows, width].
+        ids: large_string [rows], descending, so that among equal scores a lower position ranks higher.
+        norm: the largest L2 norm of a vector.
+        owner: the index whose memory `vectors` is, if one is.
+        gpu: finds candidates faster, if there is one.
     """
 
     vectors: np.ndarray
@@ -37,7 +39,7 @@ class Flat(NamedTuple):
     gpu: Candidates | None = None
 
     def best(self, queries: np.ndarray, k: int) -> Found:
-        """The min(k, rows) best documents of each query, fp32 [queries, width].
+        """The min(k, rows) best documents of each of the queries, fp32 [queries, width].
 
         FAISS scores in fp32 or fp16, which is not quite `exact.scores`: a document it left out scores at most its last
         candidate's score plus the error. While the k-th best does not lie above that, the left-out may tie or win, and
@@ -66,8 +68,15 @@ class Flat(NamedTuple):
         return compact(self.ids, positions, scores)
 
     def locate(self, queries: np.ndarray, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Where each document is or would be: the first position whose id is not higher. And its score, fp32, with
-        the query of the same row; NaN when it is not in the shard."""
+        """The position of each document, int64 [documents], and its score, fp32 [documents], with the query of its row.
+
+        The position is the first whose id is not higher, also for a document that is not in the shard; then the score
+        is NaN.
+
+        Args:
+            queries: fp32 [documents, width].
+            ids: the documents.
+        """
         found = pc.index_in(pa.array(ids, pa.large_string()), value_set=self.ids)
         here = found.is_valid().to_numpy(zero_copy_only=False)
         positions = np.empty(len(ids), dtype=np.int64)
@@ -85,9 +94,10 @@ class Flat(NamedTuple):
         """How many documents of the shard lie above each given document in its query's ranking, int64 [documents].
 
         Args:
+            queries: fp32 [queries, width].
             offsets: query q's documents are those from offsets[q] to offsets[q + 1], int [queries + 1].
-            scores: of the documents with their queries, fp32.
-            positions: of the first document of the shard whose id is not higher, for ties.
+            scores: scores of the documents with their queries, fp32 [documents].
+            positions: position of the first document of the shard whose id is not higher, for ties, int [documents].
         """
         counts = np.zeros(len(scores), dtype=np.int64)
         for rows in blocks(len(queries), max(1, BLOCK_NUMBERS // DOCUMENTS)):

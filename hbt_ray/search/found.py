@@ -17,7 +17,7 @@ class Found(NamedTuple):
 
     Attributes:
         ids: the documents in any list, large_string, each once and in descending order.
-        places: of the documents in `ids`, int64 [queries, k].
+        places: places of the documents in `ids`, int64 [queries, k].
         scores: fp32 [queries, k].
     """
 
@@ -27,7 +27,12 @@ class Found(NamedTuple):
 
 
 def compact(ids: pa.Array, places: np.ndarray, scores: np.ndarray) -> Found:
-    """The lists with only those of `ids`, which are in descending order, that are in one."""
+    """Ranked lists whose `ids`, large_string in descending order, are only those that occur in one.
+
+    Args:
+        places: int64 [queries, k], in `ids`.
+        scores: fp32 [queries, k].
+    """
     used = np.zeros(len(ids), dtype=bool)
     used[places] = True
     return Found(ids.filter(pa.array(used)), (np.cumsum(used) - 1)[places], scores)
@@ -55,7 +60,7 @@ def highest(scores: np.ndarray, ranks: np.ndarray, k: int) -> tuple[np.ndarray, 
         scores: fp32 [rows, columns].
         ranks: int64 [rows, columns] or [columns], below 2^32 and distinct in a row.
 
-    Returns: ranks and scores, [rows, min(k, columns)].
+    Returns: ranks, int64, and scores, fp32, [rows, min(k, columns)] each.
     """
     keys = _ordered((scores + np.float32(0)).view(np.int32)).astype(np.int64) << 32  # -0 becomes 0
     keys |= LOW - ranks

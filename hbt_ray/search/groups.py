@@ -27,17 +27,18 @@ class PartSlice(NamedTuple):
 
 
 class PartGroup(NamedTuple):
-    """Pieces of one language."""
+    """Pieces of embedding parts, all of one language."""
 
     language: str
     pieces: list[PartSlice]
 
     @property
     def rows(self) -> int:
+        """The number of vectors."""
         return sum(piece.stop - piece.start for piece in self.pieces)
 
     def memory(self, width: int) -> int:
-        """Bytes that `read` takes, the matrix included."""
+        """The memory that `read_group` takes, the matrix included [bytes]."""
         largest = max(int(piece.part["rows"]) for piece in self.pieces)
         return self.rows * (width * 4 + ID_BYTES) + largest * width * PART_NUMBER_BYTES
 

@@ -52,7 +52,14 @@ class Pair(NamedTuple):
 
 
 class MinedCandidates(NamedTuple):
-    """Of one part of the queries: the rows of their pairs, each one's positive score, and its ranked list."""
+    """What is found for one part of the queries.
+
+    Attributes:
+        rows: number of each query's pair.
+        positives: score of each query's positive, fp32 [queries].
+        ids: each query's ranked list, str [queries, depth].
+        scores: scores of the list, fp32 [queries, depth].
+    """
 
     rows: list[int]
     positives: np.ndarray
@@ -191,7 +198,8 @@ def choose(
 
     Args:
         answers: texts of the query's group, and of other pairs with the same query.
-        limit: what a negative scores less than.
+        limit: score that a negative stays below.
+        most: largest number of negatives.
     """
     chosen: dict[str, float] = {}
     why: Counter[str] = Counter()

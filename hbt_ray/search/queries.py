@@ -17,10 +17,10 @@ TOKENS = 4096  # encoded at once
 
 
 def same_model(config: EncoderConfig, manifest: Mapping[str, Any]) -> Identity:
-    """What the encoder is that an index's vectors are of.
+    """The identity of the encoder, which must be the one that an index's vectors are of.
 
     Args:
-        manifest: of the index.
+        manifest: manifest of the index.
 
     Raises:
         UserError: it is another one, or no model.
@@ -35,19 +35,21 @@ def same_model(config: EncoderConfig, manifest: Mapping[str, Any]) -> Identity:
 
 
 class QueryEncoder:
-    """The model of an index, loaded when the first text comes."""
+    """Encodes queries by the model of an index, loaded when the first text comes."""
 
     def __init__(self, manifest: Mapping[str, Any], config: EncoderConfig | None = None) -> None:
-        """Args:
-        manifest: of the index.
-        config: which must be of the same model; None: as the documents were encoded.
+        """Note which model is to be loaded.
+
+        Args:
+            manifest: manifest of the index.
+            config: settings, which must be of the same model; None: as the documents were encoded.
         """
         self._manifest = manifest
         self._config = config or EncoderConfig.model_validate(manifest["encoder"])
         self._encoder: Encoder | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, fp32 [texts, width].
+        """The texts' unit vectors, fp32 [texts, width].
 
         Raises:
             UserError: the model is another than the index's.

@@ -15,7 +15,7 @@ class Hits(NamedTuple):
     """Ranked lists of equal length, best first.
 
     Attributes:
-        ids: documents, str [queries, k].
+        ids: ids of the documents, str [queries, k].
         scores: fp32 [queries, k].
     """
 
@@ -30,7 +30,7 @@ class Above(NamedTuple):
 
     Attributes:
         queries: row of the query, int64 [pairs].
-        documents: id, str [pairs].
+        documents: id of the document, str [pairs].
         languages: column of the document's own language in `counts`, int64 [pairs].
         counts: documents of each language of the searcher that rank above this one, int64 [pairs, languages].
     """
@@ -55,18 +55,24 @@ class Wanted(NamedTuple):
     offsets: np.ndarray
 
     def refuse_absent(self, scores: np.ndarray) -> None:
-        """Raises:
-        UserError: a document has the score NaN, so no place knows it.
+        """Check that every document has a score.
+
+        Args:
+            scores: fp32 [documents].
+
+        Raises:
+            UserError: a document has the score NaN, so no place knows it.
         """
         if np.isnan(scores).any():
             raise UserError(f"the index has no document {self.documents[np.isnan(scores)][0]}")
 
 
 def asked_for(relevant: Sequence[Sequence[str]], languages: Sequence[str]) -> Wanted:
-    """The rows of all relevant documents of each query.
+    """The relevant documents of all queries, one row each.
 
     Args:
-        languages: of the documents there are.
+        relevant: ids (`lang:docid`) of each query's documents.
+        languages: languages of the documents there are.
 
     Raises:
         UserError: a document is of another language.
@@ -81,7 +87,7 @@ def asked_for(relevant: Sequence[Sequence[str]], languages: Sequence[str]) -> Wa
 
 
 def in_order(languages: Iterable[str]) -> tuple[str, ...]:
-    """As their documents' ids are ordered, descending."""
+    """The languages in the descending order of their documents' ids."""
     return tuple(sorted(languages, key=_order, reverse=True))
 
 
@@ -90,7 +96,7 @@ def merge(lists: Mapping[str, Hits], k: int, queries: int) -> Hits:
 
     Args:
         lists: language to its lists, each of at least min(k, documents of the language).
-        queries: their number, which no lists do not tell.
+        queries: number of queries, which an empty mapping does not tell.
     """
     if not lists:
         return Hits(np.empty((queries, 0), dtype=object), np.empty((queries, 0), dtype=np.float32))
@@ -101,6 +107,7 @@ def merge(lists: Mapping[str, Hits], k: int, queries: int) -> Hits:
 
 
 def hits(found: Found) -> Hits:
+    """The lists with an id, not a place, for each document."""
     return Hits(found.ids.to_numpy(zero_copy_only=False)[found.places], found.scores)
 
 
@@ -118,7 +125,7 @@ def pool(rows: Mapping[str, int], languages: Sequence[str] | None) -> list[str]:
 
 
 def checked_queries(queries: np.ndarray, width: int, k: int = 1) -> np.ndarray:
-    """The queries as fp32 [queries, width].
+    """The queries, numbers [queries, width], as fp32 [queries, width].
 
     Raises:
         UserError: their width or a number in them is wrong, or k, the length of the lists, is.

@@ -18,11 +18,11 @@ from hbt_ray.search.ranking import Hits, hits
 def measure_recall(
     index: str, shards: Sequence[Mapping[str, Any]], source: str, queries: np.ndarray, k: int
 ) -> dict[str, Any]:
-    """Recall of the k best by language and value of the index's knob (nprobe, efSearch), and operating points.
+    """The recall of the k best by language and value of the index's knob (nprobe, efSearch), and operating points.
 
     Args:
         index: folder of the shards, which need no manifest yet.
-        shards: their entries.
+        shards: their entries in the manifest.
         source: embeddings the index is built from; they are searched exactly.
         queries: fp32 [queries, width].
 
@@ -55,7 +55,7 @@ def measure_recall(
 
 
 def overlap(exact: Hits, found: Hits) -> float:
-    """Share of the exact lists' documents that are in the found ones, mean over the queries."""
+    """The share of the exact lists' documents that are in the found ones, mean over the queries."""
     shared = [len(set(one) & set(other)) for one, other in zip(exact.ids.tolist(), found.ids.tolist(), strict=True)]
     return float(np.mean(shared)) / exact.ids.shape[1]
 

@@ -12,7 +12,7 @@ from hbt_ray.encode import embeddings
 
 
 def draw(source: str, manifest: Mapping[str, Any], rows: int) -> np.ndarray:
-    """At most `rows` vectors, fp32 [rows, width], of the folder `source` that `encode` wrote; always the same ones.
+    """Draw at most `rows` vectors, fp32 [rows, width], of the folder `source` that `encode` wrote, always the same.
 
     One Ray task a language reads the parts that hold some of them.
 

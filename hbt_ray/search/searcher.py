@@ -27,8 +27,8 @@ class Searcher:
     """An index, held by Ray actors while the `with` block runs.
 
     Attributes:
-        languages: of the shards, in the order in which equal scores rank (descending ids).
-        rows: language to documents.
+        languages: languages of the shards, in the order in which equal scores rank (descending ids).
+        rows: language to number of documents.
     """
 
     def __init__(
@@ -129,7 +129,14 @@ class Searcher:
         return self._queries(texts)
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
-        """`search` in each language's own pool: the lists from which `merge` makes those of any pool."""
+        """`search` in each language's own pool: the lists from which `merge` makes those of any pool.
+
+        Args:
+            queries: fp32 [queries, width].
+
+        Raises:
+            UserError: k is 0, a language has no shard, or the queries' width or a number in them is wrong.
+        """
         chosen = pool(self.rows, languages)
         reference = ray.put(checked_queries(queries, self.manifest["width"], k))
         answers = {
@@ -149,7 +156,7 @@ class Searcher:
         Args:
             queries: fp32 [queries, width].
             relevant: document ids (`lang:docid`) of each query, in `languages`.
-            languages: whose documents are counted, those of others not; all when None.
+            languages: languages whose documents are counted, those of others not; all when None.
 
         Raises:
             UserError: a relevant document is not in the index, or not in one of the languages, or the index is
@@ -201,8 +208,10 @@ class Searcher:
 
 
 def refuse_too_large(needed: int) -> None:
-    """Raises:
-    UserError: an index of `needed` bytes is larger than the memory that Ray has to give.
+    """Check that an index fits into memory.
+
+    Raises:
+        UserError: an index of `needed` bytes is larger than the memory that Ray has to give.
     """
     there = ray.cluster_resources().get("memory", 0)
     if needed > there:

@@ -15,7 +15,7 @@ from hbt_ray.search.found import Found
 
 
 class ShardActor:
-    """Shards are loaded at first use, also after Ray has restarted the actor."""
+    """Holds some shards, which are loaded at first use, also after Ray has restarted the actor."""
 
     def __init__(self, uri: str, shards: Mapping[str, Mapping[str, Any]], threads: int, gpus: bool) -> None:
         faiss.omp_set_num_threads(threads)
@@ -34,18 +34,18 @@ class ShardActor:
             self._shard(name)
 
     def search(self, name: str, queries: np.ndarray, k: int, effort: int | None) -> Found:
-        """The best documents of one shard; `effort` is that of `Approximate.best`."""
+        """The best documents of one shard for queries, fp32 [queries, width]; `effort` is as in `Approximate.best`."""
         shard = self._shard(name)
         return shard.best(queries, k) if isinstance(shard, Flat) else shard.best(queries, k, effort)
 
     def locate(self, name: str, queries: np.ndarray, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """`Flat.locate` in one shard."""
+        """`Flat.locate` in one shard, for queries, fp32 [documents, width]."""
         return self._flat(name).locate(queries, ids)
 
     def above(
         self, name: str, queries: np.ndarray, offsets: np.ndarray, scores: np.ndarray, positions: np.ndarray
     ) -> np.ndarray:
-        """`Flat.above` in one shard."""
+        """`Flat.above` in one shard, for queries, fp32 [queries, width]; the count is int64 [documents]."""
         return self._flat(name).above(queries, offsets, scores, positions)
 
     def _flat(self, name: str) -> Flat:

@@ -17,13 +17,13 @@ from hbt_ray.search.flat import Flat
 
 
 def vectors_of(index: faiss.IndexFlat) -> np.ndarray:
-    """The memory of the index itself, fp32 [rows, width]."""
+    """The vectors in the memory of the index itself, fp32 [rows, width]."""
     numbers: np.ndarray = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
     return numbers.reshape(index.ntotal, index.d)
 
 
 def write_shard(folder: str, name: str, language: str, index: faiss.Index, ids: pa.Array) -> dict[str, Any]:
-    """Write one shard, whose rows are in descending order of `ids`; returns its entry for the manifest."""
+    """Write one shard, whose rows are in descending order of `ids`, large_string [rows]; returns its manifest entry."""
     faiss_uri, ids_uri = _uris(folder, name)
     # faiss's type stubs do not know the callbacks
     storage.write(faiss_uri, lambda file: faiss.write_index(index, faiss.PyCallbackIOWriter(file.write)))  # type: ignore
@@ -39,7 +39,7 @@ def write_shard(folder: str, name: str, language: str, index: faiss.Index, ids: 
 
 
 def load_shard(folder: str, entry: Mapping[str, Any], gpus: bool = False) -> Flat | Approximate:
-    """One entry of the manifest's shards.
+    """Load one entry of the manifest's shards.
 
     Args:
         gpus: search an exact one on the GPUs of this process.

@@ -26,13 +26,15 @@ class StreamingSearcher:
     """The embeddings of a folder as they lie there. In each pass one Ray task a CPU reads its share, block by block.
 
     Attributes:
-        languages, rows: as those of a `Searcher`.
+        languages, rows: the same as in a `Searcher`.
     """
 
     def __init__(self, source: str, block_bytes: int = BLOCK_BYTES) -> None:
-        """Args:
+        """Read the manifest.
+
+        Args:
             source: folder written by `encode` [URI].
-            block_bytes: of the vectors that a task holds, as fp32.
+            block_bytes: size of the vectors that a task holds, as fp32 [bytes].
 
         Raises:
             UserError: the embeddings are unfinished or empty.
@@ -45,12 +47,12 @@ class StreamingSearcher:
         self.rows = {language: int(counts[language]) for language in self.languages}
 
     def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
-        """The best documents of each query in each language's own pool, in one pass: lists for `search.merge`.
+        """The best documents of each query in each language's own pool, in one pass: lists for `merge`.
 
         Args:
             queries: fp32 [queries, width].
             k: length of the lists; shorter where the language has fewer documents.
-            languages: those searched in; all when None.
+            languages: languages that are searched in; all when None.
 
         Raises:
             UserError: a part is missing or corrupt, k is 0, a language has no document, or the queries' width or a
@@ -67,7 +69,10 @@ class StreamingSearcher:
     def ranks(
         self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
     ) -> Above:
-        """`Searcher.ranks`, in two passes: the relevant documents' scores, and how many documents lie above them.
+        """The same as `Searcher.ranks`, in two passes: the documents' scores, and how many documents lie above them.
+
+        Args:
+            queries: fp32 [queries, width].
 
         Raises:
             UserError: a part is missing or corrupt, or a relevant document is not there.

@@ -51,14 +51,14 @@ def claim(out: str, job: str, settings: Mapping[str, Any]) -> None:
 def claimed(
     out: str, job: str, settings: Mapping[str, Any], owns: Sequence[str], keeps: Sequence[str] = ()
 ) -> Iterator[None]:
-    """`claim` the folder, and be the only process at work in it while the block runs.
+    """Claim the folder as `claim` does, and be the only process at work in it while the block runs.
 
     A block that ends with a user's mistake leaves the folder to the corrected command: other settings may claim it
     then, and find it empty of what this run made. A finished run is left as it is.
 
     Args:
         owns: names of files and folders in `out` that only this job makes.
-        keeps: those of them that are never cleared: a folder that has one stays its run's.
+        keeps: names among `owns` that are never cleared: a folder that has one stays its run's.
 
     Raises:
         UserError: the folder holds another run, another process is at work in it, or it has something of a name in

@@ -52,6 +52,7 @@ def write(uri: str, fill: Callable[[Any], None]) -> None:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
+    """Write a file of these bytes, whole or absent."""
     write(uri, lambda file: file.write(data))
 
 
@@ -91,13 +92,18 @@ def write_new(uri: str, data: bytes) -> None:
 
 
 def read_bytes(uri: str) -> bytes:
+    """The bytes of the file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     fs, path = filesystem(uri)
     data: bytes = fs.cat_file(path)
     return data
 
 
 def read_ranges(ranges: Sequence[tuple[str, int, int | None]]) -> list[bytes]:
-    """Bytes start … stop (None: the end) of each (file, start, stop), all on one file system.
+    """The bytes start … stop (None: the end) of each (file, start, stop), all on one file system.
 
     Object stores are asked for all of them together.
     """
@@ -110,7 +116,7 @@ def read_ranges(ranges: Sequence[tuple[str, int, int | None]]) -> list[bytes]:
 
 
 def sizes(uri: str) -> dict[str, int]:
-    """Name and length [bytes] of each file directly in the folder `uri`, by one listing; none when it is not there."""
+    """The length [bytes] of each file directly in the folder `uri`, by name and one listing; none without a folder."""
     fs, path = filesystem(uri)
     try:
         found = fs.ls(path, detail=True, refresh=True)
@@ -120,7 +126,7 @@ def sizes(uri: str) -> dict[str, int]:
 
 
 def size(uri: str) -> int:
-    """Length of the file [bytes]."""
+    """The length of the file [bytes]."""
     fs, path = filesystem(uri)
     return int(fs.size(path))
 
@@ -150,10 +156,16 @@ def version_of(uri: str) -> list[Any]:
 
 
 def write_json(uri: str, value: Any) -> None:
+    """Write the value as indented JSON, whole or absent."""
     write_bytes(uri, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(uri: str) -> Any:
+    """The JSON value in the file.
+
+    Raises:
+        UserError: the file is not JSON.
+    """
     try:
         return json.loads(read_bytes(uri))
     except (UnicodeDecodeError, json.JSONDecodeError):
@@ -178,7 +190,7 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
 
 @contextlib.contextmanager
 def parquet_errors(uri: str) -> Iterator[None]:
-    """Turns what pyarrow raises on a missing or damaged parquet file into a UserError that names it.
+    """Turn what pyarrow raises on a missing or damaged parquet file into a UserError that names it.
 
     A fault of the storage (no access, a broken connection) stays what it is.
     """

@@ -28,7 +28,7 @@ def commit(out: str, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def committed(out: str) -> bool:
-    """True when the folder's manifest has been written: its run is complete."""
+    """Whether the folder's manifest has been written: its run is complete."""
     return exists(join(out, "manifest.json"))
 
 

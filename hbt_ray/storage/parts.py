@@ -27,7 +27,7 @@ class Parts:
 
     Attributes:
         folder: where the commits are, and the parts' own files [URI].
-        names: of the parts, in order.
+        names: names of the parts, in order.
     """
 
     def __init__(self, folder: str, names: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ class Parts:
         return join(self.folder, f"{name}{suffix}")
 
     def missing(self) -> list[int]:
-        """Numbers of the parts that no run has committed, by one listing."""
+        """The numbers of the parts that no run has committed, by one listing."""
         done = sizes(self.folder)
         return [number for number, name in enumerate(self.names) if f"{name}.json" not in done]
 

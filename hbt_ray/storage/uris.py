@@ -35,7 +35,11 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The same file system for pyarrow and Ray."""
+    """The file system of `uri` as pyarrow and Ray want it, and the path in it.
+
+    Raises:
+        UserError: `filesystem` refuses the URI.
+    """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         return pyarrow.fs.LocalFileSystem(), path
@@ -118,8 +122,10 @@ def below(folder: str, name: str) -> str:
 
 
 def refuse_overlap(out: str, inputs: Iterable[str]) -> None:
-    """Raises:
-    UserError: the output is, holds or lies in one of the inputs.
+    """Check that the output of a job lies apart from its inputs.
+
+    Raises:
+        UserError: the output is, holds or lies in one of the inputs.
     """
     mine = _place(out)
     above = [mine]

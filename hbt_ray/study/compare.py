@@ -33,7 +33,7 @@ class Line:
     """A measure in a setting.
 
     Attributes:
-        rows: of the per-query table that have it, int [rows].
+        rows: numbers of the rows of the per-query table that have the measure, int [rows].
         items, groups: numbers of each row's item, and of its languages of query and pool, int [rows].
     """
 
@@ -45,12 +45,12 @@ class Line:
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
-    """Compare; a finished comparison with the same settings is returned as it is.
+    """Compare the systems; a finished comparison with the same settings is returned as it is.
 
     Returns: what compare.json holds.
 
     Raises:
-        UserError: there are fewer than two systems, or their evaluations cannot be compared (`paired.read`).
+        UserError: there are fewer than two systems, or their evaluations cannot be compared (`read_systems`).
     """
     out = config.out
     named = parse_runs(config.runs)
@@ -81,7 +81,7 @@ def _result(config: CompareConfig, systems: Sequence[System], first: Any, lines:
 
 
 def parse_runs(runs: Sequence[str]) -> dict[str, list[str]]:
-    """System to its folders, of `NAME=FOLDER,FOLDER`; without a name it is called by what is there.
+    """The folders of each system, by name, of `NAME=FOLDER,FOLDER`; without a name it is called by what is there.
 
     Raises:
         UserError: fewer than two systems, or two of one name, or one folder twice.

@@ -26,7 +26,7 @@ def write_comparison(out: str, result: Mapping[str, Any]) -> None:
 
 
 def comparison_table(result: Mapping[str, Any]) -> Table:
-    """For the terminal."""
+    """The table of a comparison for the terminal."""
     shown = Table(title=escape(_title(result)))
     for column in COLUMNS:
         shown.add_column(column)

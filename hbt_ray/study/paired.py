@@ -18,9 +18,12 @@ KEY = ["setting", "query", "pool"]
 
 @dataclass(frozen=True)
 class System:
-    """Attributes:
-    folders: of its runs, URIs.
-    values: measure to its value in each run and row, float64 [runs, rows]; NaN where a row has none.
+    """A system, and what its runs were measured to be.
+
+    Attributes:
+        name: what the user calls it.
+        folders: folders of its runs [URIs].
+        values: measure to its value in each run and row, float64 [runs, rows]; NaN where a row has none.
     """
 
     name: str
@@ -29,9 +32,12 @@ class System:
 
 
 class Evaluation(NamedTuple):
-    """Attributes:
-    results: of results.json.
-    table: of per_query.parquet, in order of KEY.
+    """A finished evaluation.
+
+    Attributes:
+        folder: where it is [URI].
+        results: content of results.json.
+        table: content of per_query.parquet, in order of KEY.
     """
 
     folder: str
@@ -43,7 +49,7 @@ def read_systems(named: Mapping[str, Sequence[str]], measures: Sequence[str]) ->
     """The systems, and the first evaluation, whose rows are everyone's.
 
     Args:
-        named: system to the folders of its runs, URIs.
+        named: system to the folders of its runs [URIs].
 
     Raises:
         UserError: a folder holds no finished evaluation, a measure is missing or not a number, or the evaluations are
@@ -75,8 +81,10 @@ def _evaluation(folder: str) -> Evaluation:
 
 
 def _same(first: Evaluation, other: Evaluation) -> None:
-    """Raises:
-    UserError: the two are not of the same task, text, queries, items, pools and documents.
+    """Check that two evaluations can be paired.
+
+    Raises:
+        UserError: the two are not of the same task, text, queries, items, pools and documents.
     """
     where = f"{first.folder} and {other.folder} cannot be compared"
     facts = {
@@ -110,7 +118,7 @@ def _some(queries: set[str]) -> str:
 
 
 def _numbers(run: Evaluation, measure: str) -> np.ndarray:
-    """float64 [rows], NaN where a row has no value."""
+    """The values of a measure, float64 [rows], NaN where a row has no value."""
     column = "ap" if measure == "map" else measure
     if column not in run.table.column_names or not pa.types.is_floating(run.table[column].type):
         raise UserError(f"--measures {measure}: {run.folder} has no such measure")

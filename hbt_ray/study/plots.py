@@ -30,7 +30,7 @@ class Plot:
 
 
 def of_task(runs: Sequence[Run]) -> list[Plot]:
-    """What the runs of one task have data for: `settings`, `rank_distance`, `shares`, `pairs`."""
+    """The plots that the runs of one task have data for: `settings`, `rank_distance`, `shares`, `pairs`."""
     plots = [_plot("settings", "Bars: mAP of each model in the settings", _settings, runs)]
     if not all(np.isnan(run.rank_distance()) for run in runs):
         plots.append(_plot("rank_distance", "Bars: rank distance of each model", _rank_distance, runs))
@@ -43,7 +43,7 @@ def of_task(runs: Sequence[Run]) -> list[Plot]:
 
 
 def of_training(runs: Sequence[Run]) -> list[Plot]:
-    """`loss` and `mix` of the runs that have steps, none when none has."""
+    """The plots `loss` and `mix` of the runs that have steps; none when none has."""
     if not any(run.steps for run in runs):
         return []
     return [

@@ -38,7 +38,7 @@ def write_page(
     """Write `index.html`, whole in itself, `report.md`, and each plot as .svg and .png, under `out_uri`.
 
     Args:
-        runs: of one or several models on one or several tasks.
+        runs: runs of one or several models on one or several tasks.
         comparisons: task to what `compare` found of its runs.
         claims: what the runs show, or do not, of what is claimed of them.
 

@@ -26,6 +26,7 @@ class Run:
 
     @property
     def task(self) -> str:
+        """The name of the task."""
         return str(self.results["task"])
 
     def has(self, setting: Setting) -> bool:
@@ -33,41 +34,41 @@ class Run:
         return setting in self.results["settings"]
 
     def map(self, setting: Setting) -> float:
-        """Mean average precision, 0 to 1; NaN where the task has no query for the setting, or not the setting."""
+        """The mean average precision, 0 to 1; NaN where the task has no query for the setting, or not the setting."""
         return self._value(setting, "map")
 
     def measure(self, setting: Setting, name: str) -> float:
-        """Macro average of one of the task's own measures, NaN as for `map`."""
+        """The macro average of one of the task's own measures, NaN as for `map`."""
         return _number(self.results["settings"].get(setting, {}).get("measures", {}).get(name))
 
     def rank_distance(self) -> float:
-        """Language bias in ranks; NaN without the multilingual setting."""
+        """The language bias [ranks]; NaN without the multilingual setting."""
         return self._value("multilingual", "rank_distance")
 
     def _value(self, setting: Setting, key: str) -> float:
         return _number(self.results["settings"].get(setting, {}).get(key))
 
     def by_language(self, setting: Setting, measure: str = "by_language") -> dict[str, float]:
-        """Query language to value, NaN where there is none."""
+        """The value of a measure in each query language, NaN where there is none."""
         found = self.results["settings"].get(setting, {}).get(measure, {})
         return {key: _number(value) for key, value in found.items()}
 
     def languages(self) -> list[str]:
-        """Of the queries."""
+        """The languages of the queries."""
         return sorted(set().union(*(self.by_language(setting) for setting in SETTINGS)))
 
     def shares(self, kind: Literal["top", "relevant"]) -> dict[str, float]:
-        """Language to its share of the first ten, or of the relevant documents, of multilingual lists, 0 to 1."""
+        """Each language's share of the first ten, or of the relevant documents, of multilingual lists, 0 to 1."""
         found = self.results["settings"].get("multilingual", {}).get("language_share", {})
         return dict(found.get(kind, {}))
 
     def by_script(self) -> dict[str, float]:
-        """`same` and `different`: cross-lingual mAP of pairs of languages in one script, or in two."""
+        """The values `same` and `different`: cross-lingual mAP of pairs of languages in one script, or in two."""
         found = self.results["settings"].get("cross-lingual", {}).get("by_script", {})
         return {key: _number(found.get(key)) for key in ("same", "different")}
 
     def pairs(self) -> dict[tuple[str, str], float]:
-        """mAP by query and passage language, the monolingual ones among them."""
+        """The mAP by query and passage language, the monolingual ones among them."""
         found = {(key, key): value for key, value in self.by_language("monolingual").items()}
         longest_first = sorted(self.languages(), key=len, reverse=True)  # zh-Hant-de is of zh-Hant
         for pair, value in self.by_language("cross-lingual", "by_pair").items():
@@ -76,16 +77,16 @@ class Run:
         return found
 
     def loss(self, kind: Literal["monolingual", "cross-lingual"]) -> tuple[Floats, Floats]:
-        """Steps and losses of the batches of one kind, both shaped (batches,)."""
+        """The steps and losses of the batches of one kind, float64 [batches] each."""
         lines = [line for line in self.steps if line["kind"] == kind]
         return np.array([line["step"] for line in lines], float), np.array([line["loss"] for line in lines], float)
 
     def monolingual_share(self) -> float:
-        """Share of monolingual batches, 0 to 1; NaN for a run without steps."""
+        """The share of monolingual batches, 0 to 1; NaN for a run without steps."""
         return float(np.mean([line["kind"] == "monolingual" for line in self.steps])) if self.steps else float("nan")
 
     def rows_by_query_language(self) -> dict[str, int]:
-        """Query language to rows trained on, over all steps."""
+        """The number of rows trained on, over all steps, in each query language."""
         rows: Counter[str] = Counter()
         for line in self.steps:
             rows.update(line["query_languages"])
@@ -116,6 +117,7 @@ def _number(value: float | None) -> float:
 
 
 def shown(value: float, decimals: int) -> str:
+    """The figure as a reader sees it; a dash for NaN."""
     return "–" if np.isnan(value) else f"{value:,.{decimals}f}"
 
 

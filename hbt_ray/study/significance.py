@@ -18,7 +18,7 @@ NUMBERS = 4_000_000  # of a temporary matrix
 
 
 def macro_weights(groups: np.ndarray) -> np.ndarray:
-    """Weights with which rows add up to the mean over groups of the mean over a group's rows, float64 [rows].
+    """The weights with which rows add up to the mean over groups of the mean over a group's rows, float64 [rows].
 
     Args:
         groups: number of each row's group, int [rows].
@@ -33,13 +33,13 @@ def item_shares(items: np.ndarray, groups: np.ndarray, differences: np.ndarray, 
     Args:
         items: number of each row's item, int [rows], below `count`.
         groups: number of each row's group, int [rows].
-        differences: of the two systems, float64 [rows].
+        differences: difference of the two systems in each row, float64 [rows].
     """
     return np.bincount(items, macro_weights(groups) * differences, count)
 
 
 def sign_flip_test(shares: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """p-values of the paired randomisation test, two-sided, float64 [tests].
+    """The p-values of the paired randomisation test, two-sided, float64 [tests].
 
     If the two systems are alike, an item's share is as likely as its negative. The signs of all items are drawn
     `permutations` times, the same for every test: p is the share of the draws, the observed one among them, whose sum
@@ -47,7 +47,7 @@ def sign_flip_test(shares: np.ndarray, permutations: int, seed: int) -> np.ndarr
     Smyth 2010 (arXiv 1603.05766).
 
     Args:
-        shares: of the items, float64 [items, tests]; 0 where an item is not in a test.
+        shares: what each item adds, float64 [items, tests]; 0 where an item is not in a test.
     """
     observed = np.abs(shares.sum(axis=0))
     reached = observed - 1e-12 * np.abs(shares).sum(axis=0)  # sums of equal numbers in another order
@@ -62,13 +62,13 @@ def sign_flip_test(shares: np.ndarray, permutations: int, seed: int) -> np.ndarr
 def bootstrap_interval(
     items: np.ndarray, groups: np.ndarray, differences: np.ndarray, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """Percentile interval at `LEVEL` of the difference of the headline averages, by resampling whole items.
+    """The percentile interval at `LEVEL` of the difference of the headline averages, by resampling whole items.
 
     Percentile, and not BCa: the difference is close to a mean over items, whose distribution has little skew. A group
     of which a resample has no row does not count in it.
 
     Args:
-        items, groups, differences: as of `item_shares`.
+        items, groups, differences: as `item_shares` has them, int, int and float64, [rows] each.
     """
     distinct, item = np.unique(items, return_inverse=True)
     columns, column = np.unique(groups, return_inverse=True)
@@ -88,13 +88,13 @@ def bootstrap_interval(
 
 
 def effect_size(shares: np.ndarray) -> float | None:
-    """Mean of the items' shares over their standard deviation: Cohen's d_z; None where all are the same.
+    """The mean of the items' shares over their standard deviation: Cohen's d_z; None where all are the same.
 
     Cohen 1988, Statistical Power Analysis, section 2.3.5; Lakens 2013 (10.3389/fpsyg.2013.00863). By Cohen's
     convention 0.2 is small, 0.5 medium and 0.8 large.
 
     Args:
-        shares: of the items that are in the test, float64 [items].
+        shares: what each item of the test adds, float64 [items].
     """
     if np.ptp(shares) == 0:
         return None
@@ -102,7 +102,7 @@ def effect_size(shares: np.ndarray) -> float | None:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected for being a family, float64 [tests] (Holm 1979, Scand. J. Statist. 6, 65-70)."""
+    """Correct p-values of a family, float64 [tests]; as many come out (Holm 1979, Scand. J. Statist. 6, 65-70)."""
     order = np.argsort(p)
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))

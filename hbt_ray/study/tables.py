@@ -24,10 +24,12 @@ _BY_LANGUAGE: tuple[tuple[str, Setting, str, int, bool], ...] = (
 
 @dataclass(frozen=True)
 class Table:
-    """Attributes:
-    groups: what stands above the columns, and over how many of them.
-    columns: their titles, the first that of the row's name not among them.
-    rows: name and cells of each.
+    """A table of text.
+
+    Attributes:
+        groups: what stands above the columns, and over how many of them.
+        columns: titles of the columns but the first, which has the rows' names.
+        rows: name and cells of each row.
     """
 
     groups: Sequence[tuple[str, int]]
@@ -92,7 +94,7 @@ def scripts(runs: Sequence[Run]) -> Table | None:
 
 
 def language_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Languages x runs of each measure of one task, and how far its languages lie apart in each run."""
+    """The tables, languages x runs, of each measure of one task, and how far its languages lie apart in each run."""
     tables = []
     for title, setting, measure, decimals, largest in _BY_LANGUAGE:
         found = [run.by_language(setting, measure) for run in runs]
@@ -107,7 +109,7 @@ def language_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def training(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """What was trained: steps, pairs, monolingual batches, pairs per second; each model once."""
+    """The rows on what was trained: steps, pairs, monolingual batches, pairs per second; each model once."""
     rows = []
     for run in {run.name: run for run in runs}.values():
         if run.steps:

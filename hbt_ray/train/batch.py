@@ -1,5 +1,7 @@
-"""A rank's slice as tensors: stored tokens padded with prefix and special tokens, and padded. Whole columns at a time:
-nothing here runs once a row."""
+"""A rank's slice as tensors: prefix and special tokens are put around stored tokens, and all is padded.
+
+It works on whole columns at a time: nothing here runs once a row.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,11 @@ class Batch(NamedTuple):
         chunks: padded `input_ids` and `attention_mask`, int64 [texts, tokens], and `seed`, an int for random numbers.
         order: where among the texts of all chunks is each text of the slice, int64 [texts]: the queries, then the
             positives, then the hard negatives of choice 0, 1, ...
-        groups: int64 [rows], as `InfoNCE` wants them.
-        keys: int64 [rows * (1 + hard negatives)], as `InfoNCE` wants them.
-        tokens: that are not padding, in all chunks.
+        groups: group of each row, int64 [rows], as `info_nce` wants them.
+        keys: keys of the passages, int64 [rows * (1 + hard negatives)], as `info_nce` wants them.
+        tokens: number of tokens in all chunks, padding left out.
         squares: sum of the squares of the texts' lengths [tokens^2].
-        computed: tokens and padding.
+        computed: number of tokens in all chunks, padding included.
     """
 
     chunks: list[dict[str, Any]]
@@ -43,7 +45,7 @@ class Batch(NamedTuple):
 
 
 class Collator:
-    """Slices to batches."""
+    """Makes batches of slices."""
 
     def __init__(
         self,
@@ -53,9 +55,11 @@ class Collator:
         chunk_tokens: int,
         agree: Callable[[list[int]], list[int]] = list,
     ) -> None:
-        """Args:
-        chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
-        agree: the largest of each number over all ranks, which need the same number of chunks.
+        """Set up the templates of `encoder`, which pads the texts.
+
+        Args:
+            chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
+            agree: gives the largest of each number over all ranks, which need the same number of chunks.
         """
         padding = encoder.tokenizer.pad_token_id
         self._query = Padder(encoder.template("query"), encoder.limits["query"], padding)
@@ -68,7 +72,7 @@ class Collator:
         self._agree = agree
 
     def __call__(self, part: Slice, seed: int = 0) -> Batch:
-        """`seed` is that of the first chunk."""
+        """The slice as a batch; `seed` is the first chunk's, and each next one has one more."""
         passages = part.pairs["passage"].combine_chunks()
         there = np.ones(len(passages), dtype=bool)
         if self._hard_negatives:
@@ -94,7 +98,7 @@ class Collator:
         )
 
     def _queries(self, part: Slice) -> Padded:
-        """Those of each source with its instruction."""
+        """The queries, those of each source with its instruction."""
         texts = part.pairs["query"].combine_chunks()
         if not self._of_source:
             return self._query(texts)
@@ -120,7 +124,7 @@ class Collator:
         return {"input_ids": self._to_device(ids), "attention_mask": mask}  # the CPU packs without waiting for the GPU
 
     def _to_device(self, values: np.ndarray) -> torch.Tensor:
-        """Copied while the GPU goes on with the step before."""
+        """Copy an array to the device while the GPU goes on with the step before."""
         tensor = torch.from_numpy(values)
         if self._device.type == "cuda":
             tensor = tensor.pin_memory()
@@ -128,11 +132,12 @@ class Collator:
 
 
 class Padded(NamedTuple):
-    """Texts with prefix and special tokens, padded.
+    """Texts with prefix and special tokens around them, padded.
 
     Attributes:
-        ids: int64 [texts, longest].
-        lengths: of each without `padding`, int [texts].
+        ids: token ids, int64 [texts, longest].
+        lengths: length of each text without padding, int [texts].
+        padding: token id that fills the rest.
     """
 
     ids: np.ndarray
@@ -141,7 +146,7 @@ class Padded(NamedTuple):
 
 
 class Padder:
-    """Stored texts of one role to padded tensors."""
+    """Makes padded arrays of the stored texts of one role."""
 
     def __init__(self, template: Template, limit: int, padding: int) -> None:
         self._template = template
@@ -149,7 +154,7 @@ class Padder:
         self._padding = padding
 
     def __call__(self, texts: pa.ListArray) -> Padded:
-        """Token ids without special tokens, padded and padded to the longest."""
+        """The texts, list<int32> [texts] without special tokens, in their template and padded to the longest."""
         head, tail = self._template.head, self._template.tail
         offsets = texts.offsets.to_numpy()
         lengths = np.minimum(offsets[1:] - offsets[:-1], self._room)

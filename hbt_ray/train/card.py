@@ -32,7 +32,7 @@ def model_card(
     """The text of README.md, with the front matter that the Hugging Face hub reads.
 
     Args:
-        steps: global batches that these weights were trained for.
+        steps: number of global batches that these weights were trained for.
         measures: what the evaluation of this checkpoint found, by name; None: there was none.
     """
     licenses: dict[str, str] = store.manifest.get("licenses", {})

@@ -35,11 +35,14 @@ class TrainState:
 
     @property
     def step(self) -> int:
-        """Steps trained: the run continues with the batch of this number."""
+        """The number of steps trained: the run continues with the batch of this number."""
         return int(self.manifest["step"])
 
     def tensors(self) -> Iterator[tuple[str, str, torch.Tensor]]:
-        """(`weight`, `exp_avg` or `exp_avg_sq`; parameter name; tensor), one file in memory at a time."""
+        """The parts (`weight`, `exp_avg` or `exp_avg_sq`; parameter name; tensor, fp32 [whole parameter]) of all files.
+
+        One file is in memory at a time.
+        """
         for name in self.manifest["files"]:
             for key, tensor in safetensors.torch.load(storage.read_bytes(storage.join(self.uri, name))).items():
                 part, _, parameter = key.partition("/")
@@ -88,14 +91,16 @@ def next_step(folder: str) -> int:
 
 
 def identity(model: nn.Module) -> str:
-    """Of what is trained: a fingerprint of its names and shapes."""
+    """A fingerprint of the names and shapes of what is trained."""
     shapes = {name: list(parameter_shape(weight)) for name, weight in model.named_parameters() if weight.requires_grad}
     return storage.fingerprint(shapes)
 
 
 def check_same_run(point: TrainState, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
-    """Raises:
-    UserError: the checkpoint belongs to another model, or to another plan; then the line names what differs.
+    """Check that the checkpoint is of this model and plan.
+
+    Raises:
+        UserError: the checkpoint belongs to another model, or to another plan; then the line names what differs.
     """
     if point.manifest["model"] != identity(model):
         raise UserError(f"{point.uri} belongs to another model: its parameters have other names or shapes")
@@ -114,10 +119,12 @@ class Saver:
     """Writes the checkpoints of a run, one at a time. All ranks help: they call the same, in the same order."""
 
     def __init__(self, folder: str, about: dict[str, Any], keep: int, needed: Callable[[list[int]], set[int]]) -> None:
-        """Args:
-        about: what the manifests say beside the step.
-        keep: newest checkpoints that stay.
-        needed: of the steps that have checkpoints, those whose checkpoints stay as well.
+        """Set up the writing of checkpoints below `folder`.
+
+        Args:
+            about: what the manifests say beside the step.
+            keep: newest checkpoints that stay.
+            needed: gives, of the steps that have checkpoints, those whose checkpoints stay as well.
         """
         self._folder = folder
         self._about = about
@@ -138,9 +145,9 @@ class Saver:
         self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step)
 
     def wait(self) -> int | None:
-        """Until nothing is being written any more; returns the step of what has become a checkpoint meanwhile.
+        """Wait until nothing is being written; returns the step of what has become a checkpoint meanwhile.
 
-        Raises whatever went wrong in writing it.
+        Whatever went wrong in writing it is raised here.
         """
         if self._writing is None:
             return None
@@ -185,7 +192,7 @@ def parameter_shape(parameter: nn.Parameter) -> torch.Size:
 
 
 def step_of(uri: str) -> int:
-    """Of a checkpoint, by its name."""
+    """The step of a checkpoint, by its name."""
     return int(uri.rstrip("/").rsplit("-", 1)[-1])
 
 

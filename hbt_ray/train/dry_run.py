@@ -36,12 +36,14 @@ def dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, An
 
 
 def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) -> memory.Work:
-    """Of a rank's slice of the stratum with the longest texts, which chunks of like length pad little; a model's own
-    prompts are not asked for."""
-    rules, texts = tokenizer.load_tokenizer(store.tokenizer_uri), prefixes(config.encoder, None)
+    """What a rank computes in a step of the stratum with the longest texts, which chunks of like length pad little.
+
+    A model's own prompts are not asked for.
+    """
+    learned, texts = tokenizer.load_tokenizer(store.tokenizer_uri), prefixes(config.encoder, None)
     tokens = []
     for side, role in enumerate(ROLES):
-        template = tokenizer.Template(rules, texts[role])
+        template = tokenizer.Template(learned, texts[role])
         mean = max((stratum.means[side] for stratum in expected.strata if stratum.batches), default=0)
         limit = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)[side] or TOKEN_LIMIT
         tokens.append(min(math.ceil(mean) + len(template.head) + len(template.tail), limit))

@@ -60,7 +60,7 @@ def build_engine(
     """The engine around the model, in training mode. The learning rate is set by us, step by step.
 
     Raises:
-        UserError: see `settings`.
+        UserError: DeepSpeed's settings file cannot be read or contradicts the run.
     """
     if not torch.cuda.is_available():
         compile_for_cpu()
@@ -76,7 +76,7 @@ def build_engine(
 
 @contextmanager
 def _without(name: str) -> Iterator[None]:
-    """As if a package that nobody has imported yet were not installed.
+    """Have imports fail within the block as if a package that nobody has imported yet were not installed.
 
     DeepSpeed's autotuner, which a run never uses, imports mlflow where it is installed: most of what DeepSpeed takes to
     import.
@@ -114,13 +114,13 @@ def compile_for_cpu() -> None:
 
 
 def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Over what is trained, in one kernel a step."""
+    """AdamW over the parameters that are trained, in one kernel a step."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def take_step(engine: Any) -> float:
-    """One step of the optimizer; returns the L2 norm of the gradients before clipping."""
+    """Take one step of the optimizer; returns the L2 norm of the gradients before clipping."""
     if engine.zero_optimization():
         engine.step()
         return float(engine.get_global_grad_norm())
@@ -131,12 +131,16 @@ def take_step(engine: Any) -> float:
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:
+    """Set the learning rate of the next step."""
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Linear warm-up to the peak, then linear decay to zero after the last step: a pure function of the step."""
+    """The learning rate of a step, by which alone it is decided.
+
+    It warms up linearly to the peak, then decays linearly to zero after the last step.
+    """
     warmup = int(config.warmup * steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / (warmup + 1)
@@ -156,8 +160,10 @@ def _read(uri: str) -> dict[str, Any]:
 
 
 def _check(given: dict[str, Any], ours: dict[str, Any], config: TrainConfig) -> None:
-    """Raises:
-    UserError: the file says something else than the run does, or sets what the run owns.
+    """Check the user's settings file.
+
+    Raises:
+        UserError: the file says something else than the run does, or sets what the run owns.
     """
     file = f"--deepspeed {config.engine.deepspeed}"
     stated = {**given, "zero_optimization.stage": given.get("zero_optimization", {}).get("stage", "auto")}

@@ -18,7 +18,7 @@ class RunFolder:
 
     Attributes:
         out: the folder itself.
-        name: of the run.
+        name: name of the run.
     """
 
     out: str
@@ -31,27 +31,27 @@ class RunFolder:
 
     @property
     def model(self) -> str:
-        """The exported model."""
+        """The folder of the exported model."""
         return storage.join(self.out, "model")
 
     @property
     def checkpoints(self) -> str:
-        """The run's checkpoints, a folder each."""
+        """The folder of the run's checkpoints, a folder each."""
         return storage.join(self.out, "checkpoints", self.name)
 
     @property
     def evaluations(self) -> str:
-        """What the evaluations of checkpoints found, a file and a folder each."""
+        """The folder of what the evaluations of checkpoints found, a file and a folder each."""
         return storage.join(self.out, "validation", self.name)
 
     @property
     def ray_train(self) -> str:
-        """What Ray Train keeps for itself."""
+        """The folder of what Ray Train keeps for itself."""
         return storage.join(self.out, "ray_train")
 
     @property
     def loggers(self) -> str:
-        """The ids that other loggers know the run by."""
+        """The file of the ids that other loggers know the run by."""
         return storage.join(self.out, "loggers.json")
 
     @property
@@ -60,5 +60,5 @@ class RunFolder:
         return storage.join(self.out, f"problem-{self.name}.json")
 
     def not_finite(self, step: int) -> str:
-        """The batch of a step whose loss was no number."""
+        """The folder of the batch of a step whose loss was no number."""
         return storage.join(self.out, "not-finite", f"step-{step:09d}")

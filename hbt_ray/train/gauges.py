@@ -35,18 +35,20 @@ class Gauges:
         self._waiting = self._begun = time.monotonic()
 
     def wait(self) -> None:
+        """Note that the rank begins to wait for its slice."""
         self._waiting = time.monotonic()
 
     def begin(self) -> None:
+        """Note that the slice is there and the step begins."""
         self._begun = time.monotonic()
 
     def end(self, loss: torch.Tensor, batch: Batch) -> dict[str, float]:
-        """Of the step: over all ranks the mean `loss`, the longest `stall_s` and `step_s`, `tokens`, `padding` [share
-        of what was computed] and `pairs_per_s`; what a rank did on average, `rank_pairs_per_s`, `rank_tokens_per_s` and
-        `rank_tflops` [1e12 FLOP/s that the model needs for its tokens, padding and second passes not counted]; on a GPU
-        that is known, `mfu`, its share of the peak; and the most memory a rank has had, `memory_gib`.
+        """The gauges of the step, whose loss on this rank is `loss`, fp32 []; all ranks must call it.
 
-        All ranks must call it.
+        Over all ranks: the mean `loss`, the longest `stall_s` and `step_s` [s], `tokens`, `padding` [share of what was
+        computed] and `pairs_per_s`; what a rank did on average, `rank_pairs_per_s`, `rank_tokens_per_s` and
+        `rank_tflops` [1e12 FLOP/s that the model needs for its tokens, padding and second passes not counted]; on a GPU
+        that is known, `mfu`, its share of the peak; and the most memory a rank has had, `memory_gib` [GiB].
         """
         flops = self._encoder.flops(batch.tokens, batch.squares)
         sums = torch.cat([loss.detach().double().view(1), self._to_device([batch.tokens, batch.computed, flops])])

@@ -145,7 +145,7 @@ def _largest_of_ranks() -> Callable[[list[int]], list[int]]:
 
 
 def ahead(batches: Iterator[tuple[Slice, Batch]], device: torch.device) -> Iterator[tuple[Slice, Batch]]:
-    """The same, the next one made in a thread meanwhile."""
+    """The same slices and batches; the next one is made in a thread meanwhile."""
     # a thread begins with the first GPU as its own, and would take memory there for every rank
     begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
     with ThreadPoolExecutor(1, initializer=begin) as pool:
@@ -169,7 +169,7 @@ def agreed_to_stop(config: TrainConfig, runlog: RunLog | None) -> bool:
 
 
 def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
-    """The log line of a step: what was planned, and a digest of the groups all ranks were in fact trained on."""
+    """The log line of a step: what was planned, and a digest of the `groups` trained on, int64 [rows of all ranks]."""
     return {
         "step": part.step,
         "time": time.time(),

@@ -30,8 +30,8 @@ def info_nce(
     its positive) and other copies of its positive.
 
     Args:
-        queries: unit vectors [rows, width].
-        passages: unit vectors [rows * (1 + negatives), width]; the positives first, in row order.
+        queries: unit vectors, floating [rows, width].
+        passages: unit vectors, floating [rows * (1 + negatives), width]; the positives first, in row order.
         groups: group of each row, int64 [rows].
         keys: equal for equal passages, NO_PASSAGE for none, int64 [rows * (1 + negatives)].
         temperature: divisor of the cosines.
@@ -39,7 +39,7 @@ def info_nce(
             gradient, so that memory does not grow with the square of the batch.
 
     Returns:
-        The mean loss over this rank's rows (fp32, or fp64 for fp64 vectors), and the groups of the global batch,
+        The mean loss over this rank's rows (fp32 [], or fp64 [] for fp64 vectors), and the groups of the global batch,
         int64 [rows * ranks].
     """
     rows, slots = len(queries), len(passages)

@@ -27,10 +27,11 @@ class Work(NamedTuple):
     """What a rank computes in a step.
 
     Attributes:
-        rows: of its slice.
-        query_tokens, passage_tokens: of each text, padding and special tokens included.
-        hard_negatives: of each row.
-        chunk_tokens: GradCache's chunk; None: all texts are kept until backward.
+        workers: number of ranks.
+        rows: number of pairs in the rank's slice.
+        query_tokens, passage_tokens: length of each text, padding and special tokens included [tokens].
+        hard_negatives: number of hard negatives of each row.
+        chunk_tokens: size of GradCache's chunk [tokens]; None: all texts are kept until backward.
     """
 
     workers: int
@@ -43,10 +44,11 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a rank at one ZeRO stage [bytes].
+    """The memory that a rank needs at one ZeRO stage [bytes].
 
     Attributes:
-        weights: fp32, and whole copies of the sharded ones.
+        weights: fp32 weights, and whole copies of the sharded ones.
+        gradients: fp32 gradients.
         optimizer: two moments and the fp32 copy of the weights that ZeRO updates.
         buckets: buffers gradients are reduced in.
         activations: what forward keeps for backward, bf16 copies of the weights included.
@@ -63,15 +65,17 @@ class Memory:
 
     @property
     def parts(self) -> tuple[int, ...]:
+        """All parts, in the order of the fields [bytes]."""
         return self.weights, self.gradients, self.optimizer, self.buckets, self.activations, self.batch
 
     @property
     def total(self) -> int:
+        """The sum of all parts [bytes]."""
         return sum(self.parts)
 
 
 def estimate(encoder: FakeEncoder, work: Work) -> list[Memory]:
-    """At each ZeRO stage, 0 to 3."""
+    """The memory that a rank needs at each ZeRO stage, 0 to 3."""
     passages = work.rows * (1 + work.hard_negatives)
     texts = [(work.rows, work.query_tokens), (passages, work.passage_tokens)]
     if work.chunk_tokens is None:
@@ -87,8 +91,9 @@ def estimate(encoder: FakeEncoder, work: Work) -> list[Memory]:
 
 
 def state(stage: int, model: FakeEncoder, workers: int) -> tuple[int, int, int, int]:
-    """Bytes of weights, gradients, optimizer and buckets on each of `workers` ranks, as DeepSpeed 0.19.8 holds an fp32
-    model whose ZeRO settings are ours.
+    """The memory of weights, gradients, optimizer and buckets on each of `workers` ranks [bytes].
+
+    It is what DeepSpeed 0.19.8 holds of an fp32 model whose ZeRO settings are ours:
 
     - 0 (engine.py): AdamW on the parameters themselves; gradients are flattened by buckets to be reduced.
     - 1, 2 (zero/stage_1_and_2.py): the rank's part of the weights has a copy, `single_partition_of_fp32_groups`, also
@@ -117,7 +122,7 @@ def state(stage: int, model: FakeEncoder, workers: int) -> tuple[int, int, int, 
 
 
 def warnings(found: list[Memory], stage: int, work: Work, gpu_memory: float | None) -> list[str]:
-    """What to change when `stage` does not fit GPUs of `gpu_memory` GiB: a line, or none when it fits."""
+    """One line that says what to change when `stage` does not fit GPUs of `gpu_memory` [GiB]; none when it fits."""
     if gpu_memory is None:
         return []
     room = gpu_memory * GIB * USABLE

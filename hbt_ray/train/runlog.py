@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class RunLog:
-    """One line a step."""
+    """Keeps one line a step."""
 
     def __init__(
         self, out: str, start: int, steps: int, report_every: int, name: str, loggers: Sequence[Logger]
@@ -100,6 +100,7 @@ class RunLog:
             storage.upload(self._folder, self._out)
 
     def close(self) -> None:
+        """End the log and all loggers, and bring storage up to date."""
         self._lines.close()
         for sink in self._sinks:
             sink.close()

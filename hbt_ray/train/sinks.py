@@ -21,7 +21,8 @@ class Sink(Protocol):
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Note `values` by name, after `step` steps."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the run's record."""
 
 
 class TensorBoard:
@@ -33,11 +34,13 @@ class TensorBoard:
         self._writer = SummaryWriter(folder, purge_step=start + 1)  # the first that is dropped
 
     def scalars(self, values: dict[str, float], step: int) -> None:
+        """Note `values` by name, after `step` steps."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()  # the folder may be copied to storage at any time
 
     def close(self) -> None:
+        """End the run's record."""
         self._writer.close()
 
 
@@ -45,20 +48,22 @@ class MLflow:
     """An MLflow run; points of steps that are trained again are in it twice.
 
     Attributes:
-        id: of the run.
+        id: id of the run, by which it goes on.
     """
 
     def __init__(self, name: str, id: str | None) -> None:
-        """A new run, or go on with the one of this `id`."""
+        """Begin a new run, or go on with the one of this `id`."""
         import mlflow  # here, since it is optional and slow to load
 
         self._mlflow: Any = mlflow
         self.id: str = mlflow.start_run(run_id=id, run_name=name).info.run_id
 
     def scalars(self, values: dict[str, float], step: int) -> None:
+        """Note `values` by name, after `step` steps."""
         self._mlflow.log_metrics(values, step=step)
 
     def close(self) -> None:
+        """End the run's record."""
         self._mlflow.end_run()
 
 
@@ -66,11 +71,11 @@ class WandB:
     """A W&B run; points of steps that are trained again are in it twice.
 
     Attributes:
-        id: of the run.
+        id: id of the run, by which it goes on.
     """
 
     def __init__(self, name: str, id: str | None) -> None:
-        """A new run, or go on with the one of this `id`."""
+        """Begin a new run, or go on with the one of this `id`."""
         import wandb  # here, since it is optional and slow to load
 
         self._run: Any = wandb.init(name=name, id=id, resume="allow")
@@ -78,9 +83,11 @@ class WandB:
         self.id: str = self._run.id
 
     def scalars(self, values: dict[str, float], step: int) -> None:
+        """Note `values` by name, after `step` steps."""
         self._run.log({**values, "step": step})
 
     def close(self) -> None:
+        """End the run's record."""
         self._run.finish()
 
 
@@ -88,8 +95,10 @@ _LOGGERS: dict[Logger, type[MLflow] | type[WandB]] = {"mlflow": MLflow, "wandb":
 
 
 def check_loggers(loggers: Sequence[Logger]) -> None:
-    """Raises:
-    UserError: the library of one of them is not installed.
+    """Check that the libraries of the loggers are there.
+
+    Raises:
+        UserError: the library of one of them is not installed.
     """
     for logger in loggers:
         found = find_spec(logger)
@@ -98,7 +107,7 @@ def check_loggers(loggers: Sequence[Logger]) -> None:
 
 
 def open_loggers(loggers: Sequence[Logger], out: str, name: str) -> list[Sink]:
-    """The `loggers` of the run in `out`, whose loggers.json keeps their ids: a resumed run goes on in the same ones."""
+    """Open the run's `loggers`, whose ids a file in `out` keeps: a resumed run goes on in the same ones."""
     uri = RunFolder(out, name).loggers
     ids = storage.read_json(uri) if storage.exists(uri) else {}
     opened = {logger: _LOGGERS[logger](name, ids.get(logger)) for logger in loggers}

@@ -26,7 +26,7 @@ class Chunks(nn.Module):
         self.encoder = encoder
 
     def forward(self, chunks: list[dict[str, Any]]) -> torch.Tensor:
-        """Unit vectors, fp32 [texts, width], of the texts of all chunks, in their order."""
+        """The unit vectors, fp32 [texts, width], of the texts of all chunks, in their order."""
         vectors = []
         for chunk in chunks:
             torch.manual_seed(chunk["seed"])  # a chunk that is encoded again meets the same dropout
@@ -35,14 +35,15 @@ class Chunks(nn.Module):
 
 
 def backward(engine: Any, batch: Batch, loss_of: Loss, gradcache: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Have `engine` hold the gradients of the batch, ready for its `step`; returns what `loss_of` does.
+    """Have `engine` hold the gradients of the batch, ready for its `step`; returns what `loss_of` does, detached.
 
     With `gradcache`, the activations of one chunk at a time are kept: vectors first, without a graph, then their
     gradients, then each chunk once more with its share of these (Gao et al. 2021, arXiv 2101.06983). The gradients of
     all chunks are reduced over the ranks once. All ranks have the same number of chunks.
 
     Args:
-        loss_of: loss and whatever comes with it, of query and passage vectors.
+        loss_of: gives the loss, [], and the groups of the global batch, int64 [rows * ranks], of the vectors of queries
+            and passages, fp32 [rows, width] and [rows * (1 + hard negatives), width].
     """
     rows = len(batch.groups)
     if not gradcache:

@@ -30,7 +30,7 @@ def uri_of(config: TrainConfig, step: int) -> str:
 
 
 def read_evaluations(config: TrainConfig) -> list[dict[str, Any]]:
-    """What has been found so far: `step` and the numbers, by step; none when nothing is evaluated."""
+    """All that has been found so far: `step` and the numbers, by step; none when nothing is evaluated."""
     if config.validation.task is None:
         return []
     names = sorted(name for name in storage.sizes(RunFolder.of(config).evaluations) if name.endswith(".json"))
@@ -52,7 +52,7 @@ def should_stop(config: TrainConfig, found: Sequence[dict[str, Any]]) -> bool:
 
 
 def needed(config: TrainConfig, steps: Sequence[int]) -> set[int]:
-    """Of the checkpoints after `steps` steps, the best one and those that wait for their evaluation."""
+    """The steps among `steps` whose checkpoints have to stay: the best one and those that wait for their evaluation."""
     found = read_evaluations(config)
     done = {line["step"] for line in found} - {best_step(config, found)}
     return {step for step in steps if due(config, step) and step not in done}

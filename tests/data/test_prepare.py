@@ -158,11 +158,11 @@ def test_a_learned_vocabulary_depends_on_the_texts_alone() -> None:
 def test_a_prefix_that_sticks_to_the_text_is_refused() -> None:
     sample = [f"query: Satz {n} über Zürich 東京 {n * 7 % 100}?" for n in range(2000)]
     learned = tokenizer.learn(sample, 300)
-    frame = tokenizer.Template(learned, "query: ")
+    template = tokenizer.Template(learned, "query: ")
     text = "Zürich 12"
     bare = np.array(learned(text, add_special_tokens=False)["input_ids"])
-    assert frame.apply(bare, 100).tolist() == learned("query: " + text)["input_ids"]
-    assert len(frame.apply(bare, 8)) == 8
+    assert template.apply(bare, 100).tolist() == learned("query: " + text)["input_ids"]
+    assert len(template.apply(bare, 8)) == 8
     with pytest.raises(UserError, match="does not tokenise apart"):
         tokenizer.Template(learned, "query:Z")
 

@@ -117,10 +117,10 @@ def test_queries_of_a_source_get_its_instruction(encoder: Encoder, texts: list[s
     finally:
         encoder.instructions = {}
     for ids, source, text in zip(found, sources, texts, strict=False):
-        dressed = encoder.tokenizer(
+        expected = encoder.tokenizer(
             prefixes.get(source, "query: ") + text[::-1], truncation=True, max_length=encoder.limits["query"]
         )
-        assert ids == dressed["input_ids"]
+        assert ids == expected["input_ids"]
 
 
 def test_chunks_hold_every_text_and_little_padding(encoder: Encoder, texts: list[str]) -> None:

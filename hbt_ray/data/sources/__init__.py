@@ -18,10 +18,10 @@ class Source:
     """A format of training pairs.
 
     Attributes:
-        read: from a piece of a file, and the language of files that do not tell theirs, to batches of unchecked
+        read: function of a piece of a file, and the language of files that do not tell theirs, to batches of unchecked
             records, tables of the schema RECORDS.
-        suffixes: of the files that a folder is searched for; none: the source is built in and has no files.
-        row_groups: from a file to the size of each of its row groups [bytes]; None: a file is read as a whole.
+        suffixes: endings of the files that a folder is searched for; none: the source is built in and has no files.
+        row_groups: function of a file to the size of each of its row groups [bytes]; None: a file is read as a whole.
     """
 
     read: Callable[[FilePiece, str | None], Iterator[pa.Table]]

@@ -41,6 +41,7 @@ class Fact:
 
     @property
     def group(self) -> str:
+        """The name of the fact, the same in every language."""
         return f"{self.kind}:{self.territory}"
 
 

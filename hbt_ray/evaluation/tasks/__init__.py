@@ -47,11 +47,11 @@ def load_task(
     """The task `name` from its files.
 
     Args:
-        name: of DEFINITIONS, or `beir:URI`.
+        name: name in DEFINITIONS, or `beir:URI`.
         data: folder with the task's files [URI]; where they are published when None.
         text: what a candidate's text is, `sentence` or `sentence+context`.
-        corpus: its documents, where they are apart [URI]; where they are published when None.
-        language: of a BEIR folder or of a corpus whose files do not tell it.
+        corpus: the task's documents, where they are apart [URI]; where they are published when None.
+        language: language of a BEIR folder, or of a corpus whose files do not tell it.
 
     Raises:
         UserError: there is no such task, or its files are missing or malformed.

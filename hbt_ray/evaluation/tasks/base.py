@@ -17,11 +17,11 @@ SPACE = re.compile(r"\s")  # would end a field of a TREC file
 
 
 class CorpusAt(NamedTuple):
-    """Documents that stay where they are, in a format of `index/corpus.py`; never held in memory as a whole.
+    """Documents that stay where they are, in a format of `encode/corpus.py`; never held in memory as a whole.
 
     Attributes:
-        uri: file, folder or glob.
-        language: of files that do not tell it.
+        uri: file, folder or glob [URI].
+        language: language of files that do not tell it.
     """
 
     uri: str
@@ -33,12 +33,12 @@ class Task:
     """A retrieval task over one or several languages; checks itself when it is built.
 
     Attributes:
-        name: as users give it and results bear it.
+        name: name as users give it and results bear it.
         queries: id (`lang:questionid`), lang, text, item; translations of a question are one item.
         documents: a table of id (`lang:docid`), lang, text; or the corpus that holds them.
         judgements: query id to document id to grade: 1 or more is relevant, 0 was judged and is not.
-        settings: what is evaluated unless the user asks for others.
-        headline: the measures that are quoted of it, by our names.
+        settings: settings that are evaluated unless the user asks for others.
+        headline: the measures that are quoted of the task, by our names.
         answers: query id to strings; where there are any, judgements are made after the search (`answers.py`).
 
     Raises:
@@ -67,7 +67,7 @@ class Task:
 
     @cached_property
     def relevant(self) -> dict[str, tuple[str, ...]]:
-        """Query id to the ids of its relevant documents; every query has an entry."""
+        """The ids of each query's relevant documents, by query id; every query has an entry."""
         return {
             query: tuple(key for key, grade in self.judgements.get(query, {}).items() if grade >= 1)
             for query in self.queries["id"].to_pylist()

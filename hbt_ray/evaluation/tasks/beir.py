@@ -23,7 +23,7 @@ def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
     """Read a folder whose texts are all of one language, the user's or English. Only queries of the split are taken.
 
     Args:
-        splits: of which the first that the folder has judgements of is read.
+        splits: names of splits, of which the first that the folder has judgements of is read.
 
     Raises:
         UserError: a file is missing or malformed, or a judged query has no text.

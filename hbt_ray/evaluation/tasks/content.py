@@ -19,9 +19,9 @@ class Asked(NamedTuple):
 
     Attributes:
         data: the task's files [URI].
-        corpus: its documents, where they are apart [URI].
-        language: of files that do not tell it.
-        text: `sentence` or `sentence+context`.
+        corpus: the task's documents, where they are apart [URI].
+        language: language of files that do not tell it.
+        text: what a candidate's text is, `sentence` or `sentence+context`.
     """
 
     data: str
@@ -70,10 +70,10 @@ class Collected:
                 self.judgements[key] = of_item[item]  # one for all: there may be many languages
 
     def content(self, documents: CorpusAt | None = None) -> Content:
-        """All of it.
+        """All that has been added.
 
         Args:
-            documents: where they are, when none have been added.
+            documents: where the documents are, when none have been added.
         """
         there = documents or _table(DOCUMENT, self._documents)
         return Content(_table(QUERY, self._queries), there, self.judgements, self.answers)

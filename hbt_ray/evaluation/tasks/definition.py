@@ -19,8 +19,8 @@ class Definition:
 
     Attributes:
         source: where its files can be read [URI]; if it is not `published` so, what a user has to name.
-        read: its reader.
-        settings: what is evaluated unless the user asks for others.
+        read: function that reads its files.
+        settings: settings that are evaluated unless the user asks for others.
         headline: the measures that are quoted of it, by our names; the first is the main one.
         corpus: where its documents are published when they are apart [URI].
         texts: what a candidate's text may be.
@@ -38,8 +38,8 @@ class Definition:
         """Read the task.
 
         Args:
-            data: its files [URI]; where they are published when None.
-            corpus: its documents when they are apart [URI]; where they are published when None.
+            data: the task's files [URI]; where they are published when None.
+            corpus: the task's documents when they are apart [URI]; where they are published when None.
 
         Raises:
             UserError: its files are missing or malformed, or it has no such texts.

@@ -9,7 +9,7 @@ from hbt_ray.storage import text_files
 
 
 def read_topics(uri: str) -> Iterator[tuple[str, str]]:
-    """Id and text of each topic.
+    """The id and text of each topic.
 
     Raises:
         UserError: the file is missing or truncated, or a line is no topic.
@@ -22,7 +22,7 @@ def read_topics(uri: str) -> Iterator[tuple[str, str]]:
 
 
 def read_qrels(uri: str) -> Iterator[tuple[str, str, int]]:
-    """Topic, document and grade of each judgement.
+    """The topic, document and grade of each judgement.
 
     Raises:
         UserError: the file is missing or truncated, or a line is no judgement.
@@ -37,7 +37,9 @@ def read_qrels(uri: str) -> Iterator[tuple[str, str, int]]:
 
 
 def read_judgements(uri: str) -> Iterator[tuple[str, str, int]]:
-    """The same from a file in BEIR's form: query-id, corpus-id and score as TSV with a heading, or as JSON lines.
+    """The topic, document and grade of each judgement in a file in BEIR's form.
+
+    It has query-id, corpus-id and score as TSV with a heading, or as JSON lines.
 
     Raises:
         UserError: the file is missing or truncated, or a line is no judgement.
