@@ -6,6 +6,7 @@ Jobs log to stderr. Ray, DeepSpeed and other libraries write to Ray's log files;
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import time
@@ -49,8 +50,8 @@ def warn(line: str) -> None:
 
 
 def number(value: float | None, digits: int) -> str:
-    """A figure with so many digits behind the point and thousands set apart; `-` when there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
+    """A figure with so many digits behind the point and thousands set apart; a dash when there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
 class Progress:
