@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hbt_ray.config import UserError as UserError
     from hbt_ray.data.prepare import prepare as prepare
     from hbt_ray.data.streams import StreamStore as StreamStore
-    from hbt_ray.encode.encode import encode as encode
+    from hbt_ray.encode.encode import encode_corpus as encode_corpus
     from hbt_ray.evaluation.evaluate import evaluate as evaluate
     from hbt_ray.model.build import build_encoder as build_encoder
     from hbt_ray.search.build import build_index as build_index
@@ -53,7 +53,7 @@ __all__ = [
     "build_encoder",
     "build_index",
     "compare",
-    "encode",
+    "encode_corpus",
     "evaluate",
     "mine",
     "prepare",
@@ -65,10 +65,10 @@ _PLACES = {
     "Searcher": ("hbt_ray.search.searcher", "Searcher"),
     "StreamStore": ("hbt_ray.data.streams", "StreamStore"),
     "UserError": ("hbt_ray.config", "UserError"),
-    "build_encoder": ("hbt_ray.model.build", "build"),
-    "build_index": ("hbt_ray.search.build", "build"),
+    "build_encoder": ("hbt_ray.model.build", "build_encoder"),
+    "build_index": ("hbt_ray.search.build", "build_index"),
     "compare": ("hbt_ray.study.compare", "compare"),
-    "encode": ("hbt_ray.encode.encode", "encode"),
+    "encode_corpus": ("hbt_ray.encode.encode", "encode_corpus"),
     "evaluate": ("hbt_ray.evaluation.evaluate", "evaluate"),
     "mine": ("hbt_ray.search.mine", "mine"),
     "prepare": ("hbt_ray.data.prepare", "prepare"),

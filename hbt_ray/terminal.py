@@ -6,6 +6,7 @@ Jobs log to stderr. Ray, DeepSpeed and other libraries write to Ray's log files;
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import time
@@ -49,8 +50,8 @@ def warn(line: str) -> None:
 
 
 def number(value: float | None, digits: int) -> str:
-    """The figure as text, with `digits` digits behind the point and thousands set apart; `-` when there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
+    """The figure as text, with `digits` digits behind the point and thousands set apart; a dash when there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
 class Progress:
@@ -124,11 +125,12 @@ def quiet_libraries() -> None:
     """Leave what libraries say of themselves to log files, warnings of a future torch included."""
     # gathers that torch 2.13 renames: the old names also exist in the older torch of many GPU images
     warnings.filterwarnings("ignore", message=".*(all_gather|reduce_scatter).*", category=FutureWarning)
-    for name in ("DeepSpeed", "sentence_transformers", "transformers", "ray.train", "ray.data"):
+    for name in ("sentence_transformers", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # a table of weights that a checkpoint has or lacks; model/weights.py refuses what matters
-    logging.getLogger("transformers.utils.loading_report").setLevel(logging.ERROR)
-    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
+    # their warnings are of their own doing: weights of a head that a checkpoint has besides (model/weights.py refuses
+    # what matters), layers that are not sharded, an accelerator that was not there
+    for name in ("DeepSpeed", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     quiet_ray_data()
 
 

@@ -10,9 +10,9 @@ from hbt_ray.job import main
 
 def run(config: EncodeConfig) -> dict[str, Any]:
     """Encode."""
-    from hbt_ray.encode.encode import encode
+    from hbt_ray.encode.encode import encode_corpus
 
-    return encode(config)
+    return encode_corpus(config)
 
 
 if __name__ == "__main__":

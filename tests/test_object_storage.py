@@ -19,7 +19,7 @@ from hbt_ray.config import (
 )
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
-from hbt_ray.encode.encode import encode
+from hbt_ray.encode.encode import encode_corpus
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.search.build import build_index
 from hbt_ray.train import runlog
@@ -58,7 +58,7 @@ def test_the_road_on_s3(s3: str) -> None:
 
     corpus = pa.table({"id": ["1", "2", "1"], "lang": ["de", "de", "en"], "text": ["eins", "zwei", "one"]})
     storage.write_parquet(at("corpus/part.parquet"), corpus)
-    encoded = encode(
+    encoded = encode_corpus(
         EncodeConfig(
             corpus=at("corpus"),
             out=at("vectors"),
@@ -76,7 +76,7 @@ def test_the_road_on_s3(s3: str) -> None:
         encoder=EncoderConfig(model=model),
         encoding=EncodingConfig(part_rows=1),
     )
-    assert encode(again)["encoded"] == 1
+    assert encode_corpus(again)["encoded"] == 1
     assert build_index(IndexConfig(embeddings=at("vectors"), out=at("index")))["rows"] == 3
     world_facts.write_task(at("task"))
     task = storage.read_parquet(at("task/queries.parquet")).slice(0, 24)

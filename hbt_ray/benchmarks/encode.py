@@ -17,7 +17,7 @@ from hbt_ray.benchmarks.memory import Watch, megabytes
 from hbt_ray.benchmarks.settings import EncodeBenchmark
 from hbt_ray.config import EncodeConfig, EncoderConfig
 from hbt_ray.data.sources import world_facts
-from hbt_ray.encode.encode import encode
+from hbt_ray.encode.encode import encode_corpus
 from hbt_ray.encode.vectors import encode_texts
 from hbt_ray.evaluation import tasks
 from hbt_ray.evaluation.tasks.base import CorpusAt
@@ -57,7 +57,9 @@ def _peak(count: int) -> int:
         _encoder("tiny", facts["text"].slice(0, 1000).to_pylist()).export(model)
         storage.write_parquet(corpus, facts.add_column(0, "id", pa.array(map(str, range(count)), pa.string())))
         with Watch() as watch:
-            encode(EncodeConfig(corpus=corpus, out=storage.join(folder, "out"), encoder=EncoderConfig(model=model)))
+            encode_corpus(
+                EncodeConfig(corpus=corpus, out=storage.join(folder, "out"), encoder=EncoderConfig(model=model))
+            )
     log.info("%s texts: at most %.0f MiB", f"{count:,}", megabytes(watch.peak))
     return watch.peak
 

@@ -109,7 +109,7 @@ def absent(corpus: str, ids: Collection[str], language: str | None = None) -> se
 
 
 def _known(file: str, language: str | None, wanted: pa.Array) -> list[str]:
-    keys = _format(file).scan(file, language, TOGETHER).keys
+    keys = _format(file).scan_file(file, language, TOGETHER).keys
     known: list[str] = keys.filter(pc.is_in(keys, value_set=wanted)).to_pylist()
     return known
 
@@ -136,7 +136,7 @@ def read_texts(group: Sequence[Part]) -> Iterator[Texts]:
         UserError: a text is missing or no string, or the file has changed since the parts were fixed.
     """
     spans = [Span(part.language, part.start, part.stop, part.rows) for part in group]
-    return _format(group[0].file).read(group[0].file, spans) if group else iter(())
+    return _format(group[0].file).read_spans(group[0].file, spans) if group else iter(())
 
 
 def _files(corpus: str) -> list[str]:
@@ -160,7 +160,7 @@ def _scan(file: str, language: str | None, part_rows: int) -> tuple[np.ndarray, 
     """A hash of each row's id, uint64 [rows], and the file's spans."""
     import pandas as pd  # here, since an encoder's actor does without
 
-    scanned: Scanned = _format(file).scan(file, language, part_rows)
+    scanned: Scanned = _format(file).scan_file(file, language, part_rows)
     hashes = np.empty(len(scanned.keys), dtype=np.uint64)
     for start in range(0, len(hashes), TOGETHER):
         some = scanned.keys.slice(start, TOGETHER).to_numpy()
@@ -178,7 +178,7 @@ def _refuse_duplicates(files: Sequence[str], hashes: Sequence[np.ndarray], langu
     for file, of_file in zip(files, hashes, strict=True):
         rows = np.flatnonzero(np.isin(of_file, repeated[:NAMED]))
         if len(rows):
-            keys = _format(file).scan(file, language, len(of_file)).keys.take(rows).to_pylist()
+            keys = _format(file).scan_file(file, language, len(of_file)).keys.take(rows).to_pylist()
             for key, row in zip(keys, rows, strict=True):
                 places[key].append(f"{file} row {row}")
     # two ids of one hash are no duplicates

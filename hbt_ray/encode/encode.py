@@ -77,7 +77,7 @@ def identify(config: EncoderConfig) -> Identity:
     return Identity(encoder.width, fingerprints, tokenizer, encoder.prefixes, encoder.limits)
 
 
-def encode(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
+def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
     """Encode the texts of a corpus into `<out>/parts`, doing only what an earlier run of the same settings left.
 
     Args:

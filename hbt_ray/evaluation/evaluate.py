@@ -20,7 +20,7 @@ from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.encode import RESOURCES, Identity, encode, identify
+from hbt_ray.encode.encode import RESOURCES, Identity, encode_corpus, identify
 from hbt_ray.evaluation import answers, bias, bm25, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
@@ -151,8 +151,8 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     )
     with ThreadPoolExecutor(2) as both:  # starting an encoder takes longer than many a task's queries
         done = {
-            "queries": both.submit(encode, queries, identity),
-            "documents": both.submit(encode, documents, identity),
+            "queries": both.submit(encode_corpus, queries, identity),
+            "documents": both.submit(encode_corpus, documents, identity),
         }
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
     vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())

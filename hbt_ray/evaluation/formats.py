@@ -39,10 +39,8 @@ def write_qrels(uri: str, judgements: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def model_label(model: str) -> str:
-    """What people call the model of a folder or URI: its last part, or the run's name for `<run>/model`."""
+    """What people call a model: the last part of its id, folder or URI, or the run's name for `<run>/model`."""
     parts = [part for part in model.split("/") if part]
-    if "://" not in model and not model.startswith("/"):
-        return model
     return parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
 
 

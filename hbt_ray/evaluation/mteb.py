@@ -21,7 +21,7 @@ from hbt_ray import storage
 from hbt_ray.arrays import blocks
 from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig, UserError
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.encode import Identity, encode, identify
+from hbt_ray.encode.encode import Identity, encode_corpus, identify
 from hbt_ray.model.encoder import Role
 from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
@@ -206,5 +206,5 @@ class Search:
         storage.write(corpus, write)
         config = self._config
         settings = EncodeConfig(corpus=corpus, out=folder, role=role, encoder=config.encoder, encoding=config.encoding)
-        encode(settings, self._identity)
+        encode_corpus(settings, self._identity)
         return folder

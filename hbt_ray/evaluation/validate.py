@@ -9,8 +9,8 @@ from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.model.build import build_encoder
 from hbt_ray.train import checkpoint, validations
+from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.step import Chunks
 
@@ -27,8 +27,7 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
     config = TrainConfig.model_validate(settings)
     assert config.validation.task is not None
     point = checkpoint.at(RunFolder.of(config).checkpoints, step)
-    encoder = build_encoder(config.encoder, StreamStore(config.data).tokenizer_uri)
-    encoder.adapt(config.lora, config.batches.seed)
+    encoder = trained_encoder(config, StreamStore(config.data))
     point.load_weights(Chunks(encoder))
     done = validations.uri_of(config, step).removesuffix(".json")
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.encoder import Encoder, Role
+from hbt_ray.model.imports import import_sentence_transformers
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -55,6 +56,7 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
     Raises:
         UserError: the model is not a model, a size is named without a tokenizer, or attention cannot be as demanded.
     """
+    import_sentence_transformers()
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

@@ -24,7 +24,7 @@ from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.read import checked_records
 from hbt_ray.data.sources import source_of
 from hbt_ray.encode import embeddings, texts
-from hbt_ray.encode.encode import RESOURCES, Identity, encode
+from hbt_ray.encode.encode import RESOURCES, Identity, encode_corpus
 from hbt_ray.model.build import local_models
 from hbt_ray.model.encoder import Role
 from hbt_ray.search.queries import same_model
@@ -134,7 +134,7 @@ def _candidates(
         corpus, folder = storage.join(out, "work", f"{role}.parquet"), storage.join(out, "work", role)
         storage.write_parquet(corpus, pa.table({"id": list(map(str, ids)), "lang": languages, "text": contents}))
         settings = EncodeConfig(corpus=corpus, out=folder, role=role, encoder=encoder, encoding=config.encoding)
-        encode(settings, identity)
+        encode_corpus(settings, identity)
         return folder
 
     queries = encoded("query", ((row, getattr(pair, side), pair.query) for row, pair in enumerate(pairs)))

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hbt_ray.study.figure import forms
-from hbt_ray.study.runs import SETTINGS, Floats, Run, shown
+from hbt_ray.study.runs import SETTINGS, Floats, Run
+from hbt_ray.terminal import number
 
 # Okabe and Ito's palette, told apart with any form of colour blindness. A run has one colour in every plot.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
@@ -85,7 +86,7 @@ def _rank_distance(figure: Figure, runs: Sequence[Run]) -> None:
     bars = axes.barh([run.name for run in runs], [run.rank_distance() for run in runs], 0.7)
     for i, bar in enumerate(bars):
         bar.set_color(_colour(i))
-    axes.bar_label(bars, labels=[shown(run.rank_distance(), 1) for run in runs], padding=4)
+    axes.bar_label(bars, labels=[number(run.rank_distance(), 1) for run in runs], padding=4)
     axes.margins(x=0.12)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)

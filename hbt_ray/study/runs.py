@@ -116,11 +116,6 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def shown(value: float, decimals: int) -> str:
-    """The figure as a reader sees it; a dash for NaN."""
-    return "–" if np.isnan(value) else f"{value:,.{decimals}f}"
-
-
 def best_of(shown: Sequence[str], values: Sequence[float], largest: bool) -> list[bool]:
     """Which entries are the best as a reader sees them: all that are shown like the best one; none of NaN alone."""
     if np.isnan(values).all():

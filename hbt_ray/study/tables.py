@@ -10,7 +10,8 @@ import numpy as np
 
 from hbt_ray.config import Setting
 from hbt_ray.study.markdown import markdown_table
-from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best_of, shown
+from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best_of
+from hbt_ray.terminal import number
 
 Cell = tuple[str, bool]  # what is shown, and whether it is the best of its comparison
 
@@ -103,7 +104,7 @@ def language_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
             values = [values.get(language, float("nan")) for values in found]
             rows.append((language, _cells(values, decimals, largest)))
         if rows:
-            apart = [shown(_apart(values), decimals) for values in found]
+            apart = [number(_apart(values), decimals) for values in found]
             tables.append({"title": title, "names": [run.name for run in runs], "rows": rows, "apart": apart})
     return tables
 
@@ -132,7 +133,7 @@ def table_markdown(table: Table, first: str) -> str:
 
 
 def _cells(values: Sequence[float], decimals: int, largest: bool) -> list[Cell]:
-    shown = [shown(value, decimals) for value in values]
+    shown = [number(value, decimals) for value in values]
     return list(zip(shown, best_of(shown, values, largest), strict=True))
 
 

@@ -96,14 +96,20 @@ def identity(model: nn.Module) -> str:
     return storage.fingerprint(shapes)
 
 
-def check_same_run(point: TrainState, model: nn.Module, plan_identity: dict[str, Any], plan_hash: str) -> None:
-    """Check that the checkpoint is of this model and plan.
+def check_same_model(point: TrainState, model: nn.Module) -> None:
+    """Check that the checkpoint is of this model.
 
     Raises:
-        UserError: the checkpoint belongs to another model, or to another plan; then the line names what differs.
+        UserError: the checkpoint belongs to another model.
     """
     if point.manifest["model"] != identity(model):
         raise UserError(f"{point.uri} belongs to another model: its parameters have other names or shapes")
+
+
+def check_same_plan(point: TrainState, plan_identity: dict[str, Any], plan_hash: str) -> None:
+    """Raises:
+    UserError: the checkpoint belongs to another plan; the line names what differs.
+    """
     if point.manifest["plan_hash"] == plan_hash:
         return
     before = point.manifest["plan"]

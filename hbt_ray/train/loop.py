@@ -21,11 +21,11 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.terminal import start_worker_logging
 from hbt_ray.train import checkpoint, engine, problems, step, validations
 from hbt_ray.train.batch import Batch, Collator
+from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.loss import info_nce
@@ -52,12 +52,15 @@ def loop(settings: dict[str, Any]) -> str | None:
     point = checkpoint.latest(folder)
     start = point.step if point else 0
 
-    encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
-    encoder.adapt(config.lora, config.batches.seed)
-    encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
-    model = step.Chunks(encoder)
-    if point:
-        point.load_weights(model)
+    try:
+        encoder = trained_encoder(config, store)
+        encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
+        model = step.Chunks(encoder)
+        if point:
+            checkpoint.check_same_model(point, model)
+            point.load_weights(model)
+    except UserError as error:
+        return str(error)  # which all ranks find
     seed, identity = config.batches.seed, checkpoint.identity(model)
     about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": seed, "model": identity}
     trainer = engine.build_engine(model, config, ranks)

@@ -16,11 +16,10 @@ from hbt_ray.batches import shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build_encoder, local_models
-from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.build import local_models
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
+from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
@@ -64,21 +63,16 @@ def train(config: TrainConfig) -> dict[str, Any]:
     if config.dry_run:
         return dry_run.dry_run(config, store, plan)
     store.check_files()
-    encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
-    encoder.adapt(config.lora, config.batches.seed)
-    _check_tokenizer(encoder, store)
-    _check_prefixes(encoder, store)
-    folder = RunFolder.of(config).checkpoints
-    point = checkpoint.latest(folder)
+    point = checkpoint.latest(RunFolder.of(config).checkpoints)
     if point:
-        checkpoint.check_same_run(point, Chunks(encoder), plan.identity, plan.hash)
+        checkpoint.check_same_plan(point, plan.identity, plan.hash)
     run = {**config.model_dump(exclude=FREE), "plan_hash": plan.hash}
     with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
         if not storage.committed(config.out):
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
                 _fit(config)
-            _export(config, encoder, store, plan)
+            _export(config, store, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
 
@@ -121,8 +115,9 @@ def _fit(config: TrainConfig) -> None:
         raise UserError(problem)
 
 
-def _export(config: TrainConfig, encoder: Encoder, store: StreamStore, plan: Plan) -> None:
+def _export(config: TrainConfig, store: StreamStore, plan: Plan) -> None:
     """Write the model from the best checkpoint, or the last (or untrained, for no steps), then the run's manifest."""
+    encoder = trained_encoder(config, store)
     steps = config.length
     found = validations.read_evaluations(config)
     if found:
@@ -144,18 +139,3 @@ def _export(config: TrainConfig, encoder: Encoder, store: StreamStore, plan: Pla
         Path(folder, "README.md").write_text(card, encoding="utf-8")
         storage.upload(folder, RunFolder.of(config).model)
     storage.commit(config.out, "model", {"steps": steps, "plan_hash": plan.hash, "plan": plan.identity})
-
-
-def _check_prefixes(encoder: Encoder, store: StreamStore) -> None:
-    encoder.template("query"), encoder.template("passage"), encoder.templates()
-    sources = {stream.source for stream in store.streams}
-    unknown = sorted(set(encoder.instructions) - sources)
-    if unknown:
-        raise UserError(f"--instructions: the store has no source {unknown[0]!r}; it has {', '.join(sorted(sources))}")
-
-
-def _check_tokenizer(encoder: Encoder, store: StreamStore) -> None:
-    if tokenizer.tokenizer_fingerprint(encoder.tokenizer) != store.tokenizer_fingerprint:
-        raise UserError(
-            f"{store.uri} was tokenised with another tokenizer than the model's: run prepare with the model's tokenizer"
-        )

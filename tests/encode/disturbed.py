@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig
-from hbt_ray.encode.encode import encode
+from hbt_ray.encode.encode import encode_corpus
 
 
 def parts_of(out: str) -> set[str]:
@@ -54,5 +54,5 @@ if __name__ == "__main__":
     config = EncodeConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))
     cluster, nodes = clusters.start()
     # the main thread is the one that can start a node
-    threading.Thread(target=encode, args=(config,), daemon=True).start()
+    threading.Thread(target=encode_corpus, args=(config,), daemon=True).start()
     lose(sys.argv[2:], cluster, nodes, config.out, Path(sys.argv[1]).with_name("lost"))

