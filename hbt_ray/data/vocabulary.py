@@ -36,7 +36,11 @@ class SampleStage:
     config: PrepareConfig
 
     def __call__(self, number: int, value: list[Any]) -> dict[str, Any]:
-        """Draw the texts of as many records as `value`, `[records, pieces]`, says: those with the first hashes."""
+        """Draw the texts of as many records as `value`, `[records, pieces]`, says: those with the first hashes.
+
+        Raises:
+            UserError: an input is bad, as `checked_records` says.
+        """
         most, pieces = value
         drawn = DRAWN.empty_table()
         for piece in (FilePiece(*piece) for piece in pieces):

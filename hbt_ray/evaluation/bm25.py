@@ -43,7 +43,11 @@ class Collection(NamedTuple):
 
 
 def collect(documents: pa.Table | CorpusAt) -> Collection:
-    """Tokenise all documents, which are then held in memory."""
+    """Tokenise all documents, which are then held in memory.
+
+    Raises:
+        UserError: the corpus is not usable.
+    """
     if isinstance(documents, CorpusAt):
         groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, documents.language).parts)
         parts = [part for group in groups for part in corpora.read_texts(group)]

@@ -25,9 +25,13 @@ def measure_recall(
         shards: their entries in the manifest.
         source: embeddings the index is built from; they are searched exactly.
         queries: fp32 [queries, width].
+        k: number of best documents.
 
     Returns: `knob`, `k`, `queries`, `recall` (language, value, recall) and `operating_points` (language and target to
         the least value whose recall reaches it and that recall; where none does, the largest).
+
+    Raises:
+        UserError: the embeddings or a shard are missing or corrupt.
     """
     truth = streaming.StreamingSearcher(source).search_languages(queries, k)
     reference = ray.put(queries)

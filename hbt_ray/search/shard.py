@@ -34,7 +34,11 @@ class ShardActor:
             self._shard(name)
 
     def search(self, name: str, queries: np.ndarray, k: int, effort: int | None) -> Found:
-        """The best documents of one shard for queries, fp32 [queries, width]; `effort` is as in `Approximate.best`."""
+        """The best documents of one shard for queries, fp32 [queries, width]; `effort` is as in `Approximate.best`.
+
+        Raises:
+            UserError: the shard is missing or corrupt, or does not fit onto the GPUs.
+        """
         shard = self._shard(name)
         return shard.best(queries, k) if isinstance(shard, Flat) else shard.best(queries, k, effort)
 

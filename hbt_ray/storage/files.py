@@ -190,9 +190,12 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
 
 @contextlib.contextmanager
 def parquet_errors(uri: str) -> Iterator[None]:
-    """Turn what pyarrow raises on a missing or damaged parquet file into a UserError that names it.
+    """Turn what pyarrow raises within the block, on a missing or damaged parquet file, into a line that names it.
 
     A fault of the storage (no access, a broken connection) stays what it is.
+
+    Raises:
+        UserError: the file is missing or damaged.
     """
     try:
         yield

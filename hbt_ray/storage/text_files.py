@@ -57,7 +57,11 @@ def folder(uri: str) -> str:
 
 @contextlib.contextmanager
 def opened(uri: str) -> Iterator[Any]:
-    """The file as it was before it was compressed; what reading it raises becomes a UserError."""
+    """The file as it was before it was compressed.
+
+    Raises:
+        UserError: the file is missing or truncated, also when reading within the block finds it so.
+    """
     fs, path = filesystem(uri)
     try:
         with fs.open(path, "rb") as raw:

@@ -6,7 +6,11 @@ from hbt_ray import storage
 
 
 def named_folders(entry: str) -> tuple[str, list[str]]:
-    """The name, empty when none is given, and the folders, each a URI that means the same in every process."""
+    """The name, empty when none is given, and the folders, each a URI that means the same in every process.
+
+    Raises:
+        UserError: a path is none that `absolute` takes.
+    """
     name, equals, folders = entry.partition("=")
     if not equals or "/" in name:
         name, folders = "", entry

@@ -60,6 +60,9 @@ class Collator:
         Args:
             chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
             agree: gives the largest of each number over all ranks, which need the same number of chunks.
+
+        Raises:
+            UserError: a prefix or instruction and a text do not tokenise apart.
         """
         padding = encoder.tokenizer.pad_token_id
         self._query = Padder(encoder.template("query"), encoder.limits["query"], padding)

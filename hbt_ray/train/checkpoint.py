@@ -74,7 +74,11 @@ class TrainState:
 
 
 def at(folder: str, step: int) -> TrainState:
-    """The checkpoint after `step` steps, which is complete."""
+    """The checkpoint after `step` steps.
+
+    Raises:
+        UserError: it is not complete.
+    """
     return TrainState(_uri(folder, step))
 
 
@@ -107,8 +111,10 @@ def check_same_model(point: TrainState, model: nn.Module) -> None:
 
 
 def check_same_plan(point: TrainState, plan_identity: dict[str, Any], plan_hash: str) -> None:
-    """Raises:
-    UserError: the checkpoint belongs to another plan; the line names what differs.
+    """Check that the checkpoint is of this plan.
+
+    Raises:
+        UserError: the checkpoint belongs to another plan; the line names what differs.
     """
     if point.manifest["plan_hash"] == plan_hash:
         return

@@ -17,7 +17,11 @@ from hbt_ray.train import engine, memory
 
 
 def dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
-    """Print what the run would draw and the memory it would take, each with warnings; the result is `train`'s."""
+    """Print what the run would draw and the memory it would take, each with warnings; the result is `train`'s.
+
+    Raises:
+        UserError: the model has no readable config, or DeepSpeed's settings file cannot be read.
+    """
     limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
     expected = forecast.forecast(store, plan, config.length, config.workers, limits)
     forecast.show_forecast(expected)

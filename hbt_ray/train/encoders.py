@@ -22,9 +22,11 @@ def trained_encoder(config: TrainConfig, store: StreamStore) -> Encoder:
 
 
 def check_fits(encoder: Encoder, store: StreamStore) -> None:
-    """Raises:
-    UserError: the store was tokenised with another tokenizer, a prefix does not tokenise apart from the text, or an
-        instruction is for a source that the store does not have.
+    """Check that the encoder can be trained on the store.
+
+    Raises:
+        UserError: the store was tokenised with another tokenizer, a prefix does not tokenise apart from the text, or an
+            instruction is for a source that the store does not have.
     """
     if tokenizer_fingerprint(encoder.tokenizer) != store.tokenizer_fingerprint:
         raise UserError(

@@ -18,6 +18,9 @@ def groups_reader(source: str) -> Callable[[Asked], Content]:
 
     Records of one group are one question, in all languages it is asked in. Relevant to it are the group's passages, in
     any language. Passages are numbered in each language in order of the files' names.
+
+    Raises, when it reads:
+        UserError: no file is there, or one is malformed.
     """
 
     def read(asked: Asked) -> Content:

@@ -28,6 +28,9 @@ def wikipedia_reader(name: str, split: str) -> Callable[[Asked], Content]:
 
     Mr. TyDi's own form on the hub is read too: `mrtydi-v1.1-<name of language>/<split>.jsonl.gz`, whose lines hold
     `query_id`, `query` and `positive_passages` with a `docid` each.
+
+    Raises, when it reads:
+        UserError: no file is there, or one is malformed.
     """
     stem = rf"{name}-v[0-9.]+-([a-z]+)[-.]{split}\.(?:tsv|txt)(?:\.gz)?$"
     kinds = {"topics": re.compile(rf"topics\.{stem}"), "qrels": re.compile(rf"qrels\.{stem}")}
