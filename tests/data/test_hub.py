@@ -19,7 +19,7 @@ READ = """
 import json
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig
-from hbt_ray.data import inputs, parts
+from hbt_ray.data import inputs, pieces
 from hbt_ray.data.sources import SOURCES
 
 (file,), version = inputs.find(
@@ -28,7 +28,7 @@ from hbt_ray.data.sources import SOURCES
 assert storage.expand("hf://datasets/org/name/data/*.parquet") == [file.uri]
 rows = [
     row
-    for part in parts.bundle([file], 2000)
+    for part in pieces.bundle([file], 2000)
     for piece in part.pieces
     for table in SOURCES["pairs"].read(piece, None)
     for row in table.select(["row", "source", "query"]).to_pylist()
