@@ -2,9 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := $(CURDIR)/runs/demo
-BENCHMARKS ?= encode index search shuffler plan prepare train
+BENCHMARKS ?= imports encode index search shuffler plan prepare train
 
-.PHONY: install demo test bench lock
+.PHONY: install demo test test-long bench lock
 
 install: .venv/installed
 
@@ -28,6 +28,10 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# Chaos, full grids and benchmarks: what is slow by nature.
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 bench: install
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,bench]'

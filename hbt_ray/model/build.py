@@ -146,9 +146,8 @@ def _pretrained(config: EncoderConfig) -> tuple[SentenceTransformer, dict[str, s
     from hbt_ray.model.weights import complete
 
     try:
+        check_is_model(config)
         path = storage.local_copy(config.model) if "://" in config.model else config.model
-        if os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.json")):
-            raise UserError(f"--model {config.model} is not a model: it has no config.json")
         own = is_sentence_transformer_model(path)
         with complete(config.model):
             model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
@@ -173,6 +172,16 @@ def _assemble(transformer: nn.Module, pooling: str) -> SentenceTransformer:
     width = transformer.get_embedding_dimension()  # type: ignore[operator]
     mode = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[pooling]
     return SentenceTransformer(modules=[transformer, Pooling(width, mode), Normalize()], device="cpu")
+
+
+def check_is_model(config: EncoderConfig) -> None:
+    """Look whether a folder can be a model, without loading anything.
+
+    Raises:
+        UserError: it has no config.json.
+    """
+    if local_models(config) and not storage.exists(storage.join(config.model, "config.json")):
+        raise UserError(f"--model {config.model} is not a model: it has no config.json")
 
 
 def local_models(config: EncoderConfig) -> list[str]:

@@ -20,7 +20,11 @@ from hbt_ray.config import (
     UserError,
 )
 from hbt_ray.data.prepare import prepare
-from hbt_ray.train import engine, problems
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.train import checkpoint, engine, problems
+from hbt_ray.train.encoders import trained_encoder
+from hbt_ray.train.folder import RunFolder
+from hbt_ray.train.step import Chunks
 from hbt_ray.train.train import train
 
 
@@ -56,11 +60,12 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(folder: Path)
 def test_a_checkpoint_of_another_model_is_refused(folder: Path) -> None:
     config = config_of(folder).model_copy(update={"out": f"{folder}/one", "steps": 2})
     train(config)
-    (folder / "two" / "checkpoints").mkdir(parents=True)
-    (folder / "one" / "checkpoints" / "run").rename(folder / "two" / "checkpoints" / "run")
-    other = config.encoder.model_copy(update={"model": "mini"})
+    point = checkpoint.latest(RunFolder.of(config).checkpoints)
+    assert point is not None
+    other = config.model_copy(update={"encoder": config.encoder.model_copy(update={"model": "mini"})})
+    checkpoint.check_same_model(point, Chunks(trained_encoder(config, StreamStore(config.data))))
     with pytest.raises(UserError, match=r"step-000000002 belongs to another model"):
-        train(config.model_copy(update={"out": f"{folder}/two", "encoder": other}))
+        checkpoint.check_same_model(point, Chunks(trained_encoder(other, StreamStore(config.data))))
 
 
 def test_out_of_memory_says_what_to_change(tmp_path: Path) -> None:
