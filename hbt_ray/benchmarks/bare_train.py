@@ -40,7 +40,7 @@ def main(run: TrainConfig) -> float:
         vectors = found.requires_grad_()[batch.order]
         loss_of = partial(info_nce, groups=batch.groups, keys=batch.keys, temperature=run.optimizer.temperature)
         loss, _ = loss_of(vectors[:rows], vectors[rows:])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         assert found.grad is not None
         shares = torch.split(found.grad, [len(one["input_ids"]) for one in batch.chunks])
         for one, share in zip(batch.chunks, shares, strict=True):

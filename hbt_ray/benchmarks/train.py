@@ -137,6 +137,6 @@ def _memory(run: TrainConfig, out: str, batch_size: int) -> float:
 def _apart(module: str, run: TrainConfig, more: dict[str, Any] | None = None) -> float:
     """Pairs/s that `module` prints, run in a process of its own."""
     task = {"run": run.model_dump(mode="json"), **(more or {})}
-    command = [sys.executable, "-m", f"hbt_ray.study.benchmarks.{module}", json.dumps(task)]
+    command = [sys.executable, "-m", f"hbt_ray.benchmarks.{module}", json.dumps(task)]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return float(said.splitlines()[-1])

@@ -6,8 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -152,7 +151,15 @@ def _is_corpus(file: str) -> bool:
     return stem(file) == "corpus"
 
 
-def _format(file: str) -> ModuleType:
+class DocumentFormat(Protocol):
+    """What a module for a format of documents has."""
+
+    def scan_file(self, file: str, language: str | None, part_rows: int) -> Scanned: ...
+
+    def read_spans(self, file: str, spans: Sequence[Span]) -> Iterator[Texts]: ...
+
+
+def _format(file: str) -> DocumentFormat:
     return jsonl_documents if file.endswith(jsonl_documents.SUFFIXES) else parquet_documents
 
 

@@ -56,7 +56,7 @@ def backward(engine: Any, batch: Batch, loss_of: Loss, gradcache: bool = False) 
     found.requires_grad_()
     vectors = found[batch.order]
     loss, groups = loss_of(vectors[:rows], vectors[rows:])
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert found.grad is not None
     shares = torch.split(found.grad, [len(chunk["input_ids"]) for chunk in batch.chunks])
     with _one_reduction(engine) as before:
