@@ -21,7 +21,7 @@ class DemoConfig(Section):
         min_length=2,
         description="of the twelve that facts are told in [tags]",
     )
-    steps: int = Field(400, ge=1, description="length of each run [global batches]")
+    steps: int = Field(500, ge=1, description="length of each run [global batches]")
     batch_size: int = Field(128, ge=2, description="global batch [pairs]")
     learning_rate: float = Field(1e-2, gt=0, description="peak learning rate")
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")

@@ -48,7 +48,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     out = config.out
     store, task = storage.join(out, "store"), storage.join(out, "task")
     log.info("prepare: world facts in %s to a stream store", " ".join(config.languages))
-    _prepare(config, store, storage.join(out, "facts.parquet"))
+    _prepare(config, store, storage.join(out, "world-facts", "train.parquet"))
     world_facts.write_task(task, config.languages)
     # A run is evaluated while the next one trains: much of either is waiting for processes to start.
     with ThreadPoolExecutor(1) as beside:
@@ -109,8 +109,9 @@ def _evaluate(name: Strategy, model: str, task: str, folder: str) -> dict[str, A
             data=task,
             out=storage.join(folder, "evaluation"),
             encoder=_encoder(model),
-            # of the CPUs that training reserves, none: the two must not wait for each other
-            encoding=EncodingConfig(dtype="float32", cpus_per_actor=0),
+            # no CPU of its own: what trains meanwhile has reserved them; and few processes, which take longer to start
+            # than such texts to tokenise
+            encoding=EncodingConfig(dtype="float32", cpus_per_actor=0, tokenizers=1),
         )
     )
 
