@@ -72,12 +72,12 @@ def demo(config: DemoConfig) -> dict[str, Any]:
 
 
 def _prepare(config: DemoConfig, store: str, facts: str) -> None:
-    """The training facts as a file of parallel pairs, and the store made of it; a file that is there is left."""
+    """The training facts as a file in the parallel schema, and the store made of it; a file that is there is left."""
     unknown = sorted(set(config.languages) - set(LANGUAGES))
     if unknown:
         raise UserError(f"--languages: {unknown[0]} is none of {' '.join(LANGUAGES)}")
     if not storage.exists(facts):  # a store knows the version of its input
-        storage.write_parquet(facts, world_facts.fact_rows("train", config.languages))
+        storage.write_parquet(facts, world_facts.fact_rows("train", config.languages, config.aligned))
     prepare(
         PrepareConfig(
             source="parallel", input=(facts,), tokenizer="train:6000", out=store, partitions=2, seed=config.seed

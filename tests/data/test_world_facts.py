@@ -118,6 +118,16 @@ def test_the_task_holds_all_passages_and_the_held_out_queries(tmp_path: Path) ->
     assert all(passages[r["group"], r["lang"]] == r["passage"] for r in TRAIN + TEST)
 
 
+def test_facts_that_are_not_aligned_are_the_same_texts_in_groups_of_their_own() -> None:
+    rows = world_facts.fact_rows("train", ("de", "zh"), aligned=0.5).to_pylist()
+    whole = [row for row in TRAIN if row["lang"] in ("de", "zh")]
+    assert [{**row, "group": None} for row in rows] == [{**row, "group": None} for row in whole]
+    sizes = Counter(Counter(row["group"] for row in rows).values())
+    assert set(sizes) == {1, 2}
+    assert 0.4 < sizes[2] / (len(rows) / 2) < 0.6  # half of the facts
+    assert all(row["group"].endswith(f":{row['lang']}") or row in whole for row in rows)
+
+
 def test_some_languages_are_the_same_facts_and_split_without_the_other_languages(tmp_path: Path) -> None:
     chosen = ("de", "zh")
     splits: dict[Literal["train", "test"], list[dict[str, str]]] = {"train": TRAIN, "test": TEST}

@@ -45,11 +45,16 @@ class Fact:
         return f"{self.kind}:{self.territory}"
 
 
-def fact_rows(split: Literal["train", "test"], languages: Sequence[str] = LANGUAGES) -> pa.Table:
-    """The facts of one split in the parallel schema: group, lang, query, passage; a row for each language a group."""
+def fact_rows(split: Literal["train", "test"], languages: Sequence[str] = LANGUAGES, aligned: float = 1.0) -> pa.Table:
+    """The facts of one split in the parallel schema: group, lang, query, passage; one row for each fact and language.
+
+    Args:
+        aligned: share of the facts whose texts in all languages are one group. Each text of the others is a group of
+            its own, as where nobody has said which texts are translations of each other.
+    """
     held_out = _held_out()
     texts = [
-        (fact.group, lang, _query(fact, lang), _passage(fact, lang))
+        (_group(fact, lang, aligned), lang, _query(fact, lang), _passage(fact, lang))
         for fact in _facts()
         if (fact.group in held_out) == (split == "test")
         for lang in languages
@@ -110,6 +115,10 @@ def _held_out() -> frozenset[str]:
         if told[fact.territory] > 1 and len(groups) < HELD_OUT:
             groups.setdefault(fact.territory, fact.group)
     return frozenset(groups.values())
+
+
+def _group(fact: Fact, lang: str, aligned: float) -> str:
+    return fact.group if _number(f"{fact.group} aligned") < aligned * 2**64 else f"{fact.group}:{lang}"
 
 
 def _query(fact: Fact, lang: str) -> str:
