@@ -60,6 +60,7 @@ def follow(address: str, command: list[str]) -> int:
                 if not any(words in line for words in OF_RAY):
                     print(line, end="", flush=True)
 
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     asyncio.run(show())
     while not (status := client.get_job_status(job)).is_terminal():
         time.sleep(0.1)

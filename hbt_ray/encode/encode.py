@@ -125,7 +125,6 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
             batch_format="pyarrow",
             compute=ray.data.TaskPoolStrategy(size=min(encoding.tokenizers * most, len(groups))),
             num_cpus=0,  # on a cluster whose CPUs the actors have reserved, tasks would wait for ever
-            scheduling_strategy="SPREAD",  # also what keeps Ray from running them within the actors
         ).map_batches(
             PartEncoder,
             fn_constructor_kwargs={"config": config, "folder": folder},

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hbt_ray.config import LoraConfig, UserError
+from hbt_ray.model.imports import without
 from hbt_ray.model.names import is_trained
 from hbt_ray.model.tokenizer import Template
 
@@ -164,7 +165,8 @@ class Encoder(nn.Module):
             **self.instructions,
         }
         self.model.max_seq_length = max(self.limits.values())
-        self.model.save(folder, create_model_card=False)  # its card would have blank parts
+        with without("deepspeed"):  # whose sharded weights a model that is saved here does not have
+            self.model.save(folder, create_model_card=False)  # its card would have blank parts
 
 
 def with_adapters(transformer: nn.Module, lora: LoraConfig) -> Any:

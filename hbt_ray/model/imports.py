@@ -1,8 +1,10 @@
-"""sentence-transformers without what it imports for a measure that nothing here uses."""
+"""Libraries without what they import for things that nothing here uses."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -31,3 +33,16 @@ def _pairwise_distances(*arguments: Any, **options: Any) -> Any:
     from sklearn.metrics import pairwise_distances
 
     return pairwise_distances(*arguments, **options)
+
+
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """In the block, a package that nobody has imported yet is as if it were not installed."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # what Python defines as: there is no such module
+    try:
+        yield
+    finally:
+        del sys.modules[name]

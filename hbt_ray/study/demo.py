@@ -109,9 +109,9 @@ def _evaluate(name: Strategy, model: str, task: str, folder: str) -> dict[str, A
             data=task,
             out=storage.join(folder, "evaluation"),
             encoder=_encoder(model),
-            # no CPU of its own: what trains meanwhile has reserved them; and few processes, which take longer to start
-            # than such texts to tokenise
-            encoding=EncodingConfig(dtype="float32", cpus_per_actor=0, tokenizers=1),
+            # what trains meanwhile has reserved the other CPUs; and few processes, which take longer to start than such
+            # texts to tokenise
+            encoding=EncodingConfig(dtype="float32", cpus_per_actor=0.5, tokenizers=1),
         )
     )
 

@@ -6,8 +6,6 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch.utils.cpp_extension import _get_build_directory
 
 from hbt_ray import storage
 from hbt_ray.config import EngineConfig, OptimizerConfig, TrainConfig, UserError
+from hbt_ray.model.imports import without
 
 DEFAULT_STAGE = 2
 BUCKET = 50_000_000  # parameters reduced at once; DeepSpeed's own 5e8 would take 1.9 GiB of every GPU
@@ -64,7 +63,7 @@ def build_engine(
     """
     if not torch.cuda.is_available():
         compile_for_cpu()
-    with _without("mlflow"):
+    with without("mlflow"):  # which its autotuner, that no run uses, imports: most of what DeepSpeed takes to import
         import deepspeed
 
     engine, *_ = deepspeed.initialize(
@@ -72,23 +71,6 @@ def build_engine(
     )
     engine.train()
     return engine
-
-
-@contextmanager
-def _without(name: str) -> Iterator[None]:
-    """Have imports fail within the block as if a package that nobody has imported yet were not installed.
-
-    DeepSpeed's autotuner, which a run never uses, imports mlflow where it is installed: most of what DeepSpeed takes to
-    import.
-    """
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # what Python defines as: there is no such module
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 def compile_for_cpu() -> None:
@@ -102,7 +84,7 @@ def compile_for_cpu() -> None:
     """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # ninja
     os.environ["DS_ACCELERATOR"] = "cpu"
-    with _without("mlflow"):
+    with without("mlflow"):
         from deepspeed.accelerator import get_accelerator
 
     builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
