@@ -45,10 +45,11 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
     folder = tmp_path_factory.mktemp("train")
-    pq.write_table(world_facts.fact_rows("train").slice(0, 1200), folder / "facts.parquet")
+    (folder / "facts").mkdir()  # which names the source
+    pq.write_table(world_facts.fact_rows("train").slice(0, 1200), folder / "facts" / "facts.parquet")
     config = PrepareConfig(
         source="parallel",
-        input=(str(folder / "facts.parquet"),),
+        input=(str(folder / "facts" / "facts.parquet"),),
         tokenizer="train:1500",
         out=str(folder / "store"),
         partitions=1,
