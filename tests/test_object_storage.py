@@ -26,6 +26,7 @@ from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_road_on_s3(s3: str) -> None:
     def at(name: str) -> str:

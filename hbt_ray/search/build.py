@@ -57,7 +57,8 @@ def _write_index(config: IndexConfig, manifest: dict[str, Any], index: faiss.Ind
         for number, (group, need) in enumerate(zip(groups, needs, strict=True))
     ])  # fmt: skip
     points = {} if whole or queries is None else _measure(source, out, manifest, shards, queries, config)
-    body = {key: manifest[key] for key in ("model", "encoder", "model_fingerprint", "role", "width", "rows")}
+    body = {key: manifest[key] for key in ("model", "model_fingerprint", "role", "width", "rows")}
+    body["encoder"] = manifest.get("encoder")
     built = {"embeddings": source, "factory": config.factory, "exact": whole, "operating_points": points}
     storage.commit(out, "index", {**body, **built, "shards": shards})
 

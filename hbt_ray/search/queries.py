@@ -45,7 +45,7 @@ class QueryEncoder:
             config: settings, which must be of the same model; None: as the documents were encoded.
         """
         self._manifest = manifest
-        self._config = config or EncoderConfig.model_validate(manifest["encoder"])
+        self._config = config or EncoderConfig.model_validate(manifest.get("encoder") or {"model": manifest["model"]})
         self._encoder: Encoder | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:

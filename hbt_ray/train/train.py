@@ -35,7 +35,7 @@ FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_work
     "report_every",
 }
 # what it makes in its folder
-OWNS = ("checkpoints", "ray_train", "validation", "tensorboard", "metrics.jsonl", "model", "manifest.json")
+OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "model", "manifest.json")
 log = logging.getLogger(__name__)
 
 

@@ -158,6 +158,7 @@ def follow(
     return [(part.step, part.stratum, digest(part)) for part in slices]
 
 
+@pytest.mark.long
 def test_two_thousand_steps_with_slow_and_killed_read_tasks(
     store: StreamStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SMALL)
 def test_every_benchmark_says_ours_the_peers_and_their_ratio(name: str, tmp_path: Path, ray_cluster: None) -> None:
     out = tmp_path / "result.json"

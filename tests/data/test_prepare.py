@@ -137,9 +137,10 @@ def test_every_question_of_a_passage_is_kept(tmp_path: Path) -> None:
     passages = [
         {"source": "s", "p_lang": "de", "passage": f"Absatz {n} von vielen", "qas": questions} for n in range(30)
     ]
-    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, passages)))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "p.jsonl").write_text("\n".join(map(json.dumps, passages)))
     result = prepare(
-        PrepareConfig(source="jsonl", input=(str(tmp_path),), tokenizer="train:100", out=str(tmp_path / "store"))
+        PrepareConfig(source="jsonl", input=(f"{tmp_path}/in",), tokenizer="train:100", out=str(tmp_path / "store"))
     )
     assert (result["rows"], result["quarantined"]) == (150, 0)
 

@@ -150,7 +150,7 @@ def test_number_of_actors() -> None:
     assert parse(EncodeConfig, [*needed, "--actors", "4"]).encoding.actors == (4, 4)
     assert parse(EncodeConfig, [*needed, "--encoding.actors", "1", "8"]).encoding.actors == (1, 8)
     for wrong in (["0"], ["3", "2"], ["1", "2", "3"]):
-        with pytest.raises(UserError, match="^--encoding.actors: "):
+        with pytest.raises(UserError, match="^--actors: "):
             parse(EncodeConfig, [*needed, "--actors", *wrong])
 
 

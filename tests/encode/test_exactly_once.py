@@ -75,7 +75,7 @@ LONG = (["node", "actor", "driver"], ["actor", "driver"], ["actor", "node", "dri
 @pytest.mark.parametrize(
     ("where", "parts", "runs"),
     [
-        pytest.param("s3", 60, SHORT, id="short"),
+        pytest.param("s3", 60, SHORT, marks=pytest.mark.long, id="short"),
         pytest.param("local", 240, LONG, marks=pytest.mark.long, id="long"),
         pytest.param("s3", 240, LONG, marks=pytest.mark.long, id="long, S3"),
     ],

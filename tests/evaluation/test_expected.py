@@ -31,6 +31,7 @@ def write(path: Path, change: float = 0.0) -> str:
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"XQuAD-R is not at {DATA}")
 @pytest.mark.usefixtures("ray_cluster")
 def test_expected_scores_are_found_again(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def german_dpr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(folder)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not FILE.exists(), reason=f"needs {FILE}")
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_task_from_local_files(german_dpr: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_training_stops_when_it_gets_no_better(folder: Path) -> None:
 
 
 def test_stopping_waits_for_the_patience(tmp_path: Path) -> None:
-    config = partial(TrainConfig, data="", out=str(tmp_path), steps=100, encoder=EncoderConfig(model="tiny"))
+    config = partial(TrainConfig, data="/none", out=str(tmp_path), steps=100, encoder=EncoderConfig(model="tiny"))
     found = [{"step": step, "mean": mean} for step, mean in ((10, 0.2), (20, 0.5), (30, 0.5), (40, 0.4))]
     assert validations.best_step(config(), found) == 20
     for patience, stops in ((None, False), (2, True), (3, False)):

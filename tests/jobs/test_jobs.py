@@ -66,12 +66,14 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
 
 def test_a_score_that_differs_ends_check_with_code_1(tmp_path: Path) -> None:
     texts = {"id": ["1"], "lang": ["en"], "text": ["iron"]}
-    pq.write_table(pa.table(texts), tmp_path / "documents.parquet")
-    pq.write_table(pa.table({**texts, "item": ["1"]}), tmp_path / "queries.parquet")
+    data = tmp_path / "task"
+    data.mkdir()
+    pq.write_table(pa.table(texts), data / "documents.parquet")
+    pq.write_table(pa.table({**texts, "item": ["1"]}), data / "queries.parquet")
     entry = {"encoder": {"model": "bm25"}, "task": "world-facts", "source": "", "tolerance": 0.01}
     scores = {"monolingual": {"map": 0.5, "by_language": {"en": 1.0}}}
     (tmp_path / "expected.yaml").write_text(json.dumps([{**entry, "settings": scores}]))
-    arguments = ("--expected", f"{tmp_path}/expected.yaml", "--data", f"world-facts={tmp_path}")
+    arguments = ("--expected", f"{tmp_path}/expected.yaml", "--data", f"world-facts={data}")
     done = start("check", *arguments, "--out", f"{tmp_path}/out")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr

@@ -105,6 +105,7 @@ def test_negatives_are_what_the_definition_says(folder: Path, tmp_path: Path) ->
                     assert text in right or score >= 0.95 * row["score"] - 1e-5
 
 
+@pytest.mark.long
 def test_what_comes_out_goes_into_prepare_and_a_rerun_changes_nothing(folder: Path, tmp_path: Path) -> None:
     done = mine(config(folder, tmp_path / "mined"))
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "mined").rglob("*"))
@@ -133,7 +134,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path) -> None:
     other = ENCODER.model_copy(update={"passage_prefix": "passage: "})
     for change, message in (
         ({"encoder": other}, "the index is of .* with other weights, prefix, length limit"),
-        ({"index": str(tmp_path)}, "holds no finished index"),
+        ({"index": f"{tmp_path}/index"}, "holds no finished index"),
         ({"source": "paris"}, "--source paris is unknown; known: pairs"),
         ({"input": (f"{tmp_path}/nothing.parquet",)}, "nothing.parquet"),
     ):

@@ -133,8 +133,8 @@ def test_corrupt_shard_is_named(tmp_path: Path, ray_cluster: None, name: str) ->
 
 def test_corrupt_part_is_named(tmp_path: Path, ray_cluster: None) -> None:
     rng = np.random.default_rng(0)
-    source = write(tmp_path, {"de": unit(rng, 10)})
-    part = tmp_path / "parts/000000-de.parquet"
+    source = write(tmp_path / "embeddings", {"de": unit(rng, 10)})
+    part = tmp_path / "embeddings/parts/000000-de.parquet"
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
@@ -155,17 +155,18 @@ def test_index_of_other_embeddings_or_settings_is_refused(tmp_path: Path, ray_cl
 
 def test_what_does_not_fit_is_refused_with_a_figure(tmp_path: Path, ray_cluster: None) -> None:
     part = {"name": "p", "language": "de", "rows": 10**6, "sha256": ""}
-    commit(tmp_path, [part] * 10**3, {"de": 10**9}, 64)
-    config = {"embeddings": str(tmp_path), "out": str(tmp_path / "index")}
+    source = tmp_path / "embeddings"
+    commit(source, [part] * 10**3, {"de": 10**9}, 64)
+    config = {"embeddings": str(source), "out": str(tmp_path / "index")}
     with pytest.raises(UserError, match=r"a shard of de takes 35\d\.\d GiB to build and no node"):
         build_index(IndexConfig.model_validate({**config, "shard_rows": 10**9}))
-    config = {"embeddings": str(tmp_path), "out": str(tmp_path / "other"), "factory": "IVF9,PQ4"}
+    config = {"embeddings": str(source), "out": str(tmp_path / "other"), "factory": "IVF9,PQ4"}
     with pytest.raises(UserError, match=r"training on 1000000000 vectors takes 47\d\.\d GiB"):
         build_index(IndexConfig.model_validate({**config, "train_rows": 10**9}))
 
 
 def test_no_vectors_at_all(tmp_path: Path, ray_cluster: None) -> None:
-    source = write(tmp_path, {"de": np.empty((0, 4), np.float32)})
+    source = write(tmp_path / "none", {"de": np.empty((0, 4), np.float32)})
     for use in (lambda: build_index(IndexConfig(embeddings=source, out=str(tmp_path / "index"))),
                 lambda: streaming.StreamingSearcher(source).search_languages(np.ones((1, 4)), 1)):  # fmt: skip
         with pytest.raises(UserError, match="holds no vectors"):

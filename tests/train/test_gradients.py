@@ -109,8 +109,8 @@ def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
     part = part._replace(pairs=part.pairs.slice(rank * ROWS // ranks, ROWS // ranks))
     for stage, gradcache, negatives in itertools.product((0, 1, 2, 3), (False, True), (0, 1)):
         config = TrainConfig(
-            data="",
-            out="",
+            data="/none",
+            out="/out",
             steps=1,
             encoder=EncoderConfig(model="tiny", precision="fp32"),
             batches=PlanConfig(batch_size=ROWS),
@@ -161,7 +161,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.long)])
 def test_steps_equal_one_process_on_the_whole_batch(folder: str, ranks: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -103,8 +103,8 @@ def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
 def held(stage: int, ranks: int, engines: list[Any]) -> tuple[int, int]:
     """Bytes that a training engine's tensors take between backward and step, and after the step."""
     config = TrainConfig(
-        data="",
-        out="",
+        data="/none",
+        out="/out",
         steps=1,
         engine=EngineConfig(zero_stage=stage),
         encoder=EncoderConfig(model=MODEL, dropout=0.0, precision="fp32"),

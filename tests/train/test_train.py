@@ -327,9 +327,10 @@ def test_mistakes_are_told_before_anything_starts(store: str, finished: Path, tm
     with pytest.raises(UserError, match="--batch-size 8 cannot be divided among --workers 3"):
         train(config.model_copy(update={"workers": 3}))
     with pytest.raises(UserError, match="holds no finished stream store"):
-        train(config.model_copy(update={"data": str(tmp_path)}))
+        train(config.model_copy(update={"data": str(tmp_path / "none")}))
     with pytest.raises(UserError, match="is not a model"):
-        train(config.model_copy(update={"encoder": EncoderConfig(model=str(tmp_path))}))
+        (tmp_path / "model").mkdir()
+        train(config.model_copy(update={"encoder": EncoderConfig(model=str(tmp_path / "model"))}))
     assert not (tmp_path / "run").exists()
     other = config.model_copy(update={"out": str(finished), "batches": PlanConfig(batch_size=8, seed=5)})
     with pytest.raises(UserError, match="seed is 0 there and 5 here"):
