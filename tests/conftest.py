@@ -27,6 +27,8 @@ from moto.server import ThreadedMotoServer
 
 from hbt_ray import storage
 
+pytest_plugins = ["training_runs"]
+
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[FlakyServer]:

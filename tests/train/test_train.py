@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import clusters
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,16 +14,15 @@ import pytest
 import torch
 import yaml
 from sentence_transformers import SentenceTransformer
+from training_runs import CHUNKS, ENGINES, STEPS, losses, same_run, settings
 
 from hbt_ray import storage
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import (
     EncoderConfig,
     EngineConfig,
-    OptimizerConfig,
     PlanConfig,
     PrepareConfig,
-    TrainConfig,
     UserError,
 )
 from hbt_ray.data.prepare import prepare
@@ -39,74 +34,9 @@ from hbt_ray.train import checkpoint, runlog
 from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.train import train
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
-    folder = tmp_path_factory.mktemp("train")
-    (folder / "facts").mkdir()  # which names the source
-    pq.write_table(world_facts.fact_rows("train").slice(0, 1200), folder / "facts" / "facts.parquet")
-    config = PrepareConfig(
-        source="parallel",
-        input=(str(folder / "facts" / "facts.parquet"),),
-        tokenizer="train:1500",
-        out=str(folder / "store"),
-        partitions=1,
-    )
-    return str(prepare(config)["out"])
-
-
-def settings(store: str, out: Path, **changes: Any) -> TrainConfig:
-    base = TrainConfig(
-        data=store,
-        out=str(out),
-        steps=STEPS,
-        checkpoint_every=4,
-        report_every=4,
-        encoder=EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=24, precision="fp32", dropout=0.0),
-        batches=PlanConfig(batch_size=8),
-        optimizer=OptimizerConfig(learning_rate=1e-3),
-    )
-    return base.model_copy(update=changes)
-
-
-def losses(out: Path) -> list[float]:
-    lines = runlog.read_metrics(str(out))
-    assert [line["step"] for line in lines] == list(range(len(lines)))
-    return [line["loss"] for line in lines]
-
-
-CHUNKS = {"gradcache": True, "chunk_tokens": 60}
-STEPS = 20
-GOLDEN = Path(__file__).with_name("golden_losses.txt")
-ENGINES = [
-    (2, EngineConfig(zero_stage=2, activation_checkpointing=True)),
-    (2, EngineConfig(zero_stage=3, **CHUNKS)),
-    (1, EngineConfig(zero_stage=2, **CHUNKS)),
-    (4, EngineConfig(zero_stage=1, **CHUNKS)),
-]
 LONG = [pytest.param(*engine, marks=pytest.mark.long) for engine in ENGINES[2:]]
-
-
-@pytest.fixture(scope="module")
-def trained(store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, EngineConfig], Path]:
-    """The folder of an uninterrupted run, by number of workers and engine; each is trained once."""
-    folders: dict[tuple[int, EngineConfig], Path] = {}
-
-    def run(workers: int, engine: EngineConfig) -> Path:
-        if (workers, engine) not in folders:
-            out = folders[workers, engine] = tmp_path_factory.mktemp("trained")
-            assert train(settings(store, out, workers=workers, engine=engine))["model"] == f"{out}/model"
-        return folders[workers, engine]
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(trained: Callable[[int, EngineConfig], Path]) -> Path:
-    """With one worker, without ZeRO or GradCache."""
-    return trained(1, EngineConfig(zero_stage=0))
+GOLDEN = Path(__file__).with_name("golden_losses.txt")
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_the_run_leaves_what_it_should(finished: Path) -> None:
@@ -167,69 +97,6 @@ def test_the_engine_does_not_change_what_is_learned(
     trained: Callable[[int, EngineConfig], Path], finished: Path, workers: int, engine: EngineConfig
 ) -> None:
     same_run(trained(workers, engine), finished)
-
-
-def on_two_nodes(config: TrainConfig, event: str) -> subprocess.CompletedProcess[str]:
-    file = Path(f"{config.out}.yaml")
-    file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    script = Path(__file__).with_name("two_nodes.py")
-    return clusters.run(script, str(file), event, timeout=400, RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="20")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("event", "counts"), [("worker", (2, None)), ("node", (1, 2))])
-def test_what_is_lost_on_two_nodes_is_made_good(
-    store: str, finished: Path, tmp_path: Path, event: str, counts: tuple[int, int | None]
-) -> None:
-    """An elastic run goes on with fewer workers than it had when a node is lost."""
-    out = tmp_path / "run"
-    done = on_two_nodes(settings(store, out, workers=counts[0], max_workers=counts[1]), event)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (out / "lost").exists()
-    same_run(out, finished)
-
-
-@pytest.mark.long
-def test_a_node_lost_after_a_notice(store: str, tmp_path: Path) -> None:
-    """A checkpoint comes out of turn, and an elastic run goes on from it with the worker that is left."""
-    out = tmp_path / "run"
-    done = on_two_nodes(
-        settings(store, out, workers=1, max_workers=2, steps=1000, checkpoint_every=1000, report_every=20), "notice"
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 0 < int((out / "lost").read_text().removeprefix("step-")) < 1000
-    assert len(losses(out)) == 1000
-
-
-@pytest.mark.long
-def test_memory_that_ends_while_training(store: str, tmp_path: Path) -> None:
-    """The line comes from the workers, and no restart repeats what cannot end well."""
-    out = tmp_path / "run"
-    done = on_two_nodes(settings(store, out, workers=2, batches=PlanConfig(batch_size=16384)), "memory")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (out / "refused").read_text().startswith("step 0: out of memory with 16384 pairs among 2 workers: say --gr")
-    assert not (out / "checkpoints").exists()
-
-
-@pytest.mark.long
-def test_a_driver_lost_while_a_checkpoint_is_written(store: str, finished: Path, tmp_path: Path) -> None:
-    """With SIGKILL, and all it has started; the job is submitted again for fewer workers."""
-    out = tmp_path / "run"
-    config = settings(store, out, workers=2, checkpoint_every=1)
-    assert on_two_nodes(config, "driver").returncode == -signal.SIGKILL
-    half = out / "checkpoints" / (out / "checkpoints" / "half").read_text()
-    assert not (half / "manifest.json").exists()
-    assert not (out / "manifest.json").exists()
-    done = on_two_nodes(config.model_copy(update={"workers": 1}), "nothing")
-    assert done.returncode == 0, done.stderr[-3000:]
-    same_run(out, finished)
-
-
-def same_run(out: Path, finished: Path) -> None:
-    """The step logs have the same batches, every step once, and the same losses."""
-    expected = runlog.read_metrics(str(finished))
-    assert [line["groups"] for line in runlog.read_metrics(str(out))] == [line["groups"] for line in expected]
-    np.testing.assert_allclose(losses(out), losses(finished), atol=1e-4)
 
 
 @pytest.mark.parametrize(
