@@ -207,3 +207,9 @@ def test_parts_cover_every_row_once(part_rows: int) -> None:
     assert sorted(seen) == [("f", row) for row in range(30)] + [("g", row) for row in range(20)]
     assert max(part.rows for part in parts) <= part_rows
     assert len({part.name for part in parts}) == len(parts)
+
+
+def test_a_corpus_that_is_rewritten_under_its_name_is_read_anew(tmp_path: Path) -> None:
+    for text in ("before", "after it was written anew"):
+        uri = write(tmp_path, id=["1"], lang=["de"], text=[text])
+        assert documents(corpus.scan_corpus(uri, 4)) == {"de:1": text}

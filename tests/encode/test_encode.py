@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.data import DataContext
 from sentence_transformers import SentenceTransformer
 
 from hbt_ray import storage
@@ -50,11 +51,13 @@ def config(tmp_path: Path, **changes: object) -> EncodeConfig:
 
 def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS, title=["Titel", None, "", None, None, None])
+    before = DataContext.get_current().copy()
     result = encode_corpus(config(tmp_path), identity)
     assert (result["rows"], result["encoded"], result["width"]) == (6, 6, 384)
     ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
     expected = SentenceTransformer(MODEL, device="cpu").encode(["Titel Der Mond", *TEXTS["text"][1:]])
     np.testing.assert_allclose(embeddings.read_aligned(result["out"], ids), expected, atol=1e-5)
+    assert DataContext.get_current().target_max_block_size == before.target_max_block_size  # the process's own
     manifest = storage.read_manifest(result["out"], "embeddings")
     assert manifest["rows_by_language"] == {"de": 4, "en": 2}
     assert [(part["language"], part["rows"]) for part in manifest["parts"]] == [("de", 2), ("de", 2), ("en", 2)]

