@@ -119,7 +119,7 @@ def check_same_plan(point: TrainState, plan_identity: dict[str, Any], plan_hash:
     if point.manifest["plan_hash"] == plan_hash:
         return
     before = point.manifest["plan"]
-    for key in sorted({*before, *plan_identity}):
+    for key in sorted({*before, *plan_identity}, key=lambda key: (key == "plan", key)):  # a setting says more
         if before.get(key) != plan_identity.get(key):
             raise UserError(
                 f"{point.uri} belongs to another plan: "
