@@ -27,7 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 START_SECONDS = 120
-OF_RAY = ("job_manager.py:", "Running entrypoint for job")  # what Ray says before a job says anything
+# what Ray says of itself: before a job says anything, of more processes than CPUs, and of actors that it may restart
+OF_RAY = ("job_manager.py:", "Running entrypoint for job", "worker processes have been started", "core_worker.cc:")
 
 
 def main() -> int:

@@ -23,7 +23,6 @@ from rich.table import Table
 WIDTH = 160  # of tables where there is no terminal [characters]
 SECONDS = 20  # between two lines of progress where there is no terminal
 MARK = "hbt_ray│"  # before a line that a worker says to the user
-PROCESSES = "worker processes have been started"  # a warning of Ray's about more processes than CPUs, as is meant
 PROGRESS = re.compile(r"(.+): ([\d,]+) of ([\d,]+) (\w+)(?:, (.*))?")  # see `progress_line`
 log = logging.getLogger(__name__)
 
@@ -156,8 +155,7 @@ def show_workers() -> None:
 
     def show(data: dict[str, Any]) -> None:
         if data.get("pid") in ("autoscaler", "raylet"):
-            if not any(PROCESSES in line for line in data["lines"]):
-                print_to_stdstream(data, ignore_prefix=False)
+            print_to_stdstream(data, ignore_prefix=False)
             return
         for line in data["lines"]:
             _, mark, said = line.partition(MARK)
