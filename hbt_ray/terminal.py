@@ -128,8 +128,8 @@ def quiet_libraries() -> None:
     for name in ("sentence_transformers", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # their warnings are of their own doing: weights of a head that a checkpoint has besides (model/weights.py refuses
-    # what matters), layers that are not sharded, an accelerator that was not there
-    for name in ("DeepSpeed", "transformers"):
+    # what matters), layers that are not sharded, an accelerator that was not there, a token that Ray has made
+    for name in ("DeepSpeed", "transformers", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     quiet_ray_data()
 

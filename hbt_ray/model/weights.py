@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from hbt_ray.config import UserError
 from hbt_ray.model.names import is_trained
@@ -34,21 +35,23 @@ def complete(name: str) -> Iterator[None]:
         return info
 
     PreTrainedModel._finalize_model_loading = staticmethod(noted)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of weights that are there or not is replaced by one line
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         PreTrainedModel._finalize_model_loading = staticmethod(finish)
     for model, info in found:
         _refuse_gaps(name, model, info)
 
 
 def _refuse_gaps(name: str, model: nn.Module, info: Any) -> None:
-    own = [key for key, _ in model.named_parameters() if is_trained(key)]
-    missing = sorted(key for key in info.missing_keys if is_trained(key))
-    if missing:
+    missing = sorted(info.missing_keys)
+    if any(map(is_trained, missing)):
         raise UserError(
-            f"--model {name}: the checkpoint lacks {len(missing)} of the encoder's {len(own)} weights, such as"
-            f" {missing[0]}{_instead(info.unexpected_keys)}"
+            f"--model {name}: the checkpoint lacks {len(missing)} of the encoder's {len(list(model.parameters()))}"
+            f" weights, such as {missing[0]}{_instead(info.unexpected_keys)}"
         )
     buffers = {key for key, _ in model.named_buffers()}
     children = {key for key, _ in model.named_children()}
