@@ -15,7 +15,7 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.strata import Stratum
 from hbt_ray.data import lengths
 from hbt_ray.data.streams import Stream, StreamStore
-from hbt_ray.terminal import console, table
+from hbt_ray.terminal import console, table, warn
 
 REPEATS = 20  # passes from which a row is repeated more often than most users want
 DOMINANT = 0.8  # share of pairs from which one of several sources dominates
@@ -196,4 +196,4 @@ def show_forecast(forecast: Forecast) -> None:
     shares = [[name, f"{count:,}", f"{count / total:.1%}"] for name, count in forecast.sources.items()]
     screen.print(table(["source", "pairs", "share"], shares))
     for line in forecast.warnings:
-        screen.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+        warn(line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hbt_ray.model.memory import FakeEncoder
-from hbt_ray.terminal import console, table
+from hbt_ray.terminal import console, table, warn
 from hbt_ray.train.engine import BUCKET
 from hbt_ray.train.loss import BLOCK_SCORES
 
@@ -164,4 +164,4 @@ def show_memory(
         highlight=False,
     )
     for line in told:
-        screen.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
+        warn(line)
