@@ -82,7 +82,9 @@ def write_new(uri: str, data: bytes) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        if "Precondition" not in str(error) and "ConditionalRequestConflict" not in str(error):
+        if "ConditionalRequestConflict" in str(error):  # another one's write was under way
+            return write_new(uri, data)
+        if "Precondition" not in str(error):
             raise
     else:
         return
