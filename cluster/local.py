@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 START_SECONDS = 120
+STOP_SECONDS = 3  # a head that is asked to stop drains for half a minute, though its only job has ended
 # what Ray says of itself: before a job says anything, of more processes than CPUs, and of actors that it may restart
 OF_RAY = ("job_manager.py:", "Running entrypoint for job", "worker processes have been started", "core_worker.cc:")
 
@@ -133,7 +134,7 @@ def _stop(process: subprocess.Popen[bytes], folder: str) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(20)
+        process.wait(STOP_SECONDS)
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if folder.encode() in command.read_bytes():

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     """With a store and a task."""
     path = tmp_path_factory.mktemp("validate")
     prepare(PrepareConfig(source="world-facts", tokenizer="train:1500", out=f"{path}/store", partitions=1))
-    world_facts.write_task(f"{path}/task")
+    world_facts.write_task(f"{path}/task", ("de", "zh"))
     return path
 
 
