@@ -23,11 +23,14 @@ os.environ.update(
 import fsspec.config
 import ray
 from flaky import FlakyServer
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from hbt_ray import storage
 
 pytest_plugins = ["training_runs"]
+settings.register_profile("shared machine", deadline=None)  # an example may wait for a core
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")
