@@ -146,7 +146,6 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
 def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
     return {
         **config.model_dump(mode="json", exclude={"out": True, "tokens": True, "encoding": RESOURCES}),
-        "corpus": config.corpus,
         "files": tokens.corpus_fingerprint(corpus),
         "model_fingerprint": identity.fingerprints[config.role],
     }

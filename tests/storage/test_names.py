@@ -25,12 +25,12 @@ def files(uri: str) -> list[str]:
 @pytest.mark.parametrize("name", ["run[12]", "run?", "run*"])
 def test_clearing_a_folder_leaves_those_its_name_would_match(folder: str, name: str) -> None:
     for run in ("run1", "run2", name):
-        storage.write_bytes(storage.join(folder, run, "work", "x"), b"1")
-    storage.clear(storage.join(folder, name, "work"))
-    assert files(folder) == ["/run1/work/x", "/run2/work/x"]
+        storage.write_bytes(storage.join(folder, run, "made", "x"), b"1")
+    storage.clear(storage.join(folder, name, "made"))
+    assert files(folder) == ["/run1/made/x", "/run2/made/x"]
     storage.commit(storage.join(folder, name), "index", {})
     storage.remove(storage.join(folder, name))
-    assert files(folder) == ["/run1/work/x", "/run2/work/x"]
+    assert files(folder) == ["/run1/made/x", "/run2/made/x"]
 
 
 def test_ray_deletes_a_folder_by_its_name(folder: str) -> None:
