@@ -13,13 +13,17 @@ from hbt_ray.benchmarks.settings import ImportsBenchmark
 from hbt_ray.config import UserError
 
 PEER = "import torch"
-MODEL = "import sentence_transformers; from transformers import XLMRobertaModel"
+MODEL = """
+from hbt_ray.model.imports import import_sentence_transformers, without
+import_sentence_transformers()
+from transformers import XLMRobertaModel
+"""
 # what a process of ours imports before it works: on its way to its first line, and when it has built its model
 CODES = {
     "training worker": "import hbt_ray.train.loop",
-    "training worker with a model": f"import hbt_ray.train.loop, deepspeed; {MODEL}",
+    "training worker with a model": f"import hbt_ray.train.loop{MODEL}with without('mlflow'): import deepspeed",
     "encoder actor": "import hbt_ray.encode.part_encoder",
-    "encoder actor with a model": f"import hbt_ray.encode.part_encoder; {MODEL}",
+    "encoder actor with a model": f"import hbt_ray.encode.part_encoder{MODEL}",
     "search actor": "import hbt_ray.search.shard",
 }
 
