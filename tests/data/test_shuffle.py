@@ -183,6 +183,7 @@ def test_counts_are_those_of_a_plain_recount(corpus: Path, cut: StreamStore) -> 
     assert sorted(left_out) == second
 
 
+@pytest.mark.long
 def test_a_store_on_s3_is_the_local_one(
     whole: StreamStore, settings: dict[str, object], corpus: Path, s3: str, tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ def begun(stage: Path) -> bool:
     return len(times(stage, "*.json")) >= 8
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_stood(settings: dict[str, object], tmp_path: Path) -> None:
     learning = {**settings, "tokenizer": "train:150", "partitions": 40}
     uninterrupted = prepare(PrepareConfig.model_validate({**learning, "out": str(tmp_path / "one")}), SMALL)["out"]

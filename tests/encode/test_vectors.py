@@ -37,6 +37,7 @@ def encode_with_little_memory(texts: list[str], spare: int) -> tuple[np.ndarray,
         return f"too long: {error.args[0]}"
 
 
+@pytest.mark.long
 def test_a_part_that_does_not_fit_is_encoded_again_in_smaller_batches() -> None:
     texts = ["der Mond und die Sonne " * (1 + n % 40) for n in range(160)]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a process is left with what it was given

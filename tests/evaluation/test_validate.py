@@ -46,6 +46,7 @@ def settings(folder: Path, name: str, steps: int, validation: dict[str, Any]) ->
     )
 
 
+@pytest.mark.long
 def test_the_best_checkpoint_becomes_the_model(folder: Path) -> None:
     config = settings(folder, "best", 12, {"every": 6})
     done = train(config)

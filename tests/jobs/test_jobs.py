@@ -93,6 +93,7 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
         yield found
 
 
+@pytest.mark.long
 def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, head: tuple[str, dict[str, str]]) -> None:
     def run(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         submit = [str(Path(sys.executable).parent / "ray"), "job", "submit", f"--address={head[0]}", "--working-dir=."]

@@ -97,6 +97,7 @@ def test_mistakes_are_one_line(folder: Path, more: tuple[str, ...], message: str
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.long
 def test_the_job_prints_the_list(folder: Path) -> None:
     given = ["--index", str(folder / "index"), "--model", MODEL, "--query", "moon", "--precision", "fp32", "--k", "2"]
     done = subprocess.run(

@@ -121,6 +121,7 @@ def held(stage: int, ranks: int, engines: list[Any]) -> tuple[int, int]:
     return with_gradients, tensors() - before
 
 
+@pytest.mark.long
 def test_state_is_what_an_engine_holds(tmp_path: Path) -> None:
     ranks = 2
     with socket.socket() as free:

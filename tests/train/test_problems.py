@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(folder: Path) -> None:
     config = config_of(folder, workers=2, optimizer=OptimizerConfig(learning_rate=1e30, warmup=0.0))
     with pytest.raises(UserError, match=r"^step 1: the loss is nan, .*queries in \w.*, passages in \w.*not-finite"):
@@ -57,6 +58,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(folder: Path)
     assert not (folder / "run" / "checkpoints").exists()  # nothing of it is kept
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_model_is_refused(folder: Path) -> None:
     config = config_of(folder).model_copy(update={"out": f"{folder}/one", "steps": 2})
     train(config)
