@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +24,15 @@ SHARD_ROWS = 650
 POOLS = [None, ["de"], ["sw", "zh-Hant"], ["en", "zh", "sw"], []]
 BLOCK_BYTES = 130 * 24 * 4  # of 130 documents, so that languages are read in several blocks and tasks
 
-Case = tuple[Vectors, np.ndarray, str, str]
+
+class Case(NamedTuple):
+    """Documents, queries, the embeddings and an index of them [URIs], and a searcher over it with two actors."""
+
+    vectors: Vectors
+    queries: np.ndarray
+    source: str
+    index: str
+    searcher: Searcher
 
 
 def make(folder: Path, vectors: Vectors, dtype: str = "float32") -> tuple[str, str]:
@@ -32,12 +42,19 @@ def make(folder: Path, vectors: Vectors, dtype: str = "float32") -> tuple[str, s
     return source, index
 
 
-@pytest.fixture(params=[("unit", "float32"), ("unit", "float16"), ("close", "float32"), ("coarse", "float16")], ids=str)
-def case(request: pytest.FixtureRequest, tmp_path: Path, ray_cluster: None) -> Case:
+@pytest.fixture(
+    scope="module",
+    params=[("unit", "float32"), ("unit", "float16"), ("close", "float32"), ("coarse", "float16")],
+    ids=str,
+)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Case]:
     kind, dtype = request.param
     rng = np.random.default_rng(7)
     vectors = {language: KINDS[kind](rng, rows).astype(dtype).astype(np.float32) for language, rows in ROWS.items()}
-    return vectors, KINDS[kind](rng, 9), *make(tmp_path, vectors, dtype)
+    queries = KINDS[kind](rng, 9)
+    source, index = make(tmp_path_factory.mktemp("case"), vectors, dtype)
+    with Searcher(index, actors=2) as searcher:
+        yield Case(vectors, queries, source, index, searcher)
 
 
 def same(found: Hits, expected: list[list[tuple[str, float]]], k: int) -> None:
@@ -46,26 +63,24 @@ def same(found: Hits, expected: list[list[tuple[str, float]]], k: int) -> None:
 
 
 def test_search_and_streaming_equal_brute_force(case: Case) -> None:
-    vectors, queries, source, index = case
+    vectors, queries, source, _, searcher = case
     expected = [brute_force(vectors, queries, pool) for pool in POOLS]
-    with Searcher(index, actors=2) as searcher:
-        for k in (1, 5, 100, 1000):
-            lists = streaming.StreamingSearcher(source, BLOCK_BYTES).search_languages(queries, k)
-            for pool, ranked in zip(POOLS, expected, strict=True):
-                same(searcher.search(queries, k, pool), ranked, k)
-                chosen = {language: lists[language] for language in (lists if pool is None else pool)}
-                same(merge(chosen, k, len(queries)), ranked, k)
+    for k in (1, 5, 100, 1000):
+        lists = streaming.StreamingSearcher(source, BLOCK_BYTES).search_languages(queries, k)
+        for pool, ranked in zip(POOLS, expected, strict=True):
+            same(searcher.search(queries, k, pool), ranked, k)
+            chosen = {language: lists[language] for language in (lists if pool is None else pool)}
+            same(merge(chosen, k, len(queries)), ranked, k)
 
 
 def test_ranks_equal_brute_force(case: Case) -> None:
-    vectors, queries, source, index = case
+    vectors, queries, source, _, searcher = case
     relevant = [[f"de:{q}", f"zh:{2 * q}", f"en:{q}", "sw:0", "zh-Hant:1"][: 5 - q % 3] for q in range(len(queries))]
     relevant[3].append("de:899")
     relevant[4] = []
     german = [[key for key in keys if key.startswith("de:")] for keys in relevant]
     stream = streaming.StreamingSearcher(source, BLOCK_BYTES)
-    with Searcher(index, actors=2) as searcher:
-        above, alone = searcher.ranks(queries, relevant), searcher.ranks(queries, german, ["de"])
+    above, alone = searcher.ranks(queries, relevant), searcher.ranks(queries, german, ["de"])
     for resident, streamed in zip(above, stream.ranks(queries, relevant), strict=True):
         assert resident.tolist() == streamed.tolist()
     of_german = np.array([key.startswith("de:") for key in above.documents])
@@ -97,24 +112,23 @@ def test_numbers_of_actors_shards_and_queries_do_not_matter(tmp_path: Path, ray_
 
 
 def test_no_queries_and_wrong_queries(case: Case) -> None:
-    _, queries, source, index = case
-    with Searcher(index, actors=1) as searcher:
-        assert searcher.search(queries[:0], 5).ids.shape == (0, 5)
-        for search in (searcher.search, streaming.StreamingSearcher(source).search_languages):
-            with pytest.raises(UserError, match="has no language fr; it has de, en, sw, zh, zh-Hant"):
-                search(queries, 5, ["fr"])
-            with pytest.raises(UserError, match="24 wide"):
-                search(queries[:, :5], 5)
-            with pytest.raises(UserError, match="not finite"):
-                search(np.full_like(queries, np.nan), 5)
-            with pytest.raises(UserError, match="k is 0 and must be at least 1"):
-                search(queries, 0)
-        for ranks in (searcher.ranks, streaming.StreamingSearcher(source).ranks):
-            assert len(ranks(queries[:0], []).counts) == 0
-            with pytest.raises(UserError, match="has no document de:999"):
-                ranks(queries[:1], [["de:999"]])
-            with pytest.raises(UserError, match="has no document fr:1"):
-                ranks(queries[:1], [["fr:1"]])
+    _, queries, source, index, searcher = case
+    assert searcher.search(queries[:0], 5).ids.shape == (0, 5)
+    for search in (searcher.search, streaming.StreamingSearcher(source).search_languages):
+        with pytest.raises(UserError, match="has no language fr; it has de, en, sw, zh, zh-Hant"):
+            search(queries, 5, ["fr"])
+        with pytest.raises(UserError, match="24 wide"):
+            search(queries[:, :5], 5)
+        with pytest.raises(UserError, match="not finite"):
+            search(np.full_like(queries, np.nan), 5)
+        with pytest.raises(UserError, match="k is 0 and must be at least 1"):
+            search(queries, 0)
+    for ranks in (searcher.ranks, streaming.StreamingSearcher(source).ranks):
+        assert len(ranks(queries[:0], []).counts) == 0
+        with pytest.raises(UserError, match="has no document de:999"):
+            ranks(queries[:1], [["de:999"]])
+        with pytest.raises(UserError, match="has no document fr:1"):
+            ranks(queries[:1], [["fr:1"]])
     with pytest.raises(UserError, match="--gpus-per-actor 1: the cluster has 0 GPUs"):
         Searcher(index, gpus_per_actor=1)
 
