@@ -31,7 +31,7 @@ class Case(NamedTuple):
     vectors: Vectors
     queries: np.ndarray
     source: str
-    index: str
+    folder: str
     searcher: Searcher
 
 
