@@ -1,6 +1,7 @@
 """The settings of every component: one frozen pydantic model each, which checks itself when it is built."""
 
 from hbt_ray.config.base import Section, UserError
+from hbt_ray.config.cost import CostConfig
 from hbt_ray.config.data import InputConfig, PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
@@ -21,6 +22,7 @@ __all__ = [
     "CheckConfig",
     "CheckpointEvaluation",
     "CompareConfig",
+    "CostConfig",
     "DemoConfig",
     "EncodeConfig",
     "EncoderConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -17,33 +17,13 @@ from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.encoder import Encoder, Role
 from hbt_ray.model.imports import import_sentence_transformers
+from hbt_ray.model.shapes import SIZES, TOKEN_LIMIT, Shape
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
 
 log = logging.getLogger(__name__)
-
-TOKEN_LIMIT = 512  # longest text when neither the user nor the model names a limit
-
-
-class Shape(NamedTuple):
-    """The dimensions of an XLM-R-shaped encoder."""
-
-    layers: int
-    width: int
-    heads: int
-    feed_forward: int
-
-
-SIZES = {
-    "nano": Shape(1, 64, 2, 128),  # learns a small corpus in a minute of two CPU cores
-    "tiny": Shape(2, 128, 2, 512),
-    "mini": Shape(4, 256, 4, 1024),
-    "small": Shape(12, 384, 12, 1536),  # multilingual-e5-small
-    "base": Shape(12, 768, 12, 3072),  # XLM-R base
-    "large": Shape(24, 1024, 16, 4096),  # XLM-R large
-}
 
 
 def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed: int = 0) -> Encoder:

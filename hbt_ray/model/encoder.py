@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hbt_ray.config import LoraConfig, UserError
+from hbt_ray.model.flops import transformer_flops
 from hbt_ray.model.imports import without
 from hbt_ray.model.names import is_trained
 from hbt_ray.model.tokenizer import Template
@@ -106,18 +107,16 @@ class Encoder(nn.Module):
 
     def flops(self, tokens: int, squares: int, backward: bool = True) -> float:
         """What a forward and, unless it is left out, a backward pass need of texts with `tokens` in all, whose lengths
-        squared sum to `squares` [FLOP]: 6 a weight and token (4 if it is frozen), and 12 a layer, width and pair of
-        tokens for attention (Chowdhery et al. 2022, arXiv 2204.02311, appendix B); forward alone 2 and 4. Embedding
-        tables are looked up, not multiplied."""
+        squared sum to `squares` [FLOP]: `transformer_flops` of all linear layers."""
         config = self.model[0].auto_model.config
-        of_token = sum(
-            getattr(weight, "ds_numel", weight.numel()) * (2 if not backward else 6 if weight.requires_grad else 4)
-            for module in self.modules()
-            if isinstance(module, nn.Linear)
-            for weight in module.parameters(recurse=False)
+        weights = {True: 0, False: 0}
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                for weight in module.parameters(recurse=False):
+                    weights[weight.requires_grad] += getattr(weight, "ds_numel", weight.numel())
+        return transformer_flops(
+            weights[True], config.num_hidden_layers * config.hidden_size, tokens, squares, backward, weights[False]
         )
-        of_pair = (12.0 if backward else 4.0) * config.num_hidden_layers * config.hidden_size
-        return float(of_token) * tokens + of_pair * squares
 
     def template(self, role: Role) -> Template:
         """The template that is put around stored tokens in this role.

@@ -17,9 +17,10 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
-from hbt_ray.model.build import SIZES, set_dropout, shape_config
+from hbt_ray.model.build import set_dropout, shape_config
 from hbt_ray.model.encoder import with_adapters
 from hbt_ray.model.names import is_trained
+from hbt_ray.model.shapes import SIZES
 
 
 class FakeEncoder:

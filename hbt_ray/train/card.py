@@ -10,8 +10,8 @@ import yaml
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.model.build import SIZES
 from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.shapes import SIZES
 
 PAPER = "https://arxiv.org/abs/2408.10536"
 STRATEGIES = {

@@ -10,9 +10,10 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import TOKEN_LIMIT, prefixes
+from hbt_ray.model.build import prefixes
 from hbt_ray.model.encoder import ROLES
 from hbt_ray.model.memory import FakeEncoder
+from hbt_ray.model.shapes import TOKEN_LIMIT
 from hbt_ray.train import engine, memory
 
 

@@ -15,8 +15,9 @@ from sentence_transformers import SentenceTransformer
 from hbt_ray.config import EncoderConfig, LoraConfig, UserError
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import SIZES, build_encoder
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.shapes import SIZES
 
 TEXTS = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:700:10]]
 
