@@ -1,4 +1,4 @@
-"""Every measure of language bias is right on one tiny run, and equal to a plain computation on random ones."""
+"""Every measure of language bias, and of answers, is right on one tiny run; those of bias also on random ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbt_ray.evaluation import rankings
+from hbt_ray.evaluation import first_document, rankings
 from hbt_ray.evaluation.bias.agreement import rank_correlation
 from hbt_ray.evaluation.bias.peer import Relevant, peer, peer_published
 from hbt_ray.evaluation.bias.per_query import COLUMNS
@@ -31,6 +31,11 @@ RUN = {
     "en:4": "fr:1 fr:2 en:5",
 }
 ITEMS = {"1": "de:1 de:2 en:1 en:2", "2": "de:3 de:4 en:3 en:4", "4": "en:5 de:5"}  # relevant documents
+TEXTS = {"de:1": "Das ist der Hund.", "de:3": "Ein Haus am Fluss.", "en:1": "A cat.", "en:3": "House by the lake!"}
+ANSWERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "1": {"de": ("ein Hund",), "en": ("dog", "the Dogs")},
+    "2": {"de": ("Haus am See",), "en": ("lake house",)},
+}
 NONE = None
 # the ranks of `en:4` are 3 and none at all: with the reference, both are 3
 EXPECTED = {
@@ -45,6 +50,9 @@ EXPECTED = {
     "mrc@100": {"de:1": 0.238197, "en:1": 0.238197, "fr:1": -0.223607, "en:2": NONE, "en:3": NONE, "en:4": NONE},
     "language_preference@10": {"de:1": 2 / 5 - 2 / 4, "en:1": 0, "fr:1": 1 / 2, "en:2": 1 / 8 - 2 / 4, "en:3": NONE,
                                "en:4": 1 / 3 - 1 / 2},
+    # the first document of en:1 and en:2 is German, and that of fr:1 is French, in which item 1 has no answer
+    "answer@1": {"de:1": 1, "en:1": 1, "fr:1": 0, "en:2": 0, "en:3": NONE, "en:4": NONE},
+    "f1@1": {"de:1": 1, "en:1": 1, "fr:1": 0, "en:2": 2 / 3, "en:3": NONE, "en:4": NONE},
     "abs_language_preference@10": {"de:1": 0.1, "en:1": 0, "fr:1": 0.5, "en:2": 0.375, "en:3": NONE, "en:4": 1 / 6},
 }  # fmt: skip
 
@@ -59,25 +67,32 @@ def tiny(folder: Path) -> Task:
     return Task(
         "tiny",
         pa.table({"id": list(RUN), "lang": [query[:2] for query in RUN], "text": list(RUN), "item": items}),
-        pa.table({"id": documents, "lang": [key[:2] for key in documents], "text": documents}),
+        pa.table({
+            "id": documents,
+            "lang": [key[:2] for key in documents],
+            "text": [TEXTS.get(key, key) for key in documents],
+        }),
         {query: relevant[query[3:]] for query in RUN},
         ("monolingual", "multilingual"),
         ("map",),
-    )
+        ANSWERS,
+    )  # fmt: skip
 
 
 def ranked(folder: Path) -> rankings.Rankings:
     task = tiny(folder)
-    return rankings.rank(task, np.array(list(RUN), dtype=object), RunRanker(str(folder / "run")), 100)
+    found = rankings.rank(task, np.array(list(RUN), dtype=object), RunRanker(str(folder / "run")), 100)
+    return first_document.with_answers(task, found)
 
 
 def test_every_measure_on_a_tiny_run(tmp_path: Path) -> None:
     rows = ranked(tmp_path).table.to_pylist()
     whole = [row for row in rows if row["setting"] == "multilingual"]
-    assert set(EXPECTED) == set(COLUMNS)
+    assert set(EXPECTED) == {*COLUMNS, *first_document.COLUMNS}
     for name, values in EXPECTED.items():
         assert {row["query"]: row[name] for row in whole} == pytest.approx(values, abs=1e-6), name
-    assert len(rows) > len(whole)
+    alone = {row["query"]: (row["answer@1"], row["f1@1"]) for row in rows if row["setting"] == "monolingual"}
+    assert alone == {"de:1": (1, 1), "en:1": (0, 0), "en:2": (0, 1 / 2), "en:4": (NONE, NONE)}
     assert all(row[name] is None for row in rows if row["setting"] == "monolingual" for name in COLUMNS)
 
 
@@ -99,9 +114,14 @@ def test_more_relevant_documents_than_places_are_never_complete() -> None:
 
 def relevant(queries: Sequence[str]) -> Relevant:
     """Documents as `grade, letter of the language, rank`, rank 0 for one that was never found; queries from 0."""
-    rows = [(q, int(d[0]), ord(d[1]), int(d[2:]) or np.inf) for q, row in enumerate(queries) for d in row.split()]
-    columns = list(zip(*rows, strict=True)) or [()] * 4
-    return Relevant(*(np.array(column, dtype=np.int64) for column in columns[:3]), np.array(columns[3], dtype=float))
+    return of_rows(
+        [(q, int(d[0]), ord(d[1]), int(d[2:]) or np.inf) for q, row in enumerate(queries) for d in row.split()]
+    )
+
+
+def of_rows(rows: Sequence[tuple[int, int, int, float]]) -> Relevant:
+    query, grade, language, rank = np.array(rows).reshape(-1, 4).T
+    return Relevant(query.astype(np.int64), grade.astype(np.int64), language.astype(np.int64), rank)
 
 
 def test_published_peer_is_that_of_the_reference_code() -> None:
@@ -144,8 +164,7 @@ DOCUMENTS = st.lists(
 def test_peer_is_its_formula(queries: list[list[tuple[int, int, int]]], cutoff: int) -> None:
     rows = [(q, grade, language, rank if rank <= 30 else np.inf) for q, row in enumerate(queries)
             for grade, language, rank in row]  # fmt: skip
-    columns = list(zip(*rows, strict=True)) or [()] * 4
-    found = Relevant(*(np.array(column, dtype=np.int64) for column in columns[:3]), np.array(columns[3], dtype=float))
+    found = of_rows(rows)
     weights = {1: 0.5, 3: 0.5}
     corrected = peer(found, len(queries), cutoff, weights)
     published = peer_published(found, len(queries), cutoff, weights)
