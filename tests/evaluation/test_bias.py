@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hbt_ray.evaluation import first_document, rankings
 from hbt_ray.evaluation.bias.agreement import rank_correlation
 from hbt_ray.evaluation.bias.peer import Relevant, peer, peer_published
-from hbt_ray.evaluation.bias.per_query import COLUMNS
+from hbt_ray.evaluation.bias.per_query import COLUMNS, heads
 from hbt_ray.evaluation.bias.ranks import complete, max_rank
+from hbt_ray.evaluation.bias.shares import language_preference
 from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import Task
 
@@ -28,7 +29,7 @@ RUN = {
     "fr:1": "fr:1 de:1",
     "en:2": "de:3 en:3 fr:1 fr:2 fr:3 fr:4 fr:5 de:4",
     "en:3": "de:1",
-    "en:4": "fr:1 fr:2 en:5",
+    "en:4": "fr:1 fr:2 en:5 fr:3 fr:4 fr:5 de:1 de:2 de:3 de:4 en:1 en:2",
 }
 ITEMS = {"1": "de:1 de:2 en:1 en:2", "2": "de:3 de:4 en:3 en:4", "4": "en:5 de:5"}  # relevant documents
 TEXTS = {"de:1": "Das ist der Hund.", "de:3": "Ein Haus am Fluss.", "en:1": "A cat.", "en:3": "House by the lake!"}
@@ -49,11 +50,11 @@ EXPECTED = {
     # correlations: de-en 0.7, de-fr and en-fr -2 / sqrt(80)
     "mrc@100": {"de:1": 0.238197, "en:1": 0.238197, "fr:1": -0.223607, "en:2": NONE, "en:3": NONE, "en:4": NONE},
     "language_preference@10": {"de:1": 2 / 5 - 2 / 4, "en:1": 0, "fr:1": 1 / 2, "en:2": 1 / 8 - 2 / 4, "en:3": NONE,
-                               "en:4": 1 / 3 - 1 / 2},
+                               "en:4": 1 / 10 - 1 / 2},
     # the first document of en:1 and en:2 is German, and that of fr:1 is French, in which item 1 has no answer
     "answer@1": {"de:1": 1, "en:1": 1, "fr:1": 0, "en:2": 0, "en:3": NONE, "en:4": NONE},
     "f1@1": {"de:1": 1, "en:1": 1, "fr:1": 0, "en:2": 2 / 3, "en:3": NONE, "en:4": NONE},
-    "abs_language_preference@10": {"de:1": 0.1, "en:1": 0, "fr:1": 0.5, "en:2": 0.375, "en:3": NONE, "en:4": 1 / 6},
+    "abs_language_preference@10": {"de:1": 0.1, "en:1": 0, "fr:1": 0.5, "en:2": 0.375, "en:3": NONE, "en:4": 0.4},
 }  # fmt: skip
 
 
@@ -101,15 +102,31 @@ def test_averages_are_over_the_queries_of_a_language_and_then_over_languages(tmp
     found = rankings.settings_of(summary, ["recall@10"])["multilingual"]
     assert set(found["bias"]) == set(found["bias_by_language"]) == set(COLUMNS) - {"rank_distance"}
     assert found["rank_distance_by_language"] == {"de": 3, "en": 3, "fr": None}
-    by_language = {"de": -0.1, "en": (0 - 0.375 - 1 / 6) / 3, "fr": 0.5}
+    by_language = {"de": -0.1, "en": (0 - 0.375 - 0.4) / 3, "fr": 0.5}
     assert found["bias_by_language"]["language_preference@10"] == pytest.approx(by_language)
     assert found["bias"]["language_preference@10"] == pytest.approx(np.mean(list(by_language.values())))
+
+
+def test_heads_are_numbers_of_documents_and_end_at_a_hundred() -> None:
+    """Two pieces of lists, of which the second is longer; no list is of query 1."""
+    short = np.array([["de:b", "en:a", ""]], dtype=object)
+    long = np.array([["en:a", *(f"fr:{i}" for i in range(100))]], dtype=object)
+    found = heads([(np.array([2]), short), (np.array([0]), long)], 3)
+    assert found.documents.tolist() == [[1, *range(2, 101)], [-1] * 100, [0, 1, *[-1] * 98]]
+    assert found.languages.tolist() == ["de", "en", *["fr"] * 99]
 
 
 def test_more_relevant_documents_than_places_are_never_complete() -> None:
     offsets, ranks, relevant = np.array([0, 10, 21, 22]), np.array([*range(1, 11), *range(1, 12), 10]), [10, 11, 2]
     assert complete(offsets, ranks, np.array(relevant), 10).tolist() == [1, 0, 0]
     assert max_rank(offsets, ranks, np.array(relevant)).tolist() == pytest.approx([10, 11, np.nan], nan_ok=True)
+
+
+def test_a_language_without_documents_cannot_be_preferred() -> None:
+    """Nor can one be of which nothing is relevant; an empty list has none of the query's language."""
+    top, asked = np.array([[0, 1], [0, 1], [-1, -1], [0, -1]]), np.array([-1, 0, 0, 0])
+    found = language_preference(top, asked, np.array([0, 0, 1, 0]), np.array([2, 0, 2, 4]))
+    assert found == pytest.approx([np.nan, np.nan, -0.5, 1], nan_ok=True)
 
 
 def relevant(queries: Sequence[str]) -> Relevant:
@@ -165,18 +182,20 @@ def test_peer_is_its_formula(queries: list[list[tuple[int, int, int]]], cutoff: 
     rows = [(q, grade, language, rank if rank <= 30 else np.inf) for q, row in enumerate(queries)
             for grade, language, rank in row]  # fmt: skip
     found = of_rows(rows)
-    weights = {1: 0.5, 3: 0.5}
+    weights = {1: 0.5, 2: 0.0, 3: 0.5}
     corrected = peer(found, len(queries), cutoff, weights)
     published = peer_published(found, len(queries), cutoff, weights)
     for q in range(len(queries)):
-        levels = {grade: [(lang, rank) for p, g, lang, rank in rows if p == q and g == grade] for grade in (1, 3)}
-        ours, theirs = [], []
-        for level in (level for level in levels.values() if level):
+        levels = {grade: [(lang, rank) for p, g, lang, rank in rows if p == q and g == grade] for grade in weights}
+        ours, theirs = [], 0.0
+        for grade, level in levels.items():
             unseen = sum(rank > cutoff for _, rank in level)
-            ours.append(naive_p(level, cutoff, cutoff + (unseen + 1) / 2))
-            theirs.append(naive_p(level, cutoff, len(level) + (unseen + 1) / 2))
+            if level and weights[grade]:
+                ours.append(naive_p(level, cutoff, cutoff + (unseen + 1) / 2))
+            if level:  # 0 / 0 counts in the reference although the grade has no weight
+                theirs += weights[grade] * naive_p(level, cutoff, len(level) + (unseen + 1) / 2)
         assert corrected[q] == pytest.approx(np.mean(ours) if ours else np.nan, nan_ok=True)
-        assert published[q] == pytest.approx(sum(theirs) / 2, nan_ok=True)
+        assert published[q] == pytest.approx(theirs, nan_ok=True)
 
 
 @given(st.permutations(range(1, 21)))

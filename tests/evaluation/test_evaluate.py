@@ -42,11 +42,15 @@ def write_lareqa(folder: Path) -> None:
                 [start, start + len(sentence)] for start, sentence in zip(starts, sentences, strict=False)
             ],
             "qas": [
-                {"id": f"q{i}", "question": text, "answers": [{"text": "", "answer_start": starts[i]}]}
+                {"id": f"q{i}", "question": text, "answers": [{"text": last(sentences[i]), "answer_start": starts[i]}]}
                 for i, text in enumerate(QUESTIONS[language])
             ],
         }
         (folder / f"{language}.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+
+
+def last(sentence: str) -> str:
+    return sentence.removesuffix(".").split()[-1]
 
 
 def config(folder: Path, **changes: Any) -> EvaluateConfig:
@@ -217,6 +221,25 @@ def test_bias_in_the_results(finished: tuple[Path, dict[str, Any]]) -> None:
     assert share["relevant"] == pytest.approx({"de": 0.5 * (0.5 + 0.4), "en": 0.5 * (0.5 + 0.6)})
     cross = results["settings"]["cross-lingual"]
     assert cross["by_script"] == {"same": cross["map"], "different": None, "Latn-Latn": cross["map"]}
+
+
+def test_answers_in_the_results(finished: tuple[Path, dict[str, Any]]) -> None:
+    """The answer of a question is the last word of its sentence, in the language of the passage."""
+    folder, results = finished
+    with open(folder / "out/run.trec") as file:
+        run = pytrec_eval.parse_run(file)
+    values: dict[str, list[float]] = {"de": [], "en": []}
+    for query, found in run.items():
+        language, _, place = max(found, key=lambda key: (found[key], key)).replace(":0_", ":").partition(":")
+        number = int(query[-1])
+        answer = last(SENTENCES[language][number]) if number < len(QUESTIONS[language]) else "no answer"
+        values[query[:2]].append(answer.lower() in SENTENCES[language][int(place)].lower())
+    measures = {setting: figures["measures"] for setting, figures in results["settings"].items()}
+    expected = np.mean([np.mean(value) for value in values.values()])
+    assert measures["multilingual"]["answer@1"] == pytest.approx(expected)
+    assert measures["multilingual"]["f1@1"] >= expected > 0.5
+    assert (measures["cross-lingual"]["answer@1"], measures["cross-lingual"]["f1@1"]) == (None, None)
+    assert measures["monolingual"]["answer@1"] > 0.5
 
 
 def test_a_corpus_apart_with_documents_missing(tmp_path: Path, ray_cluster: None) -> None:

@@ -93,9 +93,9 @@ def test_squad_in_the_hubs_parquet(tmp_path: Path) -> None:
 
 
 def test_answers_in_squads_json(tmp_path: Path) -> None:
-    """One question has two answers, one has none, as in SQuAD 2.0."""
-    asked = [{"id": "1", "question": "Wer?", "answers": [{"text": "Ich", "answer_start": 0}, {"text": "ich selbst"}]},
-             {"id": "2", "question": "Wo?"}]  # fmt: skip
+    """One question has two answers and an empty one, one has none, as in SQuAD 2.0."""
+    answers = [{"text": "Ich", "answer_start": 0}, {"text": "ich selbst"}, {"text": ""}]
+    asked = [{"id": "1", "question": "Wer?", "answers": answers}, {"id": "2", "question": "Wo?"}]
     put(tmp_path / "xquad.de.json", {"data": [{"paragraphs": [{"context": "Ich selbst.", "qas": asked}]}]})
     assert tasks.load_task("xquad", str(tmp_path)).answers == {"1": {"de": ("Ich", "ich selbst")}}
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from hbt_ray.arrays import blocks
 
+ROWS = 128  # of an item's lists, compared at once with all of its lists
+
 
 def rank_correlation(lists: np.ndarray, items: np.ndarray, languages: np.ndarray) -> np.ndarray:
     """MRC: how far a query's list agrees with those of its translations, -1 to 1, float64 [queries].
@@ -31,9 +33,6 @@ def rank_correlation(lists: np.ndarray, items: np.ndarray, languages: np.ndarray
         for block in blocks(len(rows), ROWS):
             found[rows[block]] = _of_item(lists[rows], languages[rows], block)
     return found
-
-
-ROWS = 128  # of an item's lists, compared at once with all of its lists
 
 
 def _of_item(lists: np.ndarray, languages: np.ndarray, block: slice) -> np.ndarray:
