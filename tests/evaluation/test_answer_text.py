@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hbt_ray.evaluation import answers
 from hbt_ray.evaluation.answer_text import best_f1, holds, tokens
 
 
@@ -45,6 +46,22 @@ def test_tokens(text: str, language: str, expected: list[str]) -> None:
 )
 def test_what_a_passage_holds(answer: str, passage: str, language: str, held: bool) -> None:
     assert holds(tokens(passage, language), tokens(answer, language)) is held
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "held"),
+    [
+        ("New York", "in new  YORK, 1900", True),
+        ("York", "Yorkshire", False),
+        ("café", "the cafe\u0301.", True),
+        ("$5", "costs $5.", True),
+        ("5", "costs 5.5", True),
+        ("हिन्दी", "यह हिन्दी है", True),
+        ("हिन", "यह हिन्दी है", False),
+    ],
+)
+def test_answers_are_whole_tokens(answer: str, text: str, held: bool) -> None:
+    assert (answers.spaced(answer) in answers.spaced(text)) is held
 
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=8)

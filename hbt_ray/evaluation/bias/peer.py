@@ -18,7 +18,7 @@ The two variants differ in the documents that are not in the first k. The refere
 M + (u + 1) / 2 when there are u. Its comment and a branch that is never taken (a comparison with `is None`) tell that M
 was meant to be the last rank of a retrieved document; what runs has M = N, the number of documents. So with N below k
 they may stand above documents that were retrieved, and where the only retrieved document is at just that rank, the
-reference has 0 / 0, which is NaN.
+reference has 0 / 0, which is NaN. The paper's own rule for them was not at hand to compare.
 """
 
 from __future__ import annotations
