@@ -40,8 +40,9 @@ def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:
     wanted = {key for ids in lists for key in ids if key}
     words = {key: spaced(text) for key, text in texts.of_corpus(*task.documents, wanted).items()}
     judgements: dict[str, dict[str, int]] = {}
-    for query, ids in zip(task.queries["id"].to_pylist(), lists, strict=True):
-        answers = [spaced(answer) for answer in task.answers[query]]
+    columns = (task.queries[name].to_pylist() for name in ("id", "item"))
+    for query, item, ids in zip(*columns, lists, strict=True):
+        answers = [spaced(answer) for strings in task.answers.get(item, {}).values() for answer in strings]
         holding = [key for key in ids if key and any(answer in words[key] for answer in answers)]
         judgements[query] = dict.fromkeys(holding, 1) or dict.fromkeys(ids[:1], 0)
     return replace(task, judgements=judgements)

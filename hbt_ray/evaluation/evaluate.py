@@ -21,7 +21,7 @@ from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexCon
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.encode import RESOURCES, Identity, encode_corpus, identify
-from hbt_ray.evaluation import answers, bias, bm25, formats, rankings, tasks
+from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
 from hbt_ray.evaluation.run_file import RunRanker
@@ -100,12 +100,12 @@ def _evaluate(
         prepared = _run(config, task) if config.run is not None else _words(config, task)
     with prepared as system:
         searching = time.monotonic()
-        if task.answers:
+        if not task.judged:
             task = answers.judge(task, system.queries, system.rankers[0][0], depth)
-        ranked = rankings.joined([
+        ranked = first_document.with_answers(task, rankings.joined([
             rankings.rank(task, system.queries, ranker, depth, chosen, missing)
             for ranker, chosen in system.rankers
-        ])  # fmt: skip
+        ]))  # fmt: skip
         LOG.info(
             "ranked and measured %s queries in %.1f s; this process has held %.2f GiB at most",
             f"{len(system.queries):,}",
@@ -238,12 +238,13 @@ def _write(
     """Write every result file and the manifest; returns the results."""
     settings = config.settings or task.settings
     summary = rankings.summarise(ranked.table, settings)
+    measures = [*columns(task.headline), *first_document.columns(ranked)]
     results: dict[str, Any] = {
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
         "headline": list(task.headline),
-        "settings": rankings.settings_of(summary, columns(task.headline)),
+        "settings": rankings.settings_of(summary, measures),
         "counts": _counts(task, system, missing),
         "encoded": system.encoded,
         "versions": {name: version(name) for name in PACKAGES} | {"faiss": faiss.__version__},

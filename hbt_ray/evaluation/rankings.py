@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from hbt_ray.arrays import blocks
 from hbt_ray.config import Setting
-from hbt_ray.evaluation import bias
+from hbt_ray.evaluation.bias import by_script, per_query
 from hbt_ray.evaluation.metrics import average_precision, columns, macro, ranks_in_lists, trec_measures
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.search.ranking import Above, Hits, merge
@@ -58,8 +58,9 @@ class Rankings(NamedTuple):
 
     Attributes:
         table: query, lang, item, setting, pool (a language, or `all`), relevant (documents in the pool), ap (average
-            precision), ranks (of the relevant documents that were found, ascending), rank_distance (multilingual only),
-            and the measures of `metrics.columns`.
+            precision), ranks (of the relevant documents that were found, ascending), the measures of language bias
+            (`bias.per_query.COLUMNS`, null where they have no value, and in the other settings), and those of
+            `metrics.columns`.
         monolingual, multilingual: the lists themselves, of the settings asked for.
     """
 
@@ -83,7 +84,8 @@ def rank(
 
     Args:
         queries: queries of the task, as the ranker wants them, [queries] or [queries, width].
-        depth: length of the lists [documents]; `ap`, `ranks` and `rank_distance` come from whole rankings.
+        depth: length of the lists [documents], on which agreement and preferences of languages depend; `ap`, `ranks`
+            and the other measures of bias come from whole rankings.
         chosen: settings to rank in; the task's own when empty.
         missing: judged documents that the ranker does not have, and so never finds.
     """
@@ -104,13 +106,34 @@ def rank(
                     above.queries * width + above.languages, own_rank)  # fmt: skip
     query, column = np.divmod(single.keys, width)
     setting = np.where(asked[query] == languages[column], "monolingual", "cross-lingual")
-    tables = [single.table(task, measures, query, setting, languages[column], np.full(len(query), np.nan))]
+    none = dict.fromkeys(per_query.COLUMNS, np.full(len(query), np.nan))
+    tables = [single.table(task, measures, query, setting, languages[column], none)]
     tables[0] = tables[0].filter(pa.array(np.isin(setting, wanted)))
+    lists = _lists(ranker, queries, asked, depth, wanted)
     if "multilingual" in wanted:
-        whole = _Pools(judged, judged.queries, above, above.queries, 1 + above.counts.sum(axis=1))
-        distance = bias.rank_distance(whole.offsets, whole.ranks, whole.relevant)
-        names = np.full((2, len(distance)), [["multilingual"], ["all"]])
-        tables.append(whole.table(task, measures, whole.keys, names[0], names[1], distance))
+        places = 1 + above.counts.sum(axis=1)
+        whole = _Pools(judged, judged.queries, above, above.queries, places)
+        positive = judged.grades >= 1
+        relevant_rows = judged.queries[positive], judged.grades[positive], judged.column(languages)[positive]
+        values = per_query.measured(
+            whole.keys,
+            whole.offsets,
+            whole.ranks,
+            per_query.with_missing(relevant_rows, (above.queries, judged.of(above), above.languages), places),
+            per_query.heads(((rows, hits.ids) for rows, hits in lists["multilingual"]), len(keys)),
+            asked,
+            np.array(task.queries["item"].to_pylist(), dtype=object),
+            languages,
+        )
+        names = np.full((2, len(whole.keys)), [["multilingual"], ["all"]])
+        tables.append(whole.table(task, measures, whole.keys, names[0], names[1], values))
+    return Rankings(pa.concat_tables(tables), lists["monolingual"], lists["multilingual"])
+
+
+def _lists(
+    ranker: Ranker, queries: np.ndarray, asked: np.ndarray, depth: int, wanted: Sequence[Setting]
+) -> dict[str, Lists]:
+    """The lists of the settings `monolingual` and `multilingual` as far as they are wanted."""
     lists: dict[str, Lists] = {"monolingual": [], "multilingual": []}
     for block in blocks(len(queries), QUERIES) if "multilingual" in wanted else ():
         found = ranker.search_languages(queries[block], depth)
@@ -124,7 +147,7 @@ def rank(
         for block in blocks(len(members), QUERIES):
             found = ranker.search_languages(queries[members[block]], depth, [language])
             lists["monolingual"].append((members[block], found[language]))
-    return Rankings(pa.concat_tables(tables), lists["monolingual"], lists["multilingual"])
+    return lists
 
 
 def _within_languages(
@@ -178,11 +201,17 @@ def settings_of(summary: Summary, measures: Sequence[str]) -> dict[str, dict[str
     if "cross-lingual" in summary:
         pairs = {pair: measures["map"] for pair, measures in summary["cross-lingual"].items()}
         result["cross-lingual"]["by_pair"] = {f"{query}-{corpus}": value for (query, corpus), value in pairs.items()}
-        result["cross-lingual"]["by_script"] = bias.by_script(pairs)
+        result["cross-lingual"]["by_script"] = by_script(pairs)
     if "multilingual" in summary:
-        distances = {language: m["rank_distance"] for (language, _), m in summary["multilingual"].items()}
+        found = {
+            name: {language: measure[name] for (language, _), measure in summary["multilingual"].items()}
+            for name in per_query.COLUMNS
+        }
+        distances = found.pop("rank_distance")
         result["multilingual"]["rank_distance"] = macro(distances.values())
         result["multilingual"]["rank_distance_by_language"] = distances
+        result["multilingual"]["bias"] = {name: macro(values.values()) for name, values in found.items()}
+        result["multilingual"]["bias_by_language"] = found
     return result
 
 
@@ -244,9 +273,9 @@ class _Pools:
         query: np.ndarray,
         setting: np.ndarray,
         pool: np.ndarray,
-        distance: np.ndarray,
+        bias: Mapping[str, np.ndarray],
     ) -> pa.Table:
-        """The rows of the table of `Rankings`, one a list: its query, setting, pool and distance, [lists] each."""
+        """The rows of the table of `Rankings`, one a list: its query, setting, pool and bias, [lists] each."""
         asked = task.queries.take(pa.array(query))
         return pa.table({
             "query": asked["id"],
@@ -257,7 +286,7 @@ class _Pools:
             "relevant": pa.array(self.relevant, pa.int32()),
             "ap": average_precision(self.offsets, self.ranks, self.relevant),
             "ranks": pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), pa.array(self.ranks)),
-            "rank_distance": pa.array(distance, from_pandas=True),
+            **{name: pa.array(values, from_pandas=True) for name, values in bias.items()},
             **trec_measures(self.offsets, self.ranks, self._grades, [g.tolist() for g in self._all_grades], measures),
         })  # fmt: skip
 

@@ -18,11 +18,10 @@ import pyarrow.compute as pc
 
 from hbt_ray import storage
 from hbt_ray.config import CompareConfig, Setting, UserError
-from hbt_ray.study import comparison_files, paired, significance
+from hbt_ray.study import comparison_files, directions, paired, significance
 from hbt_ray.study.named import named_folders
 from hbt_ray.study.paired import System
 
-LOWER_IS_BETTER = {"rank_distance"}
 ALPHA = 0.05
 SAME = "no difference shown"
 OWNS = ("compare.json", "compare.md", "compare.svg", "compare.png", "manifest.json")  # what it makes in its folder
@@ -164,7 +163,7 @@ def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: Compa
             })  # fmt: skip
     p = significance.sign_flip_test(np.stack(shares, axis=1), config.permutations, config.seed)
     for entry, alone, corrected in zip(entries, p.tolist(), significance.holm(p).tolist(), strict=True):
-        better = (entry["difference"] < 0) == (entry["measure"] in LOWER_IS_BETTER)
-        verdict = SAME if corrected >= ALPHA else "better" if better else "worse"
+        shown = directions.verdict(entry["measure"], entry["difference"])
+        verdict = SAME if corrected >= ALPHA else shown
         entry.update(p=alone, p_holm=corrected, verdict=verdict)
     return entries

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hbt_ray import storage
+from hbt_ray.study import directions
 from hbt_ray.study.figure import forms
 from hbt_ray.study.markdown import markdown_table
 
@@ -85,10 +86,10 @@ def comparison_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _number(value: float | None, measure: str, sign: str = "") -> str:
-    """A measure from 0 to 1 with four digits, a distance in ranks with one."""
+    """A measure from -1 or 0 to 1 with four digits, one in ranks with one."""
     if value is None:
         return "–"
-    return f"{value:{sign},.1f}" if measure == "rank_distance" else f"{value:{sign}.4f}"
+    return f"{value:{sign},.1f}" if measure in directions.IN_RANKS else f"{value:{sign}.4f}"
 
 
 def _draw(figure: Figure, result: Mapping[str, Any]) -> None:
@@ -107,6 +108,8 @@ def _draw(figure: Figure, result: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(row)), [f"{entry['system']}, {entry['setting']}" for entry in row])
         axes.set_ylim(len(row) - 0.5, -0.5)
         axes.grid(axis="x")
-        unit = "ranks, lower is better" if measure == "rank_distance" else "higher is better"
-        axes.set_xlabel(f"difference in {measure} from {result['baseline']} ({unit})")
-    figure.suptitle("green: better, orange: worse, grey: no difference shown", fontsize=10)
+        axes.set_xlabel(f"difference in {measure} from {result['baseline']} ({directions.unit(measure)})")
+    title = "green: better, orange: worse, grey: no difference shown"
+    if directions.NO_DIRECTION & set(measures):
+        title += ", or a measure without direction"
+    figure.suptitle(title, fontsize=10)

@@ -45,7 +45,9 @@ def test_counts_of_the_squad_family() -> None:
     tydiqa = tasks.load_task("tydiqa", str(DATA / "tydiqa_goldp_dev"))
     assert languages(tydiqa.queries) == {language: queries for language, (queries, _) in TYDI.items()}
     assert languages(tydiqa.documents) == {language: passages for language, (_, passages) in TYDI.items()}
+    assert set(tydiqa.answers) == set(tydiqa.queries["item"].to_pylist())
     mlqa = tasks.load_task("mlqa", str(DATA / "mlqa_dev"))
+    assert {language for answers in mlqa.answers.values() for language in answers} == set(languages(mlqa.queries))
     assert languages(mlqa.queries) == {"ar": 517, "de": 512, "en": 1148, "es": 500, "hi": 507, "vi": 511, "zh": 504}
     pairs = Counter((query[:2], document[:2]) for query, found in mlqa.relevant.items() for document in found)
     assert (len(pairs), sum(pairs.values())) == (49, 15_747)
@@ -79,10 +81,23 @@ def test_squad_in_the_hubs_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), tmp_path / "MLQA.de.en/test-00000-of-00001.parquet")
     task = tasks.load_task("mlqa", str(tmp_path / "MLQA.*/test-*.parquet"))
     assert task.relevant == {"en:1": ("de:0",), "en:2": ("de:0",)}
+    assert task.answers == {}
+    answers = [{"text": ["Hier", "hier", "Hier"], "answer_start": [0, 0, 0]}, {"text": [], "answer_start": []}]
+    pq.write_table(pa.table(rows | {"answers": answers}), tmp_path / "MLQA.de.en/test-00000-of-00001.parquet")
+    task = tasks.load_task("mlqa", str(tmp_path / "MLQA.*/test-*.parquet"))
+    assert task.answers == {"1": {"de": ("Hier", "hier")}}  # in the language of the passage
     of_languages = rows | {"id": ["bengali-7-0", "korean-8-0"]}
     pq.write_table(pa.table(of_languages), tmp_path / "secondary_task/validation-00000-of-00001.parquet")
     task = tasks.load_task("tydiqa", str(tmp_path / "secondary_task/validation-*.parquet"))
     assert task.relevant == {"bn:bengali-7-0": ("bn:0",), "ko:korean-8-0": ("ko:0",)}
+
+
+def test_answers_in_squads_json(tmp_path: Path) -> None:
+    """One question has two answers and an empty one, one has none, as in SQuAD 2.0."""
+    answers = [{"text": "Ich", "answer_start": 0}, {"text": "ich selbst"}, {"text": ""}]
+    asked = [{"id": "1", "question": "Wer?", "answers": answers}, {"id": "2", "question": "Wo?"}]
+    put(tmp_path / "xquad.de.json", {"data": [{"paragraphs": [{"context": "Ich selbst.", "qas": asked}]}]})
+    assert tasks.load_task("xquad", str(tmp_path)).answers == {"1": {"de": ("Ich", "ich selbst")}}
 
 
 def miracl(folder: Path) -> Task:
@@ -150,7 +165,8 @@ def test_mkqa_as_published(tmp_path: Path) -> None:
     no_string = line | {"example_id": 8, "answers": {"en": [{"type": "binary", "entity": None, "text": "yes"}]}}
     put(tmp_path / "mkqa.jsonl.gz", line, no_string)
     task = tasks.load_task("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
-    assert task.answers == {"en:7": ("New York", "NYC"), "zh_cn:7": ("New York", "NYC")}
+    assert task.queries["id"].to_pylist() == ["en:7", "zh_cn:7"]
+    assert task.answers == {"7": {"en": ("New York", "NYC")}}
     assert (task.documents, task.judgements) == (CorpusAt(str(tmp_path), "en"), {})
 
 

@@ -95,6 +95,34 @@ def test_a_larger_rank_distance_is_worse(tmp_path: Path) -> None:
     assert entry["verdict"] == "worse"
 
 
+@pytest.mark.parametrize(
+    ("measure", "more", "less"),
+    [
+        ("max_rank", "worse", "better"),
+        ("abs_language_preference@10", "worse", "better"),
+        ("peer@20", "better", "worse"),
+        ("mrc@100", "better", "worse"),
+        ("language_preference@10", "higher", "lower"),  # 0 is best, so that neither is better as such
+    ],
+)
+def test_which_way_is_better(tmp_path: Path, measure: str, more: str, less: str) -> None:
+    low = rows().rename_columns({"rank_distance": measure})
+    high = low.set_column(low.column_names.index(measure), measure, pc.add(low[measure], 1.0))
+    runs = evaluation(tmp_path / "low", low), evaluation(tmp_path / "high", high)
+    (entry,) = compare(config(tmp_path, *runs, measures=(measure,)))["comparisons"]
+    (other,) = compare(config(tmp_path, *runs[::-1], measures=(measure,), out=f"{tmp_path}/other"))["comparisons"]
+    assert (entry["setting"], entry["verdict"], other["verdict"]) == ("multilingual", more, less)
+
+
+def test_an_evaluation_without_a_newer_measure_compares_in_the_others(tmp_path: Path) -> None:
+    newer = rows(seed=1)
+    newer = newer.append_column("peer@20", newer["rank_distance"])
+    runs = evaluation(tmp_path / "old", rows()), evaluation(tmp_path / "new", newer)
+    assert len(compare(config(tmp_path, *runs))["comparisons"]) == 4
+    with pytest.raises(UserError, match=r"--measures peer@20: .*/old has no such measure"):
+        compare(config(tmp_path, *runs, measures=("peer@20",), out=f"{tmp_path}/other"))
+
+
 def test_runs_of_several_seeds_are_one_system(tmp_path: Path) -> None:
     tables = [rows(seed=seed) for seed in range(4)]
     runs = [evaluation(tmp_path / f"r{seed}", table) for seed, table in enumerate(tables)]

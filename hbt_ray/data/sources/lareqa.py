@@ -39,11 +39,13 @@ class Question:
 
     Attributes:
         id: the same in every language, which makes it the key between translations.
+        answer: the answer, which begins in that sentence; empty where the file has only its place.
     """
 
     id: str
     text: str
     candidate: int
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,11 @@ def _parse(paragraph: dict[str, Any], number: int, first: int) -> tuple[list[Can
     candidates = [Candidate(f"{number}_{i}", context[slice(*pair)], context) for i, pair in enumerate(breaks)]
     questions = []
     for entry in paragraph["qas"]:
-        answer = int(entry["answers"][0]["answer_start"])
-        inside = [i for i, (start, stop) in enumerate(breaks) if start <= answer < stop]
+        answer = entry["answers"][0]
+        begins = int(answer["answer_start"])
+        inside = [i for i, (start, stop) in enumerate(breaks) if start <= begins < stop]
         if len(inside) != 1:
             raise ValueError(f"the answer of question {entry['id']} begins in {len(inside)} sentences, not in one")
-        questions.append(Question(str(entry["id"]), str(entry["question"]), first + inside[0]))
+        text = str(answer.get("text", ""))
+        questions.append(Question(str(entry["id"]), str(entry["question"]), first + inside[0], text))
     return candidates, questions

@@ -30,7 +30,7 @@ def read_squad(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     uri = piece.uri
     query_lang, passage_lang = (language, language) if language else _languages_in_name(uri)
     rows: list[dict[str, Any]] = []
-    for key, question, context in _questions(uri):
+    for key, question, context, _ in _questions(uri):
         in_id = languages.named(key.split("-")[0])  # files of TyDi QA GoldP may hold all: `arabic-123-0`
         rows.append(
             {
@@ -46,6 +46,15 @@ def read_squad(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
     if any(row["query_lang"] is None for row in rows):
         raise UserError(f"{uri}: its name does not tell the language; give --language")
     yield from records.tables(rows)
+
+
+def answers(uri: str) -> list[tuple[str, ...]]:
+    """The answers of each question, in the order of `read_squad`'s records; none where the file has none.
+
+    Raises:
+        UserError: the file is neither SQuAD JSON nor parquet with SQuAD's columns.
+    """
+    return [texts for _, _, _, texts in _questions(uri)]
 
 
 def read_lareqa_pairs(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
@@ -69,22 +78,25 @@ def read_lareqa_pairs(piece: FilePiece, language: str | None) -> Iterator[pa.Tab
     )
 
 
-def _questions(uri: str) -> Iterator[tuple[str, Any, Any]]:
-    """Id, question and context of each question."""
+def _questions(uri: str) -> Iterator[tuple[str, Any, Any, tuple[str, ...]]]:
+    """Id, question, context and answers of each question."""
     if uri.endswith(".parquet"):
         table = storage.read_parquet(uri)
         for column in HUB_COLUMNS:
             if column not in table.column_names:
                 raise UserError(f"{uri} has no column {column}; it has {', '.join(table.column_names)}")
-        for key, question, context in zip(*(table[name].to_pylist() for name in HUB_COLUMNS), strict=True):
-            yield str(key), question, context
+        found = table["answers"].to_pylist() if "answers" in table.column_names else [None] * len(table)
+        columns = (table[name].to_pylist() for name in HUB_COLUMNS)
+        for key, question, context, answer in zip(*columns, found, strict=True):
+            yield str(key), question, context, tuple(answer["text"] if isinstance(answer, dict) else ())
         return
     data = load_json(uri)
     try:
         for article in data["data"]:
             for paragraph in article["paragraphs"]:
                 for entry in paragraph["qas"]:
-                    yield str(entry["id"]), entry["question"], paragraph["context"]
+                    texts = tuple(answer.get("text", "") for answer in entry.get("answers") or ())
+                    yield str(entry["id"]), entry["question"], paragraph["context"], texts
     except (KeyError, TypeError) as error:
         raise UserError(f"{uri} is not SQuAD JSON: no {error}") from None
 

@@ -39,7 +39,9 @@ class Task:
         judgements: query id to document id to grade: 1 or more is relevant, 0 was judged and is not.
         settings: settings that are evaluated unless the user asks for others.
         headline: the measures that are quoted of the task, by our names.
-        answers: query id to strings; where there are any, judgements are made after the search (`answers.py`).
+        answers: item to a language to the strings that answer it there. Without any judgement, judgements are made of
+            them after the search (`answers.py`); with them, it is measured whether the first document has one
+            (`first_document.py`).
 
     Raises:
         UserError: an id is repeated or has white space, a judgement is of no query, or nothing has a judgement.
@@ -51,7 +53,7 @@ class Task:
     judgements: Mapping[str, Mapping[str, int]]
     settings: tuple[Setting, ...]
     headline: tuple[str, ...]
-    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_ids("query", self.queries)
@@ -62,8 +64,13 @@ class Task:
             raise UserError(
                 f"{self.name}: {len(strange):,} queries have judgements and no text, for example {min(strange)}"
             )
-        if not any(self.judgements.values()) and not self.answers:
+        if not self.judged and not self.answers:
             raise UserError(f"{self.name} has no judgements")
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are judgements before the search."""
+        return any(self.judgements.values())
 
     @cached_property
     def relevant(self) -> dict[str, tuple[str, ...]]:

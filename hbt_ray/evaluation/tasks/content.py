@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Content(NamedTuple):
     queries: pa.Table
     documents: pa.Table | CorpusAt
     judgements: Mapping[str, Mapping[str, int]]
-    answers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    answers: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 class Collected:
@@ -46,7 +46,7 @@ class Collected:
         self._queries: list[tuple[str, str, str, str]] = []
         self._documents: list[tuple[str, str, str]] = []
         self.judgements: dict[str, dict[str, int]] = {}
-        self.answers: dict[str, tuple[str, ...]] = {}
+        self.answers: dict[str, dict[str, tuple[str, ...]]] = {}
 
     def query(self, language: str, key: str, text: str, item: str) -> str:
         """Add a query; returns its id."""
@@ -62,6 +62,13 @@ class Collected:
         """Add a judgement, of two different ones the higher."""
         grades = self.judgements.setdefault(query, {})
         grades[document] = max(grade, grades.get(document, grade))
+
+    def answer(self, item: str, language: str, texts: Iterable[str]) -> None:
+        """Add answers to the questions of an item, as passages in the language have them; empty ones are none."""
+        texts = [text for text in texts if text]
+        if texts:
+            known = self.answers.setdefault(item, {})
+            known[language] = tuple(dict.fromkeys([*known.get(language, ()), *texts]))
 
     def judge_items(self, of_item: Mapping[str, dict[str, int]]) -> None:
         """Judge every query by what is known of its item."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
@@ -13,8 +13,13 @@ from hbt_ray.data.sources import SOURCES
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 
 
-def groups_reader(source: str) -> Callable[[Asked], Content]:
+def groups_reader(
+    source: str, answers: Callable[[str], Sequence[tuple[str, ...]]] | None = None
+) -> Callable[[Asked], Content]:
     """A reader of the files of `source`, one of `hbt_ray.data.sources.SOURCES`.
+
+    Args:
+        answers: function from a file's URI to the answers of each of its records, where its format has any.
 
     Records of one group are one question, in all languages it is asked in. Relevant to it are the group's passages, in
     any language. Passages are numbered in each language in order of the files' names.
@@ -30,6 +35,7 @@ def groups_reader(source: str) -> Callable[[Asked], Content]:
         texts: dict[str, str] = {}  # of the queries
         of_item: defaultdict[str, dict[str, int]] = defaultdict(dict)
         for uri in storage.expand(asked.data, SOURCES[source].suffixes):
+            answered = answers(uri) if answers is not None else None
             for table in SOURCES[source].read(FilePiece(uri), asked.language):
                 checked = records.check_records(table, uri)
                 for bad in checked.bad.to_pylist():
@@ -49,6 +55,8 @@ def groups_reader(source: str) -> Callable[[Asked], Content]:
                     elif texts[query] != row["query"]:
                         raise UserError(f"{where}: question {query} has another text elsewhere")
                     of_item[group][documents[place]] = 1
+                    if answered is not None:
+                        collected.answer(group, row["passage_lang"], answered[row["row"]])
         collected.judge_items(of_item)
         return collected.content()
 

@@ -39,6 +39,7 @@ def read_lareqa(asked: Asked) -> Content:
         for question in file.questions:
             collected.query(file.language, question.id, question.text, question.id)
             of_item[question.id][ids[question.candidate]] = 1
+            collected.answer(question.id, file.language, [question.answer])
     collected.judge_items(of_item)
     return collected.content()
 

@@ -36,8 +36,9 @@ def read_mkqa(asked: Asked) -> Content:
                 continue
             strings = [text for answer in english for text in (answer["text"], *answer.get("aliases", ())) if text]
             item = str(line["example_id"])
+            collected.answer(item, "en", strings)
             for language, text in {"en": line["query"], **line["queries"]}.items():
-                collected.answers[collected.query(language, item, text, item)] = tuple(strings)
+                collected.query(language, item, text, item)
         except (AssertionError, KeyError, TypeError):
             raise UserError(f"{asked.data} line {number + 1} is not MKQA's") from None
     assert asked.corpus is not None

@@ -11,10 +11,11 @@ Documents of a language are all paragraphs that the files have in it, each text 
 
 from __future__ import annotations
 
+from hbt_ray.data.sources import squad
 from hbt_ray.evaluation.tasks import groups
 from hbt_ray.evaluation.tasks.definition import Definition
 
-READ = groups.groups_reader("squad")
+READ = groups.groups_reader("squad", squad.answers)
 HEADLINE = ("mrr@10", "ndcg@10", "recall@1", "recall@10", "recall@100")
 
 XQUAD = Definition("hf://datasets/google/xquad", READ, ("monolingual",), HEADLINE)

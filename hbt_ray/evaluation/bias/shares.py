@@ -1,4 +1,4 @@
-"""Language bias: how far apart documents that say the same are ranked, and which languages are preferred."""
+"""Which languages are preferred: shares of languages in the heads of lists, and mAP by script."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ from hbt_ray.languages import script
 TOP = 10  # documents at the head of a list in which languages are counted
 
 
-def rank_distance(offsets: np.ndarray, ranks: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """The largest minus the smallest rank of a query's relevant documents in the pool of all, float64 [queries].
+def language_preference(top: np.ndarray, asked: np.ndarray, own: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """How much more of a list's head is in the query's own language than of what is relevant, float64 [queries].
 
-    NaN for a query with one relevant document, between which and another there is no distance, and for one of whose
-    relevant documents some were never found. The language bias is the mean over a language's queries, then over query
-    languages (Huang et al. 2023, arXiv 2305.09025).
+    The share of the query's language among the first documents minus its share among the relevant documents, -1 to 1.
+    0 is no preference; above it the query's own language is preferred, below it the others are. NaN for a query without
+    relevant documents, and for one in whose language the pool has no document. A list that is empty has a share of 0.
+
+    Multilingual retrievers are known to prefer the query's language (arXiv 2605.07249, whose Language Preference Rate
+    looks at the first document of a pool of translations; 2606.18801). Its formula was not to be had. This variant is
+    the difference of the two shares that `language_shares` averages, for one query, so that it can be tested.
 
     Args:
-        offsets: query q's documents that were found are those from offsets[q] to offsets[q + 1], int [queries + 1].
-        ranks: rank of each document, ascending within a query, int [documents].
-        relevant: number of relevant documents of each query, found or not, int [queries].
+        top: number of the language of each of the first documents, -1 after the end of a list, int [queries, k].
+        asked: number of the query's language, -1 where the pool has no document in it, int [queries].
+        own: number of relevant documents in the query's language, int [queries].
+        relevant: number of relevant documents, found or not, int [queries].
     """
-    whole = (np.diff(offsets) == relevant) & (relevant > 1)
-    distance = np.full(len(relevant), np.nan)
-    distance[whole] = ranks[offsets[1:][whole] - 1] - ranks[offsets[:-1][whole]]
-    return distance
+    listed = (top >= 0).sum(axis=1)
+    share = (top == asked[:, None]).sum(axis=1, where=top >= 0) / np.maximum(listed, 1)
+    with np.errstate(invalid="ignore"):
+        preference = share - own / relevant
+    return np.where(asked >= 0, preference, np.nan)
 
 
 def language_shares(
