@@ -28,6 +28,9 @@ class PrepareConfig(InputConfig):
         "source", "input", "tokenizer", "out", "language", "max_tokens", "on_error", "partitions", "seed",
     )  # fmt: skip
 
+    FREE: ClassVar[frozenset[str]] = frozenset(["out", "on_error", "partitions", "licenses"])
+    """Settings that do not decide what comes out."""
+
     tokenizer: ModelName = Field(description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces")
     out: OutUri = Field(description="folder of the new stream store [URI]")
     max_tokens: int = Field(512, ge=8, description="longest text kept, the rest is cut [tokens]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -11,6 +11,11 @@ from hbt_ray.config.base import Section
 
 class EncodingConfig(Section):
     """How texts are encoded: the fixed parts, the batches and the actors."""
+
+    FREE: ClassVar[frozenset[str]] = frozenset([
+        "actors", "gpus_per_actor", "cpus_per_actor", "tokenizers", "batch_tokens",
+    ])  # fmt: skip
+    """Settings that say where and how fast a text is encoded: they may change between a run and its resumption."""
 
     part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
     batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")

@@ -112,6 +112,12 @@ class TrainConfig(Section):
         "learning_rate", "zero_stage",
     )  # fmt: skip
 
+    FREE: ClassVar[frozenset[str]] = frozenset([
+        "data", "out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker",
+        "engine", "loggers", "max_failures", "validation", "checkpoint_every", "keep_checkpoints", "report_every",
+    ])  # fmt: skip
+    """Settings that a run may change when it resumes: none decides what is learned (the plan's hash knows the data)."""
+
     data: Uri = Field(description="stream store written by prepare [URI]")
     out: OutUri = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")

@@ -30,7 +30,6 @@ from hbt_ray.model import tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FREE = {"out", "on_error", "partitions", "licenses"}  # settings that do not decide what comes out
 OWNS = ("work", "quarantine", "streams", "tokenizer", "manifest.json")  # what it makes in its folder
 SIZES = Sizes()
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
     storage.refuse_overlap(config.out, config.input)
     named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
     files, versions = inputs.find(config, sizes.part_bytes)
-    run = {**config.model_dump(exclude=FREE), "input files": versions}
+    run = {**config.model_dump(exclude=set(config.FREE)), "input files": versions}
     with storage.claimed(config.out, "prepare", run, OWNS):
         if not storage.committed(config.out):
             _write_store(config, sizes, files, named)

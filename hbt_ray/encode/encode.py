@@ -27,9 +27,6 @@ from hbt_ray.terminal import Progress
 OWNS = ("parts", "manifest.json")  # what it makes in its folder
 log = logging.getLogger(__name__)
 
-# Fields that say where and how fast a text is encoded, and so may change between a run and its resumption.
-RESOURCES = {"actors", "gpus_per_actor", "cpus_per_actor", "tokenizers", "batch_tokens"}
-
 
 class Identity(NamedTuple):
     """What vectors depend on besides the text: two equal fingerprints, the same vectors.
@@ -145,7 +142,7 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
 
 def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
     return {
-        **config.model_dump(mode="json", exclude={"out": True, "tokens": True, "encoding": RESOURCES}),
+        **config.model_dump(mode="json", exclude={"out": True, "tokens": True, "encoding": set(config.encoding.FREE)}),
         "files": tokens.corpus_fingerprint(corpus),
         "model_fingerprint": identity.fingerprints[config.role],
     }

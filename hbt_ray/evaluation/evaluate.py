@@ -20,7 +20,7 @@ from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.encode import RESOURCES, Identity, encode_corpus, identify
+from hbt_ray.encode.encode import Identity, encode_corpus, identify
 from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
@@ -289,7 +289,9 @@ def _revision(task: Task) -> str:
 
 def _claim(config: EvaluateConfig, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
     return {
-        **config.model_dump(mode="json", exclude={"out": True, "streaming": True, "encoding": RESOURCES}),
+        **config.model_dump(
+            mode="json", exclude={"out": True, "streaming": True, "encoding": set(config.encoding.FREE)}
+        ),
         "model_fingerprint": fingerprint,
         "run_version": storage.version_of(config.run) if config.run else None,
     }

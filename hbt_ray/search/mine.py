@@ -24,7 +24,7 @@ from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.read import checked_records
 from hbt_ray.data.sources import source_of
 from hbt_ray.encode import embeddings, texts
-from hbt_ray.encode.encode import RESOURCES, Identity, encode_corpus
+from hbt_ray.encode.encode import Identity, encode_corpus
 from hbt_ray.model.build import local_models
 from hbt_ray.model.encoder import Role
 from hbt_ray.search.queries import same_model
@@ -86,7 +86,10 @@ def mine(config: MineConfig) -> dict[str, Any]:
     if manifest["role"] != "passage":
         raise UserError(f"{index} is an index of queries")
     files, versions = inputs.find(config, sys.maxsize)  # uncut
-    about = {**config.model_dump(mode="json", exclude={"out": True, "encoding": RESOURCES}), "files": versions}
+    about = {
+        **config.model_dump(mode="json", exclude={"out": True, "encoding": set(config.encoding.FREE)}),
+        "files": versions,
+    }
     with storage.claimed(out, "mine", {**about, "index": manifest["checksum"]}, OWNS):
         if not storage.committed(out):
             pairs, left_out = _read(config, out, [FilePiece(file.uri, number) for number, file in enumerate(files)])

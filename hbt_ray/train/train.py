@@ -25,15 +25,6 @@ from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import validate, work
 
-# settings a run may change when it resumes: none of them decides what is learned
-FREE = {"out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker", "engine"} | {
-    "loggers",
-    "max_failures",
-    "validation",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "report_every",
-}
 # what it makes in its folder
 OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "model", "manifest.json")
 log = logging.getLogger(__name__)
@@ -67,7 +58,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     point = checkpoint.latest(RunFolder.of(config).checkpoints)
     if point:
         checkpoint.check_same_plan(point, plan.identity, plan.hash)
-    run = {**config.model_dump(exclude=FREE), "plan_hash": plan.hash}
+    run = {**config.model_dump(exclude=set(config.FREE)), "plan_hash": plan.hash}
     with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
         if not storage.committed(config.out):
             if config.length > (point.step if point else 0):
@@ -139,4 +130,6 @@ def _export(config: TrainConfig, store: StreamStore, plan: Plan) -> None:
         card = model_card(config, store, plan, encoder, steps, measures)
         Path(folder, "README.md").write_text(card, encoding="utf-8")
         storage.upload(folder, RunFolder.of(config).model)
-    storage.commit(config.out, "model", {"steps": steps, "plan_hash": plan.hash, "plan": plan.identity})
+    parameters = sum(weights.numel() for weights in encoder.model.parameters())
+    about = {"steps": steps, "plan_hash": plan.hash, "plan": plan.identity, "parameters": parameters}
+    storage.commit(config.out, "model", about)
