@@ -28,6 +28,10 @@ GONE_SECONDS = 60  # since its last beat, after which a driver on another machin
 log = logging.getLogger(__name__)
 
 
+class FolderHeld(UserError):
+    """Another process is at work in the folder, or seems to be."""
+
+
 def claim(out: str, job: str, settings: Mapping[str, Any]) -> None:
     """Take the folder `out` for one run, or find that it already holds this very run.
 
@@ -134,7 +138,7 @@ def _refuse_alive(out: str, driver: Mapping[str, Any]) -> None:
         alive = age < GONE_SECONDS
     if not alive:
         return
-    raise UserError(
+    raise FolderHeld(
         f"{out} is at work: process {driver['pid']} on {driver['host']} holds it, last seen {age:.0f} s ago"
     )
 

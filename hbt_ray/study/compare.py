@@ -8,7 +8,7 @@ of a system, of different seeds, are averaged query by query; the items are what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -20,7 +20,7 @@ from hbt_ray import storage
 from hbt_ray.config import CompareConfig, Setting, UserError
 from hbt_ray.study import comparison_files, directions, paired, significance
 from hbt_ray.study.named import named_folders
-from hbt_ray.study.paired import System
+from hbt_ray.study.paired import Evaluation, System
 
 ALPHA = 0.05
 SAME = "no difference shown"
@@ -60,22 +60,41 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     settings = {**config.model_dump(mode="json", exclude={"out", "runs"}), "systems": list(named.items())}
     with storage.claimed(out, "compare", settings, OWNS):
         if not storage.committed(out):
-            comparison_files.write_comparison(out, _result(config, systems, first, lines))
+            comparison_files.write_comparison(out, _result(systems, first, lines, config.permutations, config.seed))
             storage.commit(out, "comparison", {"task": first.results["task"], "text": first.results["text"]})
     done: dict[str, Any] = storage.read_json(storage.join(out, "compare.json"))
     return done
 
 
-def _result(config: CompareConfig, systems: Sequence[System], first: Any, lines: Any) -> dict[str, Any]:
+def compare_folders(
+    named: Mapping[str, Sequence[str]], measures: Sequence[str], permutations: int, seed: int
+) -> dict[str, Any]:
+    """What `compare` finds, of systems by name with the folders of their runs [URIs], the baseline first; nothing is
+    written.
+
+    Measures that the first evaluation does not have are left out.
+
+    Raises:
+        UserError: the evaluations cannot be compared (`read_systems`).
+    """
+    there = paired.measures_of(next(iter(named.values()))[0])
+    systems, first = paired.read_systems(named, [measure for measure in measures if measure in there])
+    return _result(systems, first, _lines(first.table, systems[0]), permutations, seed)
+
+
+def _result(
+    systems: Sequence[System], first: Evaluation, lines: Sequence[Line], permutations: int, seed: int
+) -> dict[str, Any]:
     return {
         "task": first.results["task"],
         "text": first.results["text"],
         "baseline": systems[0].name,
         "items": pc.count_distinct(first.table["item"]).as_py(),
         "level": significance.LEVEL,
-        **config.model_dump(mode="json", include={"permutations", "seed"}),
+        "permutations": permutations,
+        "seed": seed,
         "systems": [_figures(system, lines) for system in systems],
-        "comparisons": _comparisons(systems, lines, config),
+        "comparisons": _comparisons(systems, lines, permutations, seed),
     }
 
 
@@ -136,7 +155,9 @@ def _figures(system: System, lines: Sequence[Line]) -> dict[str, Any]:
     return {"name": system.name, "folders": list(system.folders), "figures": figures}
 
 
-def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: CompareConfig) -> list[dict[str, Any]]:
+def _comparisons(
+    systems: Sequence[System], lines: Sequence[Line], permutations: int, seed: int
+) -> list[dict[str, Any]]:
     """One entry for each system after the first and line; the p-values of all are one family."""
     baseline, *others = systems
     entries: list[dict[str, Any]] = []
@@ -147,9 +168,7 @@ def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: Compa
             mine, theirs = (one.values[line.measure][:, line.rows].mean(axis=0) for one in (system, baseline))
             share = significance.item_shares(line.items, line.groups, mine - theirs, count)
             present = np.unique(line.items)
-            low, high = significance.bootstrap_interval(
-                line.items, line.groups, mine - theirs, config.permutations, config.seed
-            )
+            low, high = significance.bootstrap_interval(line.items, line.groups, mine - theirs, permutations, seed)
             shares.append(share)
             entries.append({
                 "system": system.name,
@@ -161,7 +180,7 @@ def _comparisons(systems: Sequence[System], lines: Sequence[Line], config: Compa
                 "effect_size": significance.effect_size(share[present]),
                 "items": len(present),
             })  # fmt: skip
-    p = significance.sign_flip_test(np.stack(shares, axis=1), config.permutations, config.seed)
+    p = significance.sign_flip_test(np.stack(shares, axis=1), permutations, seed)
     for entry, alone, corrected in zip(entries, p.tolist(), significance.holm(p).tolist(), strict=True):
         shown = directions.verdict(entry["measure"], entry["difference"])
         verdict = SAME if corrected >= ALPHA else shown

@@ -73,6 +73,18 @@ def read_systems(named: Mapping[str, Sequence[str]], measures: Sequence[str]) ->
     return systems, first
 
 
+def measures_of(folder: str) -> set[str]:
+    """The measures that a finished evaluation has a number of in some row [URI of its folder].
+
+    Raises:
+        UserError: the folder holds no finished evaluation.
+    """
+    table = _evaluation(folder).table
+    floats = {name for name in table.column_names if pa.types.is_floating(table[name].type)}
+    known = {name for name in floats if pc.any(pc.is_valid(table[name])).as_py()}
+    return {"map" if name == "ap" else name for name in known}
+
+
 def _evaluation(folder: str) -> Evaluation:
     storage.read_manifest(folder, "evaluation")
     table = storage.read_parquet(storage.join(folder, "per_query.parquet"))

@@ -14,8 +14,8 @@ from hbt_ray.study.runs import SETTINGS, Floats, Run
 from hbt_ray.terminal import number
 
 # Okabe and Ito's palette, told apart with any form of colour blindness. A run has one colour in every plot.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
-_MARKERS = "osD^vPX*"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
+MARKERS = "osD^vPX*"
 _POINTS = 1500  # of a curve: more are not seen
 _NUMBERED = 14  # languages up to which the cells of a heat map bear numbers
 
@@ -58,7 +58,7 @@ def _plot(name: str, alt: str, fill: Callable[[Figure, Sequence[Run]], None], ru
 
 
 def _colour(position: int) -> str:
-    return _COLOURS[position % len(_COLOURS)]
+    return COLOURS[position % len(COLOURS)]
 
 
 def _settings(figure: Figure, runs: Sequence[Run]) -> None:
@@ -144,7 +144,7 @@ def _mix(figure: Figure, runs: Sequence[Run]) -> None:
     for order, (i, run) in enumerate(trained):
         places = np.arange(len(languages)) + (order - (len(trained) - 1) / 2) * 0.6 / len(trained)
         share = np.array([rows[i].get(lang, 0) for lang in languages]) / sum(rows[i].values())
-        right.plot(places, 100 * share, _MARKERS[i % len(_MARKERS)], color=_colour(i), markersize=5, label=run.name)
+        right.plot(places, 100 * share, MARKERS[i % len(MARKERS)], color=_colour(i), markersize=5, label=run.name)
     right.axhline(100 / len(languages), color="#666666", linestyle="--", linewidth=1, label="equal shares")
     right.set_xticks(range(len(languages)), languages)
     right.set_ylim(0, 1.1 * right.dataLim.y1)
@@ -165,7 +165,7 @@ def _shares(figure: Figure, runs: Sequence[Run]) -> None:
     for i, run in enumerate(runs):
         places = np.arange(len(languages)) + (i - (len(runs) - 1) / 2) * 0.7 / len(runs)
         values = [100 * run.shares("top").get(language, np.nan) for language in languages]
-        axes.plot(places, values, _MARKERS[i % len(_MARKERS)], color=_colour(i), markersize=6, label=run.name)
+        axes.plot(places, values, MARKERS[i % len(MARKERS)], color=_colour(i), markersize=6, label=run.name)
     axes.set_xticks(range(len(languages)), languages)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("% of the first ten documents")
