@@ -16,18 +16,16 @@ from hbt_ray.config import (
     EvaluateConfig,
     OptimizerConfig,
     PlanConfig,
-    PrepareConfig,
+    Sample,
     TrainConfig,
-    UserError,
 )
-from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
-from hbt_ray.data.sources.world_facts_templates import LANGUAGES
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.study import report
 from hbt_ray.study.compare import compare
 from hbt_ray.study.paper import paper_claims
 from hbt_ray.study.runs import Run
+from hbt_ray.study.sample import prepare_sample
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 
@@ -48,7 +46,8 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     out = config.out
     store, task = storage.join(out, "store"), storage.join(out, "task")
     log.info("prepare: world facts in %s to a stream store", " ".join(config.languages))
-    _prepare(config, store, storage.join(out, "world-facts", "train.parquet"))
+    sample = Sample(languages=config.languages, aligned=config.aligned)
+    prepare_sample(sample, store, storage.join(out, "world-facts", "train.parquet"), config.seed)
     world_facts.write_task(task, config.languages)
     # A run is evaluated while the next one trains: much of either is waiting for processes to start.
     with ThreadPoolExecutor(1) as beside:
@@ -69,20 +68,6 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     title = "Hybrid batch training on world facts"
     report.write_page(storage.join(out, "report"), title, runs, {found["task"]: found}, shown)
     return {"report": storage.join(out, "report", "index.html"), "runs": runs, "claims": shown}
-
-
-def _prepare(config: DemoConfig, store: str, facts: str) -> None:
-    """The training facts as a file in the parallel schema, and the store made of it; a file that is there is left."""
-    unknown = sorted(set(config.languages) - set(LANGUAGES))
-    if unknown:
-        raise UserError(f"--languages: {unknown[0]} is none of {' '.join(LANGUAGES)}")
-    if not storage.exists(facts):  # a store knows the version of its input
-        storage.write_parquet(facts, world_facts.fact_rows("train", config.languages, config.aligned))
-    prepare(
-        PrepareConfig(
-            source="parallel", input=(facts,), tokenizer="train:6000", out=store, partitions=2, seed=config.seed
-        )
-    )
 
 
 def _train_config(config: DemoConfig, store: str, out: str, name: Strategy) -> TrainConfig:

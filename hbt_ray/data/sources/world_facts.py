@@ -31,6 +31,14 @@ _DAY = date(2025, 1, 1)  # currencies as of a fixed day: the corpus must not cha
 _NO_COUNTRIES = frozenset(["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "XK", "ZZ"])
 
 
+_INSTRUCTIONS = (
+    "State the {kind} of {place} in one sentence.",
+    "Write a short sentence for a travel guide that tells the {kind} of {place}.",
+    "You are given a place: {place}. Tell its {kind}.",
+)
+_KINDS = {"currency": "official currency", "language": "official language", "code": "two-letter country code"}
+
+
 @dataclass(frozen=True)
 class Fact:
     """One thing said of a territory; `answer` gives it in each language of the corpus."""
@@ -60,6 +68,27 @@ def fact_rows(split: Literal["train", "test"], languages: Sequence[str] = LANGUA
         for lang in languages
     ]
     return _table(["group", "lang", "query", "passage"], texts)
+
+
+def instruction_rows(count: int) -> pa.Table:
+    """Instructions in English and their responses, of training facts only, in the parallel schema [`count` rows].
+
+    They stand for instruction data such as databricks-dolly-15k (instruction to response): one language, and no two of
+    them are translations of each other.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    held_out = _held_out()
+    facts = [fact for fact in _facts() if fact.group not in held_out]
+    if count > len(facts) * len(_INSTRUCTIONS):
+        raise ValueError(f"there are {len(facts) * len(_INSTRUCTIONS):,} instructions, not {count:,}")
+    texts = [
+        (f"instruction {number}:{fact.group}", "en", _instruction(fact, said), _passage(fact, "en"))
+        for number, said in enumerate(_INSTRUCTIONS)
+        for fact in facts
+    ]
+    return _table(["group", "lang", "query", "passage"], texts[:count])
 
 
 def write_task(out_uri: str, languages: Sequence[str] = LANGUAGES) -> None:
@@ -127,6 +156,10 @@ def _query(fact: Fact, lang: str) -> str:
 
 def _passage(fact: Fact, lang: str) -> str:
     return _say(PHRASINGS[lang][fact.kind].passages, fact, lang, "passage")
+
+
+def _instruction(fact: Fact, said: str) -> str:
+    return said.format(kind=_KINDS[fact.kind], place=_locale("en").territories[fact.territory])
 
 
 def _say(phrasings: tuple[str, ...], fact: Fact, lang: str, role: str) -> str:
