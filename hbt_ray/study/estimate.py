@@ -31,7 +31,7 @@ HOUR = 3600  # seconds
 
 
 @dataclass(frozen=True)
-class Cell:
+class Workload:
     """A training run, and the evaluation of its model.
 
     Attributes:
@@ -66,7 +66,7 @@ class Cost:
         vector_bytes: vectors of the tasks' documents and queries.
     """
 
-    cell: Cell
+    workload: Workload
     assumed: CostConfig
     parameters: int
     train_flops: float
@@ -105,22 +105,22 @@ class Cost:
         return flops / (self.assumed.mfu * self.assumed.peak_tflops * 1e12 * HOUR)
 
 
-def cell_cost(cell: Cell, config: CostConfig) -> Cost:
-    """What the cell costs by the formulas above.
+def workload_cost(workload: Workload, config: CostConfig) -> Cost:
+    """What it costs by the formulas above.
 
     Raises:
         UserError: the model's shape or a task's size is not known.
     """
-    shape = model_shape(cell.model, config.vocabulary)
-    tasks = [task_size(task) for task in cell.tasks]
+    shape = model_shape(workload.model, config.vocabulary)
+    tasks = [task_size(task) for task in workload.tasks]
     documents, queries = sum(task.documents for task in tasks), sum(task.queries for task in tasks)
-    passages = cell.batch_size * (1 + cell.hard_negatives)
-    passes = 3 + cell.gradcache + cell.activation_checkpointing
+    passages = workload.batch_size * (1 + workload.hard_negatives)
+    passes = 3 + workload.gradcache + workload.activation_checkpointing
     return Cost(
-        cell=cell,
+        workload=workload,
         assumed=config,
         parameters=shape.parameters,
-        train_flops=cell.steps * passes * _forward(shape, cell.batch_size, passages, config),
+        train_flops=workload.steps * passes * _forward(shape, workload.batch_size, passages, config),
         encode_flops=_forward(shape, queries, documents, config),
         checkpoint_bytes=(config.checkpoints * STATES + 1) * shape.parameters * FP32,
         vector_bytes=(documents + queries) * shape.width * config.vector_bytes,
@@ -143,7 +143,7 @@ def cost_rows(costs: Sequence[Cost]) -> list[list[str]]:
         (cost.train_flops, cost.encode_flops, cost.hours, cost.price, cost.checkpoint_bytes, cost.vector_bytes)
         for cost in costs
     ]
-    rows = [_row(cost.cell.name, f"{cost.parameters:,}", of) for cost, of in zip(costs, values, strict=True)]
+    rows = [_row(cost.workload.name, f"{cost.parameters:,}", of) for cost, of in zip(costs, values, strict=True)]
     total = _row("all", "", [sum(column) for column in zip(*values, strict=True)])
     return [[*header, "checkpoints GB", "vectors GB"], *rows, total]
 

@@ -10,14 +10,14 @@ from transformers import AutoModel, PretrainedConfig, XLMRobertaConfig
 
 from hbt_ray.config import CostConfig, UserError
 from hbt_ray.model.shapes import SIZES
-from hbt_ray.study.estimate import Cell, assumptions, cell_cost, cost_rows, store_bytes
+from hbt_ray.study.estimate import Workload, assumptions, cost_rows, store_bytes, workload_cost
 from hbt_ray.study.known import model_shape, model_shapes, task_size, task_sizes
 
-CELL = Cell("hybrid", "xlm-roberta-base", steps=1000, batch_size=256, hard_negatives=1, tasks=("xquad-r",))
+CELL = Workload("hybrid", "xlm-roberta-base", steps=1000, batch_size=256, hard_negatives=1, tasks=("xquad-r",))
 
 
 def test_a_cell_by_hand() -> None:
-    cost = cell_cost(CELL, CostConfig())
+    cost = workload_cost(CELL, CostConfig())
     weights = 12 * (4 * 768 * 768 + 2 * 768 * 3072)  # of XLM-R base, embeddings and biases left out
     query = 2 * weights * 20 + 4 * 12 * 768 * 20 * 20
     passage = 2 * weights * 150 + 4 * 12 * 768 * 150 * 150
@@ -32,9 +32,9 @@ def test_a_cell_by_hand() -> None:
 
 
 def test_what_each_assumption_does() -> None:
-    base = cell_cost(CELL, CostConfig())
+    base = workload_cost(CELL, CostConfig())
     dear, fast, longer = (
-        cell_cost(CELL, CostConfig(**change))
+        workload_cost(CELL, CostConfig(**change))
         for change in ({"gpu_hour_price": 5.0}, {"mfu": 0.7}, {"query_tokens": 40, "passage_tokens": 300})
     )
     assert dear.price == pytest.approx(2 * base.price)
@@ -42,21 +42,21 @@ def test_what_each_assumption_does() -> None:
     assert fast.hours == pytest.approx(base.hours / 2)
     assert fast.train_flops == base.train_flops
     assert 2 < longer.train_flops / base.train_flops < 2.1  # attention grows with the square
-    assert cell_cost(CELL, CostConfig(peak_tflops=312)).hours == pytest.approx(base.hours * 989 / 312)
+    assert workload_cost(CELL, CostConfig(peak_tflops=312)).hours == pytest.approx(base.hours * 989 / 312)
 
 
 @pytest.mark.parametrize(
     ("gradcache", "checkpointing", "passes"), [(True, False, 4), (False, True, 4), (True, True, 5)]
 )
 def test_texts_encoded_again_cost_again(gradcache: bool, checkpointing: bool, passes: int) -> None:
-    again = Cell("", CELL.model, CELL.steps, CELL.batch_size, CELL.hard_negatives, gradcache, checkpointing)
-    found = cell_cost(again, CostConfig())
-    assert found.train_flops == pytest.approx(cell_cost(CELL, CostConfig()).train_flops * passes / 3)
+    again = Workload("", CELL.model, CELL.steps, CELL.batch_size, CELL.hard_negatives, gradcache, checkpointing)
+    found = workload_cost(again, CostConfig())
+    assert found.train_flops == pytest.approx(workload_cost(CELL, CostConfig()).train_flops * passes / 3)
     assert found.encode_flops == found.vector_bytes == 0
 
 
 def test_the_table_adds_up_and_says_what_is_assumed() -> None:
-    costs = [cell_cost(CELL, CostConfig()), cell_cost(Cell("nano", "nano", 1000, 256), CostConfig())]
+    costs = [workload_cost(CELL, CostConfig()), workload_cost(Workload("nano", "nano", 1000, 256), CostConfig())]
     header, first, second, total = cost_rows(costs)
     assert (first[0], second[0], total[0]) == ("hybrid", "nano", "all")
     assert first[header.index("USD")] == "0.09"
@@ -67,7 +67,7 @@ def test_the_table_adds_up_and_says_what_is_assumed() -> None:
     assert "35% of 989 TFLOP/s, 2.5 USD a GPU-hour, queries of 20 and passages of 150" in assumptions(CostConfig())
     figures = costs[0].figures()
     assert figures["assumed"] == CostConfig().model_dump()
-    assert (figures["cell"]["model"], figures["price"]) == (CELL.model, costs[0].price)
+    assert (figures["workload"]["model"], figures["price"]) == (CELL.model, costs[0].price)
 
 
 def test_parameters_follow_from_shapes() -> None:
@@ -106,9 +106,9 @@ def test_sizes_of_tasks_add_up() -> None:
 
 def test_what_is_not_known() -> None:
     with pytest.raises(UserError, match=r"the shape of you/me is not known without a network; known are nano, .*LaBSE"):
-        cell_cost(Cell("", "you/me", 1, 2), CostConfig())
+        workload_cost(Workload("", "you/me", 1, 2), CostConfig())
     with pytest.raises(UserError, match=r"the size of trec is not known; known are xquad-r, "):
-        cell_cost(Cell("", "nano", 1, 2, tasks=("trec",)), CostConfig())
+        workload_cost(Workload("", "nano", 1, 2, tasks=("trec",)), CostConfig())
 
 
 def test_an_estimate_loads_no_framework() -> None:
