@@ -5,6 +5,7 @@ from hbt_ray.config.cost import CostConfig
 from hbt_ray.config.data import InputConfig, PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
+from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.study import DemoConfig, ReportConfig
 from hbt_ray.config.train import (
@@ -19,29 +20,37 @@ from hbt_ray.config.train import (
 )
 
 __all__ = [
+    "Answer",
+    "Budget",
     "CheckConfig",
     "CheckpointEvaluation",
     "CompareConfig",
     "CostConfig",
     "DemoConfig",
+    "EarlyEnd",
     "EncodeConfig",
     "EncoderConfig",
     "EncodingConfig",
     "EngineConfig",
     "EvaluateConfig",
+    "Grid",
     "IndexConfig",
     "InputConfig",
     "Logger",
     "LoraConfig",
     "MineConfig",
+    "Mined",
     "OptimizerConfig",
     "PlanConfig",
     "PrepareConfig",
     "Recall",
     "ReportConfig",
+    "Sample",
     "SearchConfig",
     "Section",
     "Setting",
+    "StudyConfig",
+    "TaskSettings",
     "TrainConfig",
     "UserError",
 ]

