@@ -98,6 +98,7 @@ def test_missing_text_is_named(tmp_path: Path, identity: Identity) -> None:
         encode_corpus(config(tmp_path), identity)
 
 
+@pytest.mark.long
 def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **{**TEXTS, "text": [f"{text} 東京? " * 9 for text in TEXTS["text"]]})
     encoder = ENCODER.model_copy(update={"query_prefix": "query: ", "max_query_tokens": 20})

@@ -96,6 +96,7 @@ def shorten(source: Path, target: Path, articles: int) -> None:
     target.write_bytes(lzma.compress(json.dumps(content).encode()))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"XQuAD-R is not at {DATA}")
 @pytest.mark.usefixtures("ray_cluster")
 def test_xquad_r_equals_the_protocol_in_numpy(tmp_path: Path) -> None:
