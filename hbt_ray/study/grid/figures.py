@@ -48,13 +48,13 @@ def curve(grid: Grid, group: Group, table: pa.Table, task: str) -> Plot:
         for axes in (left, right):
             axes.set_xlabel(axis)
             axes.grid()
-        left.legend(loc="lower center", ncols=1, fontsize=9)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 
     alt = f"Curves: mAP of each setting and rank distance over {axis}, bands over seeds"
     return _plot("curve", task, group, alt, draw)
 
 
-def heat(group: Group, table: pa.Table, task: str) -> Plot | None:
+def heat(axis: str, group: Group, table: pa.Table, task: str) -> Plot | None:
     """The mAP by language of the query, one row a system, a panel each for the settings; None for one language."""
     own = table.filter(pc.is_valid(table["query_language"]))
     rows = [row for row in own.to_pylist() if row["measure"] == "map" and row["task"] == task]
@@ -78,6 +78,7 @@ def heat(group: Group, table: pa.Table, task: str) -> Plot | None:
             ])  # fmt: skip
             image = axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
             axes.set_yticks(range(len(names)), names)
+            axes.set_ylabel(axis)
             axes.set_xticks(range(len(languages)), languages)
             axes.set_title(f"{setting} mAP × 100")
             axes.tick_params(length=0)

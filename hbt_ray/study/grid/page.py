@@ -102,7 +102,7 @@ def _tasks(grid: Grid, findings: Findings, table: pa.Table) -> list[Part]:
         for group in findings.groups:
             if grid.answer.kind == "curve":
                 part.plots.append(figures.curve(grid, group, table, task))
-            part.plots += filter(None, [figures.heat(group, table, task)])
+            part.plots += filter(None, [figures.heat(grid.answer.axis, group, table, task)])
         for name, unit in (("rank_distance", "ranks"), ("peer@20", "mean p-value")):
             part.plots += filter(None, [figures.front(grid, findings.groups, table, task, name, unit)])
         part.plots += [figures.law(law, points, number) for number, (law, points) in enumerate(findings.laws)
