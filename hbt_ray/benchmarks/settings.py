@@ -98,6 +98,14 @@ class IndexBenchmark(Section):
     times: int = Field(10, ge=2, description="how often the rows the larger index has")
 
 
+class StudyBenchmark(Section):
+    """Cells of a study at once against one after the other, on nodes of two CPUs each."""
+
+    nodes: int = Field(2, ge=2, description="nodes, all on this machine, and cells at once")
+    cells: int = Field(4, ge=2, description="cells that are measured")
+    steps: int = Field(100, ge=1, description="length of each cell's run [global batches]")
+
+
 class ImportsBenchmark(Section):
     """CPU time of what a process imports before it works, against `import torch`."""
 
@@ -108,7 +116,7 @@ class ImportsBenchmark(Section):
 class BenchmarkConfig(Section):
     """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
 
-    name: Literal["encode", "imports", "index", "shuffler", "plan", "prepare", "search", "train"] = Field(
+    name: Literal["encode", "imports", "index", "shuffler", "plan", "prepare", "search", "study", "train"] = Field(
         "encode", description="what is measured"
     )
     out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
@@ -119,4 +127,5 @@ class BenchmarkConfig(Section):
     plan: PlanBenchmark = PlanBenchmark()
     prepare: PrepareBenchmark = PrepareBenchmark()
     search: SearchBenchmark = SearchBenchmark()
+    study: StudyBenchmark = StudyBenchmark()
     train: TrainBenchmark = TrainBenchmark()

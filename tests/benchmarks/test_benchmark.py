@@ -96,3 +96,15 @@ def test_memory_is_that_of_all_processes() -> None:
     assert 2**20 < driver <= before
     assert 2**28 < peak - before < 1.5 * 2**28
     assert said[3] == "True"
+
+
+@pytest.mark.long
+def test_the_benchmark_of_studies_has_a_cluster_of_its_own() -> None:
+    root = Path(__file__).parents[2]
+    arguments = ["jobs/benchmark.py", "--name", "study", "--cells", "2", "--study.steps", "4"]
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=root, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["ours_s"] > 0 and line["ratio"] > 0 and line["peer"] == "in turn"
