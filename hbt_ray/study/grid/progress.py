@@ -1,4 +1,4 @@
-"""How far a study is, in one view: cells done, running and failed, and the time that is left."""
+"""How far a study is, in one view: cells done, running and failed, and the time and cost that are left."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Any
 
 from ray.tune import Callback
 
+from hbt_ray.study.estimate import Cost
 from hbt_ray.study.grid.cells import Cell
 from hbt_ray.terminal import Progress
+
+CENT = 0.01  # a price below it is none
 
 
 class StudyProgress(Callback):
     """What Ray Tune tells of its trials, as a bar on a terminal and a line now and then elsewhere."""
 
-    def __init__(self, cells: Sequence[Cell], hours: Mapping[str, float]) -> None:
+    def __init__(self, cells: Sequence[Cell], costs: Mapping[str, Cost]) -> None:
         """Begin to show the progress.
 
         Args:
             cells: the cells that are run.
-            hours: cell to its estimated GPU-hours: how much of the work it is.
+            costs: cell to its estimated cost, where it is known: how much of the work it is.
         """
-        self._hours = {cell.id: hours.get(cell.id) or 1.0 for cell in cells}
+        self._costs = {cell.id: costs[cell.id] for cell in cells if cell.id in costs}
+        self._hours = {cell.id: costs[cell.id].hours if cell.id in costs else 1.0 for cell in cells}
         self._running: set[str] = set()
         self._done: set[str] = set()
         self._failed: set[str] = set()
@@ -58,6 +62,9 @@ class StudyProgress(Callback):
             left = sum(self._hours.values()) - past
             minutes = (time.monotonic() - self._began) * left / past / 60
             about += f", about {minutes:,.0f} min left"
+            price = sum(cost.price for cell, cost in self._costs.items() if cell not in settled)
+            if price >= CENT:
+                about += f", {price:,.2f} {next(iter(self._costs.values())).assumed.currency}"
         self._progress.update(len(settled), about)
 
     def __enter__(self) -> StudyProgress:

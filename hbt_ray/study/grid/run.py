@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from hbt_ray import storage
 from hbt_ray.config import Grid, UserError
 from hbt_ray.job import user_error
+from hbt_ray.study.estimate import Cost
 from hbt_ray.study.grid.cell import note, run_cell, train_config
 from hbt_ray.study.grid.cells import Cell, cells_of
 from hbt_ray.study.grid.folder import StudyFolder
@@ -40,14 +41,14 @@ def run_cells(
     folder: StudyFolder,
     parallel: int | None,
     retries: int,
-    hours: Mapping[str, float],
+    costs: Mapping[str, Cost],
 ) -> None:
     """Run the cells; one that fails leaves the reason in its folder and does not stop the others.
 
     Args:
         parallel: cells at once; as many as the cluster holds now when None.
         retries: times that a cell is tried again unless it failed by a mistake of the user's.
-        hours: cell to its estimated GPU-hours, for the time that is left.
+        costs: cell to its estimated cost, where it is known, for what is left.
 
     Raises:
         UserError: cells may be ended early, and their checkpoints are not evaluated.
@@ -60,7 +61,7 @@ def run_cells(
     os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     by_id = {cell.id: cell for cell in cells}
-    with tempfile.TemporaryDirectory(prefix="hbt-study-") as state, StudyProgress(cells, hours) as progress:
+    with tempfile.TemporaryDirectory(prefix="hbt-study-") as state, StudyProgress(cells, costs) as progress:
         found = tune.Tuner(
             tune.with_resources(_trial, TRIAL),
             param_space={

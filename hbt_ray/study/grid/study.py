@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from hbt_ray import languages, storage
 from hbt_ray.command import validation_line
 from hbt_ray.config import CostConfig, Grid, StudyConfig, UserError
+from hbt_ray.study.estimate import Cost
 from hbt_ray.study.grid import estimates, page
 from hbt_ray.study.grid.answer import answer
 from hbt_ray.study.grid.best import best_of_study, write_best
@@ -81,7 +82,7 @@ def run_study(
         if missing:
             log.info("study %s: %d of %d cells to run", grid.name, len(missing), len(cells))
             prepare_shared(grid, missing, folder)
-            run_cells(grid, missing, folder, parallel, retries, _hours(taken))
+            run_cells(grid, missing, folder, parallel, retries, _costs(taken))
         return _conclude(grid, cells, chosen, folder, counts, estimated)
 
 
@@ -147,8 +148,8 @@ def _ended(folder: StudyFolder, cell: Cell) -> bool:
     return storage.exists(folder.failed(cell)) and storage.read_json(folder.failed(cell))["event"] == "ended"
 
 
-def _hours(estimated: Sequence[Estimate]) -> dict[str, float]:
-    return {one.cell.id: one.cost.hours for one in estimated if one.cost is not None}
+def _costs(estimated: Sequence[Estimate]) -> dict[str, Cost]:
+    return {one.cell.id: one.cost for one in estimated if one.cost is not None}
 
 
 def _conclude(
@@ -163,7 +164,7 @@ def _conclude(
     done = [cell for cell in chosen if folder.done(cell, grid.tasks)]
     failed = {cell.id: storage.read_json(folder.failed(cell)) for cell in chosen if storage.exists(folder.failed(cell))}
     table = write_results(grid, done, folder)
-    found = answer(grid, done, folder, table, _hours(estimated))
+    found = answer(grid, done, folder, table, {cell: cost.hours for cell, cost in _costs(estimated).items()})
     page.write_study(grid, cells, done, failed, folder, table, found, estimated)
     best = best_of_study(grid, found.groups, table)
     if best is not None:
