@@ -11,6 +11,7 @@ from hbt_ray.config import EncodeConfig, Grid, IndexConfig, InputConfig, MineCon
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.encode.encode import encode_corpus
+from hbt_ray.job import user_error
 from hbt_ray.search.build import build_index
 from hbt_ray.search.mine import mine
 from hbt_ray.study.grid.cell import is_sample
@@ -21,30 +22,41 @@ from hbt_ray.study.sample import prepare_sample, sample_languages
 log = logging.getLogger(__name__)
 
 
-def prepare_shared(grid: Grid, cells: Sequence[Cell], folder: StudyFolder) -> None:
+def prepare_shared(grid: Grid, cells: Sequence[Cell], folder: StudyFolder) -> dict[str, str]:
     """Make what these cells use and nobody has made yet.
 
-    Raises:
-        UserError: an input, a model or a tokenizer cannot be used.
+    Returns: the stores that cannot be made, each with the line that says why.
     """
+    failed = {}
     for name in dict.fromkeys(cell.store for cell in cells):
         identity = store_id(grid.stores[name], name)
         if storage.committed(folder.store(identity)):
             continue
         log.info("study %s: prepare %s", grid.name, name)
-        kind, settings = store_settings(grid.stores[name], name)
-        if kind == SAMPLE:
-            facts = storage.join(folder.out, "facts", f"{identity}.parquet")
-            prepare_sample(Sample.model_validate(settings), folder.store(identity), facts)
-            continue
-        own = {key: value for key, value in grid.stores[name].items() if key != MINE}
-        if kind == MINE:
-            mined = mined_pairs(Mined.model_validate(grid.stores[name][MINE]), own, folder.mined(identity))
-            own = {**own, "source": "pairs", "input": [mined]}
-        prepare(PrepareConfig.model_validate({**own, "out": folder.store(identity)}))
+        try:
+            _prepare(grid.stores[name], name, identity, folder)
+        except Exception as error:
+            reason = user_error(error)
+            if reason is None:
+                raise
+            failed[name] = f"store {name}: {reason}"
     for task in grid.tasks:
         if is_sample(grid, task) and not storage.exists(storage.join(folder.task(task), "queries.parquet")):
             world_facts.write_task(folder.task(task), task.languages or sample_languages(Sample()))
+    return failed
+
+
+def _prepare(store: Mapping[str, Any], name: str, identity: str, folder: StudyFolder) -> None:
+    kind, settings = store_settings(store, name)
+    if kind == SAMPLE:
+        facts = storage.join(folder.out, "facts", f"{identity}.parquet")
+        prepare_sample(Sample.model_validate(settings), folder.store(identity), facts)
+        return
+    own = {key: value for key, value in store.items() if key != MINE}
+    if kind == MINE:
+        mined = mined_pairs(Mined.model_validate(store[MINE]), own, folder.mined(identity))
+        own = {**own, "source": "pairs", "input": [mined]}
+    prepare(PrepareConfig.model_validate({**own, "out": folder.store(identity)}))
 
 
 def mined_pairs(mined: Mined, store: Mapping[str, Any], out: str) -> str:

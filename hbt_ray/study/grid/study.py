@@ -22,7 +22,7 @@ from hbt_ray.study.grid.cells import Cell, cells_of, unknown_setting
 from hbt_ray.study.grid.estimates import Estimate
 from hbt_ray.study.grid.folder import StudyFolder
 from hbt_ray.study.grid.results import write_results
-from hbt_ray.study.grid.run import run_cells
+from hbt_ray.study.grid.run import fail, run_cells
 from hbt_ray.study.grid.shared import prepare_shared
 from hbt_ray.terminal import console
 
@@ -81,8 +81,12 @@ def run_study(
         missing = [cell for cell in chosen if cell.id not in done and not _ended(folder, cell)]
         if missing:
             log.info("study %s: %d of %d cells to run", grid.name, len(missing), len(cells))
-            prepare_shared(grid, missing, folder)
-            run_cells(grid, missing, folder, parallel, retries, _costs(taken))
+            broken = prepare_shared(grid, missing, folder)
+            for cell in missing:
+                if cell.store in broken:
+                    fail(folder, cell, broken[cell.store])
+            able = [cell for cell in missing if cell.store not in broken]
+            run_cells(grid, able, folder, parallel, retries, _costs(taken))
         return _conclude(grid, cells, chosen, folder, counts, estimated)
 
 

@@ -34,22 +34,30 @@ def events(out: Path) -> Counter[tuple[str, str]]:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_path: Path) -> None:
-    models = {"good": {"model": "nano"}, "bad": {"model": "/nowhere/model"}}
+    models = {
+        "good": {"model": "nano"},
+        "bad": {"model": "/nowhere/model"},
+        "bare": {"model": "nano", "store": "nothing"},
+    }
+    gone = {"source": "pairs", "input": [f"{tmp_path}/nowhere.parquet"], "tokenizer": "train:100"}
     settings: dict[str, Any] = {
         "answer": {"kind": "compare", "axis": "model"},
         "axes": {"model": models, "seed": [0]},
         "fixed": {key: value for key, value in grid().fixed.items() if key != "model"},
+        "stores": {**grid().stores, "nothing": gone},
     }
     out = tmp_path / "study"
     told = run_study(grid(**settings), str(out), parallel=2)
-    assert (told["cells"], told["done"], told["failed"], told["status"]) == (2, 1, 1, "error")
-    assert "1 of 2 cells failed, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
+    assert (told["cells"], told["done"], told["failed"], told["status"]) == (3, 1, 2, "error")
+    assert "2 of 3 cells failed, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
     assert events(out) == {
         ("model good, seed 0", "started"): 1, ("model good, seed 0", "done"): 1,
         ("model bad, seed 0", "started"): 1, ("model bad, seed 0", "failed"): 1,
+        ("model bare, seed 0", "failed"): 1,
     }  # fmt: skip
     page = (out / "report" / "index.html").read_text()
     assert "Failures and exclusions" in page and "/nowhere/model" in page
+    assert "store nothing: " in page and "nowhere.parquet" in page
     table = pq.read_table(out / "results.parquet")
     assert set(table["axis_model"].to_pylist()) == {"good"}
 
