@@ -72,7 +72,9 @@ class Progress:
         self._said = time.monotonic()
         self._bars: Bars | None = None
         if sys.stderr.isatty():
-            name_and_unit, about = TextColumn("{task.description}"), TextColumn("{task.fields[about]}")
+            name_and_unit, about = (
+                TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[about]")
+            )
             columns = (name_and_unit, BarColumn(), MofNCompleteColumn(), about, TimeRemainingColumn())
             self._bars = Bars(*columns, console=console(), transient=True)
             self._task = self._bars.add_task(f"{name} [{unit}]", total=total, completed=done, about="")
