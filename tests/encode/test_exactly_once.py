@@ -85,7 +85,7 @@ def test_actors_nodes_and_drivers_are_lost(
 ) -> None:
     """And, on S3, one request in twenty."""
     corpus = facts(tmp_path, parts)
-    out = str(tmp_path / "out") if where == "local" else storage.join(s3, "exactly-once")
+    out = str(tmp_path / "out") if where == "local" else storage.join(s3, tmp_path.name)
     failed = dict(s3_server.failed)
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(settings(corpus, out).model_dump(mode="json")))
