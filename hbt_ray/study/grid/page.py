@@ -107,7 +107,7 @@ def _tasks(grid: Grid, findings: Findings, table: pa.Table) -> list[Part]:
             part.plots += filter(None, [figures.front(grid, findings.groups, table, task, name, unit)])
         part.plots += [figures.law(law, points, number) for number, (law, points) in enumerate(findings.laws)
                        if law.what.startswith(f"{task}:")]  # fmt: skip
-        part.sheets += [sections.tests(one.found) for one in findings.comparisons if one.task == task]
+        part.sheets += [sections.tests(one.group, one.found) for one in findings.comparisons if one.task == task]
         part.sheets = [sheet for sheet in part.sheets if sheet.rows and len(sheet.columns) > 1]
         parts.append(part)
     return parts

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from hbt_ray.config import Grid
 from hbt_ray.study import comparison_files
 from hbt_ray.study.directions import IN_RANKS, LOWER_IS_BETTER, NO_DIRECTION
-from hbt_ray.study.grid.answer import Findings, Group, Mean, system_mean
+from hbt_ray.study.grid.answer import SEED, Findings, Group, Mean, system_mean
 from hbt_ray.study.grid.cells import Cell
 from hbt_ray.study.grid.results import headlines
 from hbt_ray.study.plots import Plot
@@ -100,16 +100,24 @@ def spread(groups: Sequence[Group], table: pa.Table, task: str) -> Sheet:
                     shown += [Entry("–")] * 3
                     continue
                 worst = np.sort(values)[: max(1, len(values) // 10)].mean()
-                shown += [Entry(number(float(value), 3)) for value in (values.mean(), worst, values.std())]
+                of_pairs = (values.mean(), worst, values.std())
+                shown += [Entry(number(float(value), 3), False, _members(cells)) for value in of_pairs]
             rows.append(shown)
     columns = ["", *(f"{m} {w}" for m in ("mAP", "MRR@10") for w in ("mean of pairs", "worst tenth", "spread (sd)"))]
     return Sheet(columns, rows, "cross-lingual pairs of languages")
 
 
-def tests(found: Mapping[str, Any]) -> Sheet:
+def tests(group: Group, found: Mapping[str, Any]) -> Sheet:
     """The comparison of a group with its baseline."""
-    rows = [[Entry(text) for text in row] for row in comparison_files.comparison_rows(found)]
-    return Sheet(comparison_files.COLUMNS, rows, f"against {found['baseline']}")
+    titles = comparison_files.COLUMNS
+    rows = []
+    for row in comparison_files.comparison_rows(found):
+        whose = {"of baseline": found["baseline"], "of system": row[0]}
+        rows.append([
+            Entry(text, False, _members(group.systems[whose[title]]) if title in whose else ())
+            for title, text in zip(titles, row, strict=True)
+        ])  # fmt: skip
+    return Sheet(titles, rows, ", ".join(filter(None, (f"against {found['baseline']}", group.name))))
 
 
 def all_cells(cells: Sequence[Cell], table: pa.Table, states: Mapping[str, str], tasks: Sequence[str]) -> Sheet:
@@ -153,7 +161,7 @@ def _means(
     for group in groups:
         for name, cells in group.systems.items():
             names.append(label(group, name))
-            members.append(tuple((cell.id, cell.values.get("seed", "1")) for cell in cells))
+            members.append(_members(cells))
             means.append([system_mean(table, cells, task, setting, measure) for setting, measure, _, _ in chosen])
     kept = [i for i in range(len(chosen)) if not all(np.isnan(row[i].mean) for row in means)]
     stars: dict[int, list[bool]] = {}
@@ -169,6 +177,11 @@ def _means(
         for place, (name, of, row) in enumerate(zip(names, members, means, strict=True))
     ]
     return Sheet(["", *(chosen[i][2] for i in kept)], rows, title)
+
+
+def _members(cells: Sequence[Cell]) -> tuple[tuple[str, str], ...]:
+    """The cells that a figure comes from, and their seeds."""
+    return tuple((cell.id, cell.values.get(SEED, "1")) for cell in cells)
 
 
 def _arrow(measure: str) -> str:
