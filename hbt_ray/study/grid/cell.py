@@ -12,7 +12,7 @@ from hbt_ray import storage
 from hbt_ray.config import Grid, TaskSettings, TrainConfig
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.storage.claims import GONE_SECONDS, FolderHeld
-from hbt_ray.study.grid.cells import SAMPLE, Cell, store_id, store_settings, task_config
+from hbt_ray.study.grid.cells import Cell, store_id, task_config
 from hbt_ray.study.grid.folder import StudyFolder
 from hbt_ray.train.train import train
 
@@ -30,7 +30,7 @@ def run_cell(grid: Grid, cell: Cell, folder: StudyFolder) -> None:
     config = train_config(grid, cell, folder)
     model = _alone(train, config)["model"]
     for task in grid.tasks:
-        _alone(evaluate, evaluate_config(grid, cell, folder, task, model))
+        _alone(evaluate, evaluate_config(cell, folder, task, model))
     note(folder, cell, "done")
 
 
@@ -42,23 +42,22 @@ def train_config(grid: Grid, cell: Cell, folder: StudyFolder) -> TrainConfig:
     }
     validation = cell.config.validation
     if validation.task is not None and validation.data is None:
-        told = next((task for task in grid.tasks if task.task == validation.task and is_sample(grid, task)), None)
+        told = next((task for task in grid.tasks if task.task == validation.task and is_sample(task)), None)
         if told is not None:
             places["validation"] = validation.model_copy(update={"data": folder.task(told)})
     return cell.config.model_copy(update=places)
 
 
-def evaluate_config(grid: Grid, cell: Cell, folder: StudyFolder, task: TaskSettings, model: str) -> Any:
+def evaluate_config(cell: Cell, folder: StudyFolder, task: TaskSettings, model: str) -> Any:
     """The settings of the cell's evaluation on a task: with the encoder that was trained, prompts included."""
     encoder = cell.config.encoder.model_dump(exclude={"model", "instructions", "dropout"})
-    data = {"data": folder.task(task)} if is_sample(grid, task) else {}
+    data = {"data": folder.task(task)} if is_sample(task) else {}
     return task_config(task, folder.evaluation(cell, task), model, encoder=encoder, **data)
 
 
-def is_sample(grid: Grid, task: TaskSettings) -> bool:
+def is_sample(task: TaskSettings) -> bool:
     """Whether the task's files are made by the study: the held-out facts of the built-in sample."""
-    samples = [name for name, settings in grid.stores.items() if store_settings(settings, name)[0] == SAMPLE]
-    return task.task == "world-facts" and bool(samples) and "data" not in task.evaluate
+    return task.task == "world-facts" and "data" not in task.evaluate
 
 
 def note(folder: StudyFolder, cell: Cell, event: str, about: Mapping[str, Any] | None = None) -> None:

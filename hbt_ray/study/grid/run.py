@@ -121,8 +121,12 @@ def _trial(settings: dict[str, Any]) -> dict[str, Any]:
     options = {"num_cpus": CPUS, "max_retries": 0, "scheduling_strategy": outside}
     running = ray.remote(**options)(_run).remote(grid, settings["cell"], folder)
     told = 0
-    while not ray.wait([running], timeout=SECONDS if grid.early_end else None)[0]:
-        told = _report(grid, settings["cell"], folder, told)
+    try:
+        while not ray.wait([running], timeout=SECONDS if grid.early_end else None)[0]:
+            told = _report(grid, settings["cell"], folder, told)
+    except SystemExit:  # so Tune ends a trial, where it reports
+        ray.cancel(running, force=True)
+        raise
     return {"failed": ray.get(running)}
 
 

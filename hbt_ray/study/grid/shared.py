@@ -41,7 +41,7 @@ def prepare_shared(grid: Grid, cells: Sequence[Cell], folder: StudyFolder) -> di
                 raise
             failed[name] = f"store {name}: {reason}"
     for task in grid.tasks:
-        if is_sample(grid, task) and not storage.exists(storage.join(folder.task(task), "queries.parquet")):
+        if is_sample(task) and not storage.exists(storage.join(folder.task(task), "queries.parquet")):
             world_facts.write_task(folder.task(task), task.languages or sample_languages(Sample()))
     return failed
 
