@@ -120,14 +120,14 @@ def _trial(settings: dict[str, Any]) -> dict[str, Any]:
     outside = PlacementGroupSchedulingStrategy(None)  # type: ignore[arg-type]
     options = {"num_cpus": CPUS, "max_retries": 0, "scheduling_strategy": outside}
     running = ray.remote(**options)(_run).remote(grid, settings["cell"], folder)
-    told = 0
+    told: dict[str, Any] = {"score": 0.0, "evaluations": 0}  # Tune wants both in the last result too
     try:
         while not ray.wait([running], timeout=SECONDS if grid.early_end else None)[0]:
             told = _report(grid, settings["cell"], folder, told)
     except SystemExit:  # so Tune ends a trial, where it reports
         ray.cancel(running, force=True)
         raise
-    return {"failed": ray.get(running)}
+    return {**told, "failed": ray.get(running)}
 
 
 def _run(grid: Grid, identity: str, folder: StudyFolder) -> str:
@@ -149,13 +149,14 @@ def _cell(grid: Grid, identity: str) -> Cell:
     return next(cell for cell in cells_of(grid) if cell.id == identity)
 
 
-def _report(grid: Grid, identity: str, folder: StudyFolder, told: int) -> int:
-    """Tell Ray Tune of the evaluations of checkpoints after the first `told`, so that it can end hopeless cells."""
+def _report(grid: Grid, identity: str, folder: StudyFolder, told: dict[str, Any]) -> dict[str, Any]:
+    """Tell Ray Tune of evaluations of checkpoints since what it was `told` last, so that it can end hopeless cells."""
     config = train_config(grid, _cell(grid, identity), folder)
     found = validations.read_evaluations(config)
-    for number, line in enumerate(found[told:], start=told + 1):
-        tune.report({"score": line[config.validation.metric], "evaluations": number, "failed": ""})
-    return len(found)
+    for number, line in enumerate(found[told["evaluations"] :], start=told["evaluations"] + 1):
+        told = {"score": line[config.validation.metric], "evaluations": number}
+        tune.report({**told, "failed": ""})
+    return told
 
 
 def _scheduler(grid: Grid, cells: Sequence[Cell]) -> TrialScheduler:
