@@ -79,7 +79,8 @@ if __name__ == "__main__":
         while not Path(config.out, "metrics.jsonl").exists():
             time.sleep(0.05)
         reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "wanted elsewhere"]
-        command = ["ray", "drain-node", "--address", cluster.address, "--node-id", nodes[1].node_id]
+        ray_command = str(Path(sys.executable).with_name("ray"))
+        command = [ray_command, "drain-node", "--address", cluster.address, "--node-id", nodes[1].node_id]
         subprocess.run([*command, *reason, "--deadline-remaining-seconds", "120"], check=True)
         while not (saved := list(folder.glob("step-*/manifest.json"))):
             time.sleep(0.05)
