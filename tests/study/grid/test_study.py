@@ -32,39 +32,53 @@ def events(out: Path) -> Counter[tuple[str, str]]:
     return Counter((line["name"], line["event"]) for line in lines)
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_path: Path) -> None:
+def by_model(gone: str) -> dict[str, Any]:
+    """Cells of which one can be done, one has no model, and one has a store whose input, `gone`, is missing."""
     models = {
         "good": {"model": "nano"},
         "bad": {"model": "/nowhere/model"},
         "bare": {"model": "nano", "store": "nothing"},
     }
-    gone = {"source": "pairs", "input": [f"{tmp_path}/nowhere.parquet"], "tokenizer": "train:100"}
-    settings: dict[str, Any] = {
+    return {
         "answer": {"kind": "compare", "axis": "model"},
         "axes": {"model": models, "seed": [0]},
         "fixed": {key: value for key, value in grid().fixed.items() if key != "model"},
-        "stores": {**grid().stores, "nothing": gone},
+        "stores": {**grid().stores, "nothing": {"source": "pairs", "input": [gone], "tokenizer": "train:100"}},
     }
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_fails_is_in_the_report_with_its_reason(tmp_path: Path) -> None:
+    settings = by_model(f"{tmp_path}/nowhere.parquet")
+    models = {name: of for name, of in settings["axes"]["model"].items() if name != "good"}
     out = tmp_path / "study"
-    told = run_study(grid(**settings), str(out), parallel=2)
-    assert (told["cells"], told["done"], told["failed"], told["status"]) == (3, 1, 2, "error")
-    assert "2 of 3 cells failed, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
+    told = run_study(grid(**{**settings, "axes": {"model": models, "seed": [0]}}), str(out))
+    assert (told["cells"], told["done"], told["failed"], told["status"]) == (2, 0, 2, "error")
+    assert "2 of 2 cells failed, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
     assert events(out) == {
-        ("model good, seed 0", "started"): 1, ("model good, seed 0", "done"): 1,
         ("model bad, seed 0", "started"): 1, ("model bad, seed 0", "failed"): 1,
         ("model bare, seed 0", "failed"): 1,
     }  # fmt: skip
     page = (out / "report" / "index.html").read_text()
-    assert "Failures and exclusions" in page and "/nowhere/model" in page
+    assert "Nothing can be said" in page and "Failures and exclusions" in page and "/nowhere/model" in page
     assert "store nothing: " in page and "nowhere.parquet" in page
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_path: Path) -> None:
+    settings = by_model(f"{tmp_path}/nowhere.parquet")
+    out = tmp_path / "study"
+    told = run_study(grid(**settings), str(out), parallel=2)
+    assert (told["cells"], told["done"], told["failed"], told["status"]) == (3, 1, 2, "error")
+    assert events(out)["model good, seed 0", "started"] == events(out)["model good, seed 0", "done"] == 1
     table = pq.read_table(out / "results.parquet")
     assert set(table["axis_model"].to_pylist()) == {"good"}
 
     moved = tmp_path / "moved"
     out.rename(moved)
-    alone = {**settings, "name": "renamed", "axes": {"model": {"good": models["good"]}, "seed": [0]}}
-    told = run_study(grid(**alone), str(moved))
+    good = {"good": settings["axes"]["model"]["good"]}
+    told = run_study(grid(**{**settings, "name": "renamed", "axes": {"model": good, "seed": [0]}}), str(moved))
     assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
     assert events(moved)["model good, seed 0", "started"] == 1
     assert pq.read_table(moved / "results.parquet").equals(table)
