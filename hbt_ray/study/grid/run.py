@@ -87,8 +87,14 @@ def run_cells(
             if result.error is not None:
                 last = str(result.error).strip().splitlines()[-1]
                 fail(folder, cell, user_error(result.error) or last)
-            elif not folder.done(cell, grid.tasks) and not storage.exists(folder.failed(cell)):
+            elif _ended(grid, result.metrics or {}) and not folder.done(cell, grid.tasks):
                 fail(folder, cell, "ended early: others were better after as many evaluations of checkpoints", "ended")
+
+
+def _ended(grid: Grid, last: Mapping[str, Any]) -> bool:
+    """Whether Tune ended the trial with this last result; one that was interrupted has not ended, and goes on later."""
+    enough = grid.early_end is not None and last.get("evaluations", 0) >= grid.early_end.grace
+    return enough and bool(last.get("done")) and not last.get("failed")
 
 
 def fail(folder: StudyFolder, cell: Cell, reason: str, event: str = "failed") -> None:
