@@ -72,7 +72,7 @@ def _measures(grid: Grid, best: Best, table: pa.Table) -> str:
              " interval of their mean.", ""]  # fmt: skip
     for task in dict.fromkeys(task.task for task in grid.tasks):
         lines += [f"### {task}", ""]
-        for sheet in (sections.quality([alone], table, task), sections.others([alone], table, task),
+        for sheet in (sections.quality([alone], table, task), *sections.others([alone], table, task),
                       sections.bias([alone], table, task)):  # fmt: skip
             if len(sheet.columns) > 1:
                 rows = [[name, entry.text] for name, entry in zip(sheet.columns[1:], sheet.rows[0][1:], strict=True)]

@@ -94,11 +94,11 @@ def _method(grid: Grid, findings: Findings) -> Part:
 def _tasks(grid: Grid, findings: Findings, table: pa.Table) -> list[Part]:
     parts = []
     for task in dict.fromkeys(task.task for task in grid.tasks):
-        part = Part(task)
         if not findings.groups:
             continue
+        part = Part(task, sections.widest(grid.answer.axis, findings.groups, table, task))
         part.sheets += [sections.quality(findings.groups, table, task), sections.bias(findings.groups, table, task)]
-        part.sheets += [sections.spread(findings.groups, table, task), sections.others(findings.groups, table, task)]
+        part.sheets += [sections.spread(findings.groups, table, task), *sections.others(findings.groups, table, task)]
         for group in findings.groups:
             if grid.answer.kind == "curve":
                 part.plots.append(figures.curve(grid, group, table, task))

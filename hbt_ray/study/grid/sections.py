@@ -64,16 +64,37 @@ def bias(groups: Sequence[Group], table: pa.Table, task: str) -> Sheet:
     return _means(groups, table, task, chosen, "language bias, multilingual setting")
 
 
-def others(groups: Sequence[Group], table: pa.Table, task: str) -> Sheet:
-    """The task's other measures, such as nDCG@10, MRR@10 or the F1 of the first document, in every setting."""
+def others(groups: Sequence[Group], table: pa.Table, task: str) -> list[Sheet]:
+    """The task's other measures, such as nDCG@10, MRR@10 or the F1 of the first document: a table a setting."""
     own = table.filter(pc.and_(pc.equal(table["task"], task), pc.is_null(table["query_language"])))
     keys = dict.fromkeys(zip(own["setting"].to_pylist(), own["measure"].to_pylist(), strict=True))
-    chosen = [
-        (setting, measure, f"{setting} {measure}", 3)
-        for setting, measure in keys
-        if measure != "map" and not measure.startswith(FAMILIES)
-    ]
-    return _means(groups, table, task, chosen, "other measures ↑")
+    found = []
+    for setting in SETTINGS:
+        chosen = [
+            (setting, measure, f"{measure} ↑", 3)
+            for of_setting, measure in keys
+            if of_setting == setting and measure != "map" and not measure.startswith(FAMILIES)
+        ]
+        if chosen:
+            found.append(_means(groups, table, task, chosen, f"other measures, {setting}"))
+    return found
+
+
+def widest(axis: str, groups: Sequence[Group], table: pa.Table, task: str) -> list[str]:
+    """Where seeds disagree most: a run that did not learn hides in a mean. Nothing where a system has one seed."""
+    found = headlines(table)
+    ranges = []
+    for group in groups:
+        for name, cells in group.systems.items():
+            keys = {cell.values.get(SEED): (cell.id, task, "multilingual", "map") for cell in cells}
+            told = sorted((found[key], seed) for seed, key in keys.items() if key in found)
+            if len(told) > 1:
+                ranges.append((told[-1][0] - told[0][0], label(group, name), told[0], told[-1]))
+    if not ranges:
+        return []
+    _, name, (low, worst), (high, best) = max(ranges, key=lambda row: row[0])
+    seeds = f"{number(low, 3)} with seed {worst} and {number(high, 3)} with seed {best}"
+    return [f"Seeds differ most at {axis} {name}: multilingual mAP is {seeds}."]
 
 
 def spread(groups: Sequence[Group], table: pa.Table, task: str) -> Sheet:

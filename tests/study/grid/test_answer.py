@@ -111,6 +111,7 @@ def test_the_report_leads_from_every_figure_to_its_cell(tmp_path: Path, kind: st
         assert f'id="cell-{cell.id}"' in text and f'href="#cell-{cell.id}"' in text
     assert "it is no model" in text and "3 of 4 cells done" in text
     assert "theirs: arXiv 2408.10536" in text
+    assert re.search(r"Seeds differ most at alpha 0\.0: multilingual mAP is 0\.\d+ with seed \d and 0\.\d+ with", text)
     assert "http" not in re.sub(r"data:[^\"]*|https?://www.w3.org[^\"]*", "", text).replace("https://github.com", "")
     markdown = Path(folder.report, "report.md").read_text()
     for sheet in ("mAP", "language bias, multilingual setting", "against 0.5", "all cells"):
