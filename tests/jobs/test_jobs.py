@@ -62,6 +62,9 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     assert "--alpha: input should be less than" in mistake(
         start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7")
     )
+    (tmp_path / "grid.yaml").write_text("{name: n, question: q, axes: {alhpa: [0.5]}, answer: {axis: alhpa}}")
+    line = mistake(start("study", "--grid", f"{tmp_path}/grid.yaml", "--out", str(out)))
+    assert "no setting alhpa; is alpha meant" in line
 
 
 def test_a_score_that_differs_ends_check_with_code_1(tmp_path: Path) -> None:

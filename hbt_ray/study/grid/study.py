@@ -180,6 +180,9 @@ def _conclude(
     }  # fmt: skip
     broken = [cell for cell in chosen if cell not in done and failed.get(cell.id, {}).get("event") != "ended"]
     if broken:
-        first = failed.get(broken[0].id, {}).get("reason", "it has no result")
-        line |= {"status": "error", "error": f"{len(broken)} of {len(chosen)} cells failed, {broken[0].name}: {first}"}
+        first = failed.get(broken[0].id, {}).get("reason", "it was interrupted")
+        line |= {
+            "status": "error",
+            "error": f"{len(broken)} of {len(chosen)} cells have no result, {broken[0].name}: {first}",
+        }
     return line

