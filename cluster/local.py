@@ -25,6 +25,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 START_SECONDS = 120
 STOP_SECONDS = 3  # a head that is asked to stop drains for half a minute, though its only job has ended
@@ -51,10 +52,8 @@ def follow(address: str, command: list[str]) -> int:
     logging.getLogger("ray").setLevel(logging.WARNING)
     client = JobSubmissionClient(address)
     folder = str(Path.cwd())
-    job = client.submit_job(
-        entrypoint=f"cd {shlex.quote(folder)} && exec {shlex.join(command)}",
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}},
-    )
+    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    job = _submit(client, f"cd {shlex.quote(folder)} && exec {shlex.join(command)}", {"PYTHONPATH": path})
 
     async def show() -> None:
         async for lines in client.tail_job_logs(job):
@@ -68,6 +67,17 @@ def follow(address: str, command: list[str]) -> int:
         time.sleep(0.1)
     code = client.get_job_info(job).driver_exit_code
     return code if code is not None else int(status != JobStatus.SUCCEEDED)
+
+
+def _submit(client: Any, command: str, variables: dict[str, str]) -> str:
+    """Submit a job; on a busy machine the head answers before its agent does."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=command, runtime_env={"env_vars": variables}))
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
 
 
 @contextlib.contextmanager
