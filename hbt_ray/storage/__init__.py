@@ -22,17 +22,18 @@ from hbt_ray.storage.files import (
     size,
     sizes,
     upload,
-    version_of,
     write,
     write_bytes,
     write_json,
     write_new,
     write_parquet,
 )
+from hbt_ray.storage.listing import Listed, expand, find, partition_columns, version_of
 from hbt_ray.storage.manifests import commit, committed, fingerprint, read_manifest, remove
-from hbt_ray.storage.uris import arrow_filesystem, exists, expand, filesystem, is_local, join, refuse_overlap
+from hbt_ray.storage.uris import arrow_filesystem, exists, filesystem, is_local, join, refuse_overlap
 
 __all__ = [
+    "Listed",
     "absolute",
     "arrow_filesystem",
     "claim",
@@ -45,12 +46,14 @@ __all__ = [
     "exists",
     "expand",
     "filesystem",
+    "find",
     "fingerprint",
     "is_local",
     "join",
     "local_copy",
     "model_name",
     "parquet_errors",
+    "partition_columns",
     "read_bytes",
     "read_json",
     "read_manifest",

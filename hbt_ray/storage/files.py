@@ -147,16 +147,6 @@ def digest(uri: str) -> str:
         raise UserError(f"no file {uri}") from None
 
 
-def version_of(uri: str) -> list[Any]:
-    """What changes when the file does: its name, length and time or tag."""
-    fs, path = filesystem(uri)
-    about = fs.info(path)
-    stamp = next(
-        (str(about[key]) for key in ("ETag", "etag", "blob_id", "mtime", "LastModified") if about.get(key)), ""
-    )
-    return [uri, about["size"], stamp]
-
-
 def write_json(uri: str, value: Any) -> None:
     """Write the value as indented JSON, whole or absent."""
     write_bytes(uri, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
@@ -191,8 +181,9 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
 
 
 @contextlib.contextmanager
-def parquet_errors(uri: str) -> Iterator[None]:
-    """Turn what pyarrow raises within the block, on a missing or damaged parquet file, into a line that names it.
+def parquet_errors(uri: str, kind: str = "parquet") -> Iterator[None]:
+    """Turn what pyarrow raises within the block, on a missing or damaged file of this kind, into a line that
+    names it.
 
     A fault of the storage (no access, a broken connection) stays what it is.
 
@@ -206,7 +197,7 @@ def parquet_errors(uri: str) -> Iterator[None]:
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno is not None):
             raise
-        raise UserError(f"{uri} is not a whole parquet file: {' '.join(str(error).split())}") from None
+        raise UserError(f"{uri} is not a whole {kind} file: {' '.join(str(error).split())}") from None
 
 
 def clear(uri: str) -> None:

@@ -1,14 +1,17 @@
-"""Reading text files of public datasets: JSON and JSON lines, plain, .gz or .xz, from any URI."""
+"""Reading text files of public datasets: JSON and JSON lines, plain, .gz, .xz or .zst, from any URI."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import lzma
 import zlib
 from collections.abc import Iterator
 from typing import Any
+
+import pyarrow as pa
 
 from hbt_ray.config import UserError
 from hbt_ray.storage.uris import filesystem
@@ -28,7 +31,8 @@ def load_json(uri: str) -> Any:
 
 
 def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object.
+    """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object. Empty
+    lines are passed over.
 
     The file is read as the lines are asked for.
 
@@ -37,11 +41,22 @@ def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """
     with opened(uri) as file:
         for number, line in enumerate(file):
+            if not line.strip():
+                continue
             try:
                 value = json.loads(line)
             except (UnicodeDecodeError, json.JSONDecodeError):
                 value = None
             yield number, value if isinstance(value, dict) else None
+
+
+def is_encodable(text: str) -> bool:
+    """Whether the text is one; JSON may also hold half a surrogate pair."""
+    try:
+        text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def stem(uri: str) -> str:
@@ -71,9 +86,14 @@ def opened(uri: str) -> Iterator[Any]:
             elif uri.endswith(".xz"):
                 with lzma.LZMAFile(raw) as file:
                     yield file
+            elif uri.endswith(".zst"):
+                with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as file:
+                    yield io.BufferedReader(file)
             else:
                 yield raw
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a fault of the storage
         raise UserError(f"{uri} is truncated or not compressed as its name says: {error}") from None

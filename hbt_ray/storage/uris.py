@@ -84,29 +84,6 @@ def exists(uri: str) -> bool:
     return bool(fs.exists(path))
 
 
-def expand(uri: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
-    """The files that `uri` names, sorted: a file; a folder's files with one of `suffixes`; or, where nothing bears that
-    name, those a pattern with `*`, `?` or `[ ]` matches.
-
-    Raises:
-        UserError: nothing is there, or a name leads out of the folder.
-    """
-    fs, path = filesystem(uri)
-    if fs.isdir(path):
-        found = [name for name in fs.find(path) if name.endswith(suffixes)]
-        for name in found:
-            below(path, name)
-    elif fs.exists(path):
-        found = [path]
-    elif any(character in path for character in MAGIC):
-        found = [name for name in fs.glob(path) if fs.isfile(name)]
-    else:
-        found = []
-    if not found:
-        raise UserError(f"no input at {uri}")
-    return sorted(name if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(name) for name in found)
-
-
 def below(folder: str, name: str) -> str:
     """The path of the file `name` relative to the `folder` that it was found in.
 

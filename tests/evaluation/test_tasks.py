@@ -139,6 +139,15 @@ def test_beir_folders(tmp_path: Path) -> None:
     assert tasks.load_task("msmarco", folder).judgements == {"en:q1": {"en:d1": 1}}
 
 
+def test_a_query_with_half_a_character(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "beir")
+    queries = tmp_path / "beir/queries.jsonl"
+    queries.write_text(queries.read_text() + '{"_id": "half", "text": "half a sign \\ud83d"}\n')
+    number = len(queries.read_text().splitlines())
+    with pytest.raises(UserError, match=rf"queries\.jsonl line {number} is not UTF-8: half a surrogate pair"):
+        tasks.load_task(f"beir:{folder}", language="de")
+
+
 def test_mmarco_as_on_the_hub(tmp_path: Path) -> None:
     put(tmp_path / "qrels.dev.small.tsv", "4\t0\t8\t1")
     for name in ("german", "vietnamese"):

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.evaluation.tasks import trec
 from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
-from hbt_ray.storage import text_files
+from hbt_ray.storage import text_files, trec
 
 SPLITS = ("test", "dev", "validation")  # the first that is there
 
@@ -36,6 +35,8 @@ def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
     for number, line in text_files.json_lines(uri):
         if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text"), str):
             raise UserError(f"{uri} line {number + 1} is no query: it needs _id and text")
+        if not text_files.is_encodable(line["text"]):
+            raise UserError(f"{uri} line {number + 1} is not UTF-8: half a surrogate pair is no character")
         if f"{language}:{line['_id']}" in collected.judgements:
             collected.query(language, line["_id"], line["text"], line["_id"])
     corpus = asked.corpus or _one(asked.data, "corpus", (".jsonl", ".jsonl.gz", ".jsonl.xz"))

@@ -10,6 +10,7 @@ from hbt_ray.config import UserError
 from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import SOURCES
+from hbt_ray.data.sources.layout import Layout
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 
 
@@ -34,9 +35,10 @@ def groups_reader(
         numbers: defaultdict[str, int] = defaultdict(int)
         texts: dict[str, str] = {}  # of the queries
         of_item: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        layout = Layout("data", asked.language, asked.language)
         for uri in storage.expand(asked.data, SOURCES[source].suffixes):
             answered = answers(uri) if answers is not None else None
-            for table in SOURCES[source].read(FilePiece(uri), asked.language):
+            for table in SOURCES[source].read(FilePiece(uri), layout):
                 checked = records.check_records(table, uri)
                 for bad in checked.bad.to_pylist():
                     raise UserError(f"{uri} row {bad['row']}: {bad['reason']}")

@@ -10,11 +10,11 @@ import re
 
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
-from hbt_ray.evaluation.tasks import trec
 from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
 from hbt_ray.evaluation.tasks.msmarco import HEADLINE
+from hbt_ray.storage import trec
 
 QUERIES = re.compile(r"(?:^|/)google/queries/dev/([a-z]+)_queries\.dev\.small\.tsv$")
 QRELS = re.compile(r"(?:^|/)qrels\.dev\.small\.tsv$")

@@ -8,10 +8,10 @@ lists; the cross-language task, in one language's documents at a time, may be as
 from __future__ import annotations
 
 from hbt_ray import languages, storage
-from hbt_ray.evaluation.tasks import trec
 from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
+from hbt_ray.storage import trec
 
 CODES = ("fas", "rus", "zho")
 

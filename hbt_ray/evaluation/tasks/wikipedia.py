@@ -16,11 +16,10 @@ from collections.abc import Callable
 
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
-from hbt_ray.evaluation.tasks import trec
 from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
-from hbt_ray.storage import text_files
+from hbt_ray.storage import text_files, trec
 
 
 def wikipedia_reader(name: str, split: str) -> Callable[[Asked], Content]:

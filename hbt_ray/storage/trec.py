@@ -1,4 +1,4 @@
-"""Topics as TSV (`id<tab>text`) and judgements as TREC qrels (`topic Q0 document grade`)."""
+"""Texts and topics as TSV (`id<tab>text`), judgements as TREC qrels (`topic Q0 document grade`) or triples of ids."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from collections.abc import Iterator
 
 from hbt_ray.config import UserError
 from hbt_ray.storage import text_files
+
+
+def read_texts(uri: str) -> Iterator[tuple[int, str, str]]:
+    """The number from 1, id and text of each line; a text may be empty.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line has no id and tab.
+    """
+    for number, line in _lines(uri):
+        key, tab, text = line.partition("\t")
+        if not tab or not key.strip():
+            raise UserError(f"{uri} line {number} is {line[:60]!r}, not an id, a tab and a text")
+        yield number, key.strip(), text.strip()
 
 
 def read_topics(uri: str) -> Iterator[tuple[str, str]]:
@@ -34,6 +47,22 @@ def read_qrels(uri: str) -> Iterator[tuple[str, str, int]]:
                 f"{uri} line {number} is no judgement: {line[:60]!r} is not topic, iteration, document, grade"
             )
         yield fields[0], fields[2], _grade(fields[3], uri, number)
+
+
+def read_pairs(uri: str) -> Iterator[tuple[str, str]]:
+    """The topic and document of each relevant pair in qrels, or in triples of a topic, a relevant and another document.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line is neither.
+    """
+    for number, line in _lines(uri):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if len(fields) == 3:
+            yield fields[0], fields[1]
+        elif len(fields) != 4:
+            raise UserError(f"{uri} line {number} is {line[:60]!r}, neither a judgement nor a triple of ids")
+        elif _grade(fields[3], uri, number) >= 1:
+            yield fields[0], fields[2]
 
 
 def read_judgements(uri: str) -> Iterator[tuple[str, str, int]]:
