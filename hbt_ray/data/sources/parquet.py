@@ -1,8 +1,8 @@
-"""The two parquet schemas of `hbt_ray.data.records`."""
+"""Tables in parquet and in Arrow's own files (`.arrow`, `.feather`), a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,52 +10,104 @@ import pyarrow.parquet as pq
 from hbt_ray import storage
 from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
-from hbt_ray.storage.text_files import folder
 
+ARROW = (".arrow", ".feather")
 BUFFER_BYTES = 2**23  # read ahead in each column: a row group may be larger than memory
+Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
-def read_pairs(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
-    """Records of a *pairs* file or of some of its row groups.
+def batches(piece: FilePiece, choose: Choose, batch_rows: int = records.BATCH_ROWS) -> Iterator[tuple[int, pa.Table]]:
+    """Number of the first row, and the rows, of each batch of a file or of some of its row groups.
 
-    Raises:
-        UserError: the file is missing or truncated, or a column is missing or of the wrong type.
-    """
-    return _read(piece, records.PAIRS)
-
-
-def read_parallel(piece: FilePiece, language: str | None) -> Iterator[pa.Table]:
-    """Records of a *parallel* file or of some of its row groups.
+    Args:
+        choose: function of the file's columns to those that are read.
+        batch_rows: length of a batch, which bounds memory where a row may be large [rows].
 
     Raises:
-        UserError: the file is missing or truncated, or a column is missing or of the wrong type.
+        UserError: the file is missing or truncated.
     """
-    return _read(piece, records.PARALLEL)
+    read = _arrow_batches if piece.uri.endswith(ARROW) else _parquet_batches
+    return read(piece, choose, batch_rows)
 
 
-def row_groups(uri: str) -> tuple[int, ...]:
-    """The size of each row group of the file [bytes], told by its footer.
+def names(uri: str) -> list[str]:
+    """The columns of a file.
 
     Raises:
         UserError: the file is missing or truncated.
     """
     fs, path = storage.arrow_filesystem(uri)
+    if uri.endswith(ARROW):
+        with storage.parquet_errors(uri, "Arrow"), fs.open_input_file(path) as file:
+            return list(_open_arrow(file).schema.names)
     with storage.parquet_errors(uri):
-        footer = pq.read_metadata(path, filesystem=fs)
+        return list(pq.read_schema(path, filesystem=fs).names)
+
+
+def row_groups(uri: str) -> tuple[int, ...]:
+    """The size of each row group of a parquet file [bytes], told by its footer; none of another file.
+
+    Raises:
+        UserError: the file is missing or truncated.
+    """
+    if not uri.endswith(".parquet"):
+        return ()
+    footer = _footer(uri)
     return tuple(
         sum(footer.row_group(number).column(column).total_compressed_size for column in range(footer.num_columns))
         for number in range(footer.num_row_groups)
     )
 
 
-def _read(piece: FilePiece, required: Sequence[str]) -> Iterator[pa.Table]:
-    uri = piece.uri
+def rows(uri: str) -> int:
+    """The number of rows of a parquet file, told by its footer.
+
+    Raises:
+        UserError: the file is missing or truncated.
+    """
+    return int(_footer(uri).num_rows)
+
+
+def _footer(uri: str) -> pq.FileMetaData:
     fs, path = storage.arrow_filesystem(uri)
+    with storage.parquet_errors(uri):
+        return pq.read_metadata(path, filesystem=fs)
+
+
+def _parquet_batches(piece: FilePiece, choose: Choose, batch_rows: int) -> Iterator[tuple[int, pa.Table]]:
+    fs, path = storage.arrow_filesystem(piece.uri)
     buffered = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
-    with storage.parquet_errors(uri), pq.ParquetFile(path, filesystem=fs, **buffered) as file:
+    with storage.parquet_errors(piece.uri), pq.ParquetFile(path, filesystem=fs, **buffered) as file:
         groups = range(file.num_row_groups)[piece.first : piece.stop]
         row = sum(file.metadata.row_group(number).num_rows for number in range(piece.first))
-        wanted = [name for name in (*required, "negatives", "group", "source") if name in file.schema_arrow.names]
-        for batch in file.iter_batches(records.BATCH_ROWS, row_groups=list(groups), columns=wanted):
-            yield records.from_columns(pa.Table.from_batches([batch]), required, row, folder(uri), uri)
+        columns = list(choose(file.schema_arrow.names))
+        for batch in file.iter_batches(batch_rows, row_groups=list(groups), columns=columns):
+            yield row, pa.Table.from_batches([batch])
             row += batch.num_rows
+
+
+def _arrow_batches(piece: FilePiece, choose: Choose, batch_rows: int) -> Iterator[tuple[int, pa.Table]]:
+    fs, path = storage.arrow_filesystem(piece.uri)
+    with storage.parquet_errors(piece.uri, "Arrow"), fs.open_input_file(path) as file:
+        reader = _open_arrow(file)
+        columns = list(choose(reader.schema.names))
+        row = 0
+        found = (
+            reader
+            if isinstance(reader, pa.RecordBatchStreamReader)
+            else map(reader.get_batch, range(reader.num_record_batches))
+        )
+        for whole in found:
+            for start in range(0, whole.num_rows, batch_rows):
+                batch = whole.slice(start, batch_rows)
+                yield row, pa.Table.from_batches([batch]).select(columns)
+                row += batch.num_rows
+
+
+def _open_arrow(file: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    """Arrow's file format, or the stream format, which the `datasets` library writes."""
+    try:
+        return pa.ipc.open_file(file)
+    except pa.ArrowInvalid:
+        file.seek(0)
+        return pa.ipc.open_stream(file)
