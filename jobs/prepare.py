@@ -9,11 +9,15 @@ from hbt_ray.job import main
 
 
 def run(config: PrepareConfig) -> dict[str, Any]:
-    """Prepare; the tables of what the store holds are printed on the way."""
+    """Prepare, or show what would be read; the tables of what the store holds are printed on the way."""
+    if config.inspect is not None:
+        from hbt_ray.data.inspect import inspect
+
+        return inspect(config)
     from hbt_ray.data.prepare import prepare
 
     return prepare(config)
 
 
 if __name__ == "__main__":
-    main(PrepareConfig, run)
+    main(PrepareConfig, run, needs_ray=lambda config: config.inspect is None)

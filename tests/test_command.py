@@ -29,9 +29,10 @@ def test_settings_come_from_yaml_and_flags_override_them(tmp_path: Path, monkeyp
 
 def test_a_list_that_is_given_twice_has_both() -> None:
     config = parse(
-        PrepareConfig, ["--source", "pairs", "--input", "/a", "/b", "--input=/c", "--tokenizer", "x", "--out", "/o"]
+        PrepareConfig,
+        ["--source", "pairs", "--input", "a=/a", "a=/b", "--input=c=/c", "--tokenizer", "x", "--out", "/o"],
     )
-    assert config.input == ("/a", "/b", "/c")
+    assert [(one.name, one.uri) for one in config.input] == [("a", "/a"), ("a", "/b"), ("c", "/c")]
 
 
 def test_a_flag_has_its_section_or_not_and_booleans_their_opposite() -> None:

@@ -2,7 +2,7 @@
 
 from hbt_ray.config.base import Section, UserError
 from hbt_ray.config.cost import CostConfig
-from hbt_ray.config.data import InputConfig, PrepareConfig
+from hbt_ray.config.data import Input, InputConfig, PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
@@ -35,6 +35,7 @@ __all__ = [
     "EvaluateConfig",
     "Grid",
     "IndexConfig",
+    "Input",
     "InputConfig",
     "Logger",
     "LoraConfig",

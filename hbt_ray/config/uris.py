@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from hbt_ray.config.base import UserError
 
+SLIP = re.compile(r"(s3a?|gs|gcs|hf|https?|abfss?|az|adl|github|hdfs|file):/?")  # of URIs that lost a slash
+
 
 def absolute(uri: str) -> str:
     """`uri` in a form that means the same in every process: a local path made absolute, another URI as it is.
 
     Raises:
-        UserError: it is empty or chains file systems, or it is relative in a job whose folder is Ray's own copy,
-            which Ray deletes.
+        UserError: it is empty, chains file systems or has one slash behind its scheme, or it is relative in a job whose
+            folder is Ray's own copy, which Ray deletes.
     """
     if not uri.strip():
         raise UserError("a path cannot be empty")
@@ -24,6 +27,8 @@ def absolute(uri: str) -> str:
         raise UserError(f"{uri}: file systems cannot be chained by ::")
     if "://" in uri:
         return uri
+    if slip := SLIP.match(uri):
+        raise UserError(f"{uri}: a URI has two slashes: {slip[1]}://{uri[slip.end() :]}")
     path = os.path.expanduser(uri)
     if not path.startswith("/") and _runs_in_a_copy():
         raise UserError(

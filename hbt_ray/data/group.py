@@ -1,7 +1,7 @@
 """Second stage of the shuffle: the records of one partition, from the files of all parts, to rows of streams.
 
-Translations, which share a group, stand in one row. Rows are in the order of their group's keyed hash, and partitions
-are ranges of it, so a stream is what the partitions have of it, one behind the other.
+Rows are in the order of their group's key, and partitions are ranges of it, so a stream is what the partitions have of
+it, one behind the other.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ import ray
 
 from hbt_ray import storage
 from hbt_ray.data import exchange, lengths, records
+from hbt_ray.data.align import KEYS, shared
 from hbt_ray.data.exchange import Segment
+from hbt_ray.data.keys import shuffle_order
 from hbt_ray.data.quarantine import Quarantine
-from hbt_ray.data.read import shuffle_order
 from hbt_ray.data.stage import stage_file
+
+KINDS = ("pairs", "cross-lingual", "bitext")
+COLUMNS = {"pairs": ("group", "query", "passage", "negatives"), "bitext": ("group", "query")}
 
 
 class Runs(NamedTuple):
@@ -38,15 +42,20 @@ class Runs(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of one stream: `records`, int64 [rows, languages], are numbers in the partition's table.
-
-    A cross-lingual row is one record in two languages, so [rows, 1].
-    """
+    """Rows of one stream: `records`, int64 [rows], are numbers in the partition's table."""
 
     source: str
     kind: str
-    languages: tuple[str, ...]
+    languages: tuple[str, str]
     records: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """A readable folder name that no other stream has."""
+        readable = "-".join(dict.fromkeys(self.languages))
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.source[:80])
+        unique = storage.fingerprint([self.source, self.kind, self.languages])[:12]
+        return f"{safe.strip('.') or '_'}/{self.kind}-{readable}-{unique}"
 
 
 @dataclass(frozen=True)
@@ -54,84 +63,89 @@ class GroupStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
+        drop_duplicates: keep one of pairs that are the same in all texts.
         runs: reference to `Runs`.
     """
 
     out: str
     folder: str
     seed: int
+    drop_duplicates: bool
     runs: Any
 
     def __call__(self, number: int, partition: int) -> dict[str, Any]:
-        """Write the partition's rows, a segment a stream, and the records that no stream can use.
+        """Write the partition's rows, a segment a stream, and their keys; and the records that no stream can use.
 
-        Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each, `offsets` of their
-        segments, and `quarantined`: counts.
+        Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each; `offsets` of their segments
+        and of the keys; `shared`: what `align.shared` says of the streams; `duplicates`; `quarantined`: counts.
         """
         runs: Runs = ray.get(self.runs)
         spans = runs.offsets[:, partition : partition + 2].tolist()
         tables = list(exchange.read_segments(Segment(uri, *span) for uri, span in zip(runs.uris, spans, strict=True)))
         if not tables:
-            return {"streams": [], "offsets": [0], "quarantined": {}}
-        table = pa.concat_tables(tables).combine_chunks()
+            return {"streams": [], "offsets": [0, 0], "shared": [], "duplicates": 0, "quarantined": {}}
+        table = pa.concat_tables(tables)
         del tables
-        streams, left_out = assign(table, shuffle_order(table["group"].to_numpy(), self.seed))
+        keys = shuffle_order(table["group"].to_numpy(), self.seed)
+        streams, lonely = assign(table, keys)
         with Quarantine(storage.join(self.out, "quarantine", f"group-{number:05d}.parquet")) as bad:
-            bad.put(_quarantined(table, left_out, runs.inputs))
-        named = sorted((_name(rows), rows) for rows in streams)
+            bad.put(_quarantined(table, lonely, runs.inputs))
+        same = [duplicates(table, rows.records) for rows in streams]
+        if self.drop_duplicates:
+            streams = [
+                rows._replace(records=rows.records[~of_rows]) for rows, of_rows in zip(streams, same, strict=True)
+            ]
+        of_streams = [keys[rows.records] for rows in streams]
         uri = stage_file(self.folder, number, ".arrows")
-        offsets = exchange.write_segments(uri, (_columns(table, rows) for _, rows in named))
-        counted = {name: _lengths(table[name]) for name in ("query", "passage")}
+        offsets = exchange.write_segments(uri, _segments(table, streams, of_streams))
+        alike = [(rows.source, rows.kind) if rows.kind != "cross-lingual" else None for rows in streams]
+        counted = {name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("query", "passage")}
         return {
-            "streams": [{"name": name, **_describe(rows, counted)} for name, rows in named],
+            "streams": [{"name": rows.name, **_describe(rows, counted)} for rows in streams],
             "offsets": offsets,
+            "shared": shared(of_streams, alike),
+            "duplicates": int(sum(of_rows.sum() for of_rows in same)),
             "quarantined": dict(bad.reasons),
         }
 
 
-def assign(table: pa.Table, order: np.ndarray) -> tuple[list[Rows], dict[str, np.ndarray]]:
-    """The rows of each stream, and by reason the records, int64 [records], that no stream can use.
+def assign(table: pa.Table, keys: np.ndarray) -> tuple[list[Rows], np.ndarray]:
+    """The rows of each stream, by name, and the records of bitext, int64 [records], whose group has no other language.
 
     Args:
         table: records of the schema TOKENISED.
-        order: keyed hash of each record's group, by which rows are ordered, uint64 [records].
+        keys: of each record's group, by which rows are ordered, uint64 [records].
     """
     names, (query, passage) = _codes(table["query_lang"], table["passage_lang"])
     sources, (source,) = _codes(table["source"])
     bitext = table["bitext"].to_numpy()
-    place = np.lexsort((query, bitext, source, order))  # stable: equal ones stay in the order of file and row
-    order, query, passage, source, bitext = (column[place] for column in (order, query, passage, source, bitext))
-
+    kind = np.where(query != passage, 1, np.where(bitext, 2, 0))
+    at = np.flatnonzero(bitext)
+    _, group = np.unique(keys[at], return_inverse=True)
+    languages_of = np.bincount(np.unique(np.stack([group, query[at]]), axis=1)[0])
+    lonely = at[languages_of[group] < 2]
+    kept = np.ones(len(keys), dtype=bool)
+    kept[lonely] = False
+    stream = ((source * len(KINDS) + kind) * len(names) + query) * len(names) + passage
+    # content decides the order within a group, and file and row only where content is equal
+    order = np.lexsort((table["content"].to_numpy(), keys, stream))
+    order = order[kept[order]]
     streams = []
-    across = np.flatnonzero(query != passage)
-    for rows in _by_value((source[across] * len(names) + query[across]) * len(names) + passage[across]):
-        first = across[rows[0]]
-        pair = (names[query[first]], names[passage[first]])
-        streams.append(Rows(sources[source[first]], "cross-lingual", pair, place[across[rows]][:, None]))
+    for chosen in np.split(order, np.flatnonzero(np.diff(stream[order])) + 1) if len(order) else []:
+        first = chosen[0]
+        languages = names[query[first]], names[passage[first]]
+        streams.append(Rows(sources[source[first]], KINDS[kind[first]], languages, chosen))
+    return sorted(streams, key=lambda rows: rows.name), lonely
 
-    left_out: dict[str, np.ndarray] = {}
-    alike = np.flatnonzero(query == passage)
-    second = alike[1:][~_differ(alike, order, source, bitext, query)]
-    for rows in _by_value(query[second]):
-        left_out[f"a second row in {names[query[second[rows[0]]]]} in its group"] = place[second[rows]]
-    alike = np.setdiff1d(alike, second)
-    starts = np.flatnonzero(np.concatenate([[len(alike) > 0], _differ(alike, order, source, bitext)]))
-    counts = np.diff([*starts, len(alike)])
-    lonely = bitext[alike[starts]] & (counts < 2)
-    if lonely.any():
-        left_out["bitext without a translation"] = place[alike[starts[lonely]]]
-    starts, counts = starts[~lonely], counts[~lonely]
-    # groups of the same source, kind and languages: the sum of a random number for each language tells them apart
-    random = np.random.default_rng(0).integers(0, 2**63, (3, len(names) + len(sources) + 2), dtype=np.uint64)
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(random[0, query[alike]], dtype=np.uint64)])
-    kinds = random[1, source[alike[starts]]] + random[2, bitext[alike[starts]].astype(np.int64)]
-    keys = sums[starts + counts] - sums[starts] + kinds
-    for rows in _by_value(keys):
-        members = alike[starts[rows][:, None] + np.arange(counts[rows[0]])]
-        first = members[0, 0]
-        languages = tuple(names[code] for code in query[members[0]])
-        streams.append(Rows(sources[source[first]], "bitext" if bitext[first] else "pairs", languages, place[members]))
-    return streams, left_out
+
+def duplicates(table: pa.Table, chosen: np.ndarray) -> np.ndarray:
+    """Which of a stream's rows, int64 [rows], say the same as the row before, bool [rows]."""
+    same = np.ones(len(chosen), dtype=bool)
+    for name in ("group", "content"):
+        values = table[name].to_numpy()[chosen]
+        same[1:] &= values[1:] == values[:-1]
+    same[:1] = False
+    return same
 
 
 def _codes(*columns: pa.ChunkedArray) -> tuple[list[str], list[np.ndarray]]:
@@ -140,76 +154,33 @@ def _codes(*columns: pa.ChunkedArray) -> tuple[list[str], list[np.ndarray]]:
     return names, [pc.index_in(column, pa.array(names, pa.string())).to_numpy().astype(np.int64) for column in columns]
 
 
-def _differ(positions: np.ndarray, *columns: np.ndarray) -> np.ndarray:
-    """Where a position differs in some column from the one before, bool [positions - 1]."""
-    found = np.zeros(max(len(positions) - 1, 0), dtype=bool)
-    for column in columns:
-        found |= column[positions[1:]] != column[positions[:-1]]
-    return found
-
-
-def _by_value(keys: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions of each value among `keys`, ascending."""
-    if len(keys):
-        order = np.argsort(keys, kind="stable")
-        yield from np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
-
-
-def _columns(table: pa.Table, rows: Rows) -> pa.Table:
-    """The rows as the stream stores them."""
-    columns = {"group": table["group"].take(pa.array(rows.records[:, 0]))}
-    for position, language in enumerate(rows.languages):
-        chosen = pa.array(rows.records[:, 0 if rows.kind == "cross-lingual" else position])
-        if rows.kind == "bitext":
-            columns[f"text.{language}"] = table["query"].take(chosen)
-            continue
-        if rows.kind == "pairs" or position == 0:
-            columns[f"query.{language}"] = table["query"].take(chosen)
-        if rows.kind == "pairs" or position == 1:
-            columns[f"passage.{language}"] = table["passage"].take(chosen)
-            columns[f"negatives.{language}"] = table["negatives"].take(chosen)
-    return pa.table(columns)
+def _segments(table: pa.Table, streams: list[Rows], keys: list[np.ndarray]) -> Iterator[pa.Table]:
+    """The rows of each stream as it stores them, and at last the keys of all."""
+    for rows in streams:
+        yield table.select(COLUMNS["bitext" if rows.kind == "bitext" else "pairs"]).take(pa.array(rows.records))
+    if streams:
+        of_stream = np.repeat(np.arange(len(streams), dtype=np.int32), [len(of_rows) for of_rows in keys])
+        yield pa.table([of_stream, np.concatenate(keys)], schema=KEYS)
 
 
 def _describe(rows: Rows, counted: dict[str, np.ndarray]) -> dict[str, Any]:
     """What the manifest says of the rows; `counted`: length of every record's query and passage."""
-    tokens, histograms = {}, {}
-    for position, language in enumerate(rows.languages):
-        chosen = rows.records[:, 0 if rows.kind == "cross-lingual" else position]
-        query, passage = counted["query"][chosen], counted["passage"][chosen]
-        if rows.kind == "bitext":
-            passage = query
-        elif rows.kind == "cross-lingual":
-            query, passage = (query, passage[:0]) if position == 0 else (query[:0], passage)
-        tokens[language] = [int(query.sum()), int(passage.sum())]
-        histograms[language] = {"query": lengths.histogram(query), "passage": lengths.histogram(passage)}
+    query = counted["query"][rows.records]
+    sides = {"query": query, "passage": query if rows.kind == "bitext" else counted["passage"][rows.records]}
     return {
         "source": rows.source,
         "kind": rows.kind,
         "languages": list(rows.languages),
         "rows": len(rows.records),
-        "tokens": tokens,
-        "lengths": histograms,
+        "tokens": [int(of_side.sum()) for of_side in sides.values()],
+        "lengths": {name: lengths.histogram(of_side) for name, of_side in sides.items()},
     }
 
 
-def _lengths(lists: pa.ChunkedArray) -> np.ndarray:
-    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-
-
-def _quarantined(table: pa.Table, left_out: dict[str, np.ndarray], inputs: list[str]) -> pa.Table:
-    tables = [records.QUARANTINE.empty_table()]
-    for reason, chosen in left_out.items():
-        files, rows = (table[name].take(pa.array(chosen)).to_pylist() for name in ("file", "row"))
-        columns = {"file": [inputs[file] for file in files], "row": rows, "reason": [reason] * len(chosen)}
-        nothing = pa.nulls(len(chosen), pa.binary())
-        tables.append(pa.table({**columns, "query": nothing, "passage": nothing}, schema=records.QUARANTINE))
-    return pa.concat_tables(tables)
-
-
-def _name(rows: Rows) -> str:
-    """A readable folder name that no other stream has."""
-    readable = "-".join(rows.languages[:4]) + ("-etc" if len(rows.languages) > 4 else "")
-    safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in rows.source[:80])
-    unique = storage.fingerprint([rows.source, rows.kind, rows.languages])[:12]
-    return f"{safe.strip('.') or '_'}/{rows.kind}-{readable}-{unique}"
+def _quarantined(table: pa.Table, lonely: np.ndarray, inputs: list[str]) -> pa.Table:
+    files, rows = (table[name].take(pa.array(lonely)).to_pylist() for name in ("file", "row"))
+    reason = [records.LONELY] * len(lonely)
+    nothing = pa.nulls(len(lonely), pa.binary())
+    columns: dict[str, Any] = {"file": [inputs[file] for file in files], "row": rows, "reason": reason}
+    columns |= {"value": pa.nulls(len(lonely), pa.string()), "query": nothing, "passage": nothing}
+    return pa.table(columns, schema=records.QUARANTINE)

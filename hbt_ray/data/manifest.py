@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from hbt_ray.data import lengths
+from hbt_ray.data.align import Keys
+
+_COUNTS = ("queries", "query_tokens", "passages", "passage_tokens")
 
 
 class Streams:
@@ -17,7 +20,9 @@ class Streams:
 
     Attributes:
         entries: what the manifest says of each stream but its files, by name.
+        keys: where the keys of each partition lie.
         quarantined: records that no stream could use, by reason.
+        duplicates: rows that say the same as another of their group and languages.
     """
 
     def __init__(self, commits: Iterable[dict[str, Any]]) -> None:
@@ -25,14 +30,32 @@ class Streams:
         streams: dict[str, dict[str, Any]] = {}
         segments: dict[str, array[int]] = {}
         self.quarantined: Counter[str] = Counter()
+        self.duplicates = 0
+        told = []
         for partition, commit in enumerate(commits):
             self.quarantined.update(commit["quarantined"])
+            self.duplicates += commit["duplicates"]
             for found, start, stop in zip(commit["streams"], commit["offsets"], commit["offsets"][1:], strict=False):
                 name = found["name"]
                 streams[name] = _add(streams[name], found) if name in streams else found
                 segments.setdefault(name, array("q")).extend((partition, start, stop, found["rows"]))
+            names = [(found["name"], found["rows"]) for found in commit["streams"]]
+            told.append((names, commit["offsets"][-2:], commit["shared"]))
         self.entries = [streams[name] for name in sorted(streams)]
         self._segments = segments
+        number = {entry["name"]: position for position, entry in enumerate(self.entries)}
+        self._told = told
+        self.keys = [
+            Keys(start, stop, sum(rows for _, rows in names), [number[name] for name, _ in names])
+            for names, (start, stop), _ in told
+        ]
+
+    def shared(self) -> Iterator[list[list[int]]]:
+        """What the streams of each partition share, by their numbers: [left, right, matches]; each has all its rows in
+        common with itself."""
+        for keys, (names, _, shared) in zip(self.keys, self._told, strict=True):
+            own = [[stream, stream, rows] for stream, (_, rows) in zip(keys.streams, names, strict=True)]
+            yield own + [[keys.streams[left], keys.streams[right], count] for left, right, count in shared]
 
     def segments(self) -> list[np.ndarray]:
         """Where the rows of each stream lie, int64 [partitions, 4]: partition, start, stop, rows."""
@@ -50,14 +73,8 @@ def _add(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {
         **one,
         "rows": one["rows"] + other["rows"],
-        "tokens": {
-            language: [left + right for left, right in zip(counts, other["tokens"][language], strict=True)]
-            for language, counts in one["tokens"].items()
-        },
-        "lengths": {
-            language: {side: lengths.add(counts, other["lengths"][language][side]) for side, counts in sides.items()}
-            for language, sides in one["lengths"].items()
-        },
+        "tokens": [left + right for left, right in zip(one["tokens"], other["tokens"], strict=True)],
+        "lengths": {side: lengths.add(counts, other["lengths"][side]) for side, counts in one["lengths"].items()},
     }
 
 
@@ -65,17 +82,17 @@ def by_language(entries: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """The number of queries, passages and their tokens in each language; a sentence of bitext is both."""
     found: dict[str, Counter[str]] = {}
     for entry in entries:
-        for language, histograms in entry["lengths"].items():
-            counts = found.setdefault(language, Counter())
-            for side, total in zip(("query", "passage"), entry["tokens"][language], strict=True):
-                plural = "queries" if side == "query" else "passages"
-                counts.update({plural: sum(histograms[side]), f"{side}_tokens": total})
+        sides = zip(("queries", "passages"), ("query", "passage"), entry["languages"], entry["tokens"], strict=True)
+        for plural, side, language, tokens in sides:
+            found.setdefault(language, Counter(dict.fromkeys(_COUNTS, 0))).update(
+                {plural: entry["rows"], f"{side}_tokens": tokens}
+            )
     return {language: dict(found[language]) for language in sorted(found)}
 
 
 def by_source(entries: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """The records kept of each source: a row counts once in each of its languages, a cross-lingual row once in all."""
+    """The pairs kept of each source; a sentence of bitext counts as one."""
     found: Counter[str] = Counter()
     for entry in entries:
-        found[entry["source"]] += entry["rows"] * (1 if entry["kind"] == "cross-lingual" else len(entry["languages"]))
+        found[entry["source"]] += entry["rows"]
     return {source: found[source] for source in sorted(found)}

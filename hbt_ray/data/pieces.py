@@ -23,21 +23,41 @@ class Sizes(NamedTuple):
     file_row_groups: int = 128
 
 
-class Input(NamedTuple):
-    """One input file: its size [bytes] and, where it may be split, the size of each row group, in order."""
+class InputFile(NamedTuple):
+    """One file of an input.
+
+    Attributes:
+        size: [bytes].
+        row_groups: where it may be split, the size of each row group, in order [bytes].
+        input, constants: as of its pieces.
+        limit: its rows from this number on are not read.
+    """
 
     uri: str
     size: int
     row_groups: tuple[int, ...] = ()
+    input: int = 0
+    constants: tuple[tuple[str, str], ...] = ()
+    limit: int | None = None
 
 
 class FilePiece(NamedTuple):
-    """What a reader reads in one go: a file (the `number`-th of the input), or its row groups first … stop."""
+    """What a reader reads in one go: a file (the `number`-th of all), or its row groups first … stop.
+
+    Attributes:
+        stop: None: the whole file.
+        input: number of the input among those of the settings.
+        constants: columns that all rows have in common and the file's folders tell, such as `("lang", "de")`.
+        limit: rows from this number on are not read; None: all are.
+    """
 
     uri: str
     number: int = 0
     first: int = 0
-    stop: int | None = None  # None: the whole file
+    stop: int | None = None
+    input: int = 0
+    constants: tuple[tuple[str, str], ...] = ()
+    limit: int | None = None
 
 
 class ReadPart(NamedTuple):
@@ -47,7 +67,7 @@ class ReadPart(NamedTuple):
     size: int
 
 
-def bundle(files: Iterable[Input], part_bytes: int) -> list[ReadPart]:
+def bundle(files: Iterable[InputFile], part_bytes: int) -> list[ReadPart]:
     """Cut files into parts of at most `part_bytes`, or of one file or row group, in order.
 
     A small file counts as 1/128 of a part: opening it takes as long.
@@ -64,11 +84,12 @@ def bundle(files: Iterable[Input], part_bytes: int) -> list[ReadPart]:
             if pieces and pieces[-1].number == number:
                 pieces[-1] = pieces[-1]._replace(stop=row_group + 1)
             else:
-                pieces.append(FilePiece(file.uri, number, row_group, row_group + 1 if file.row_groups else None))
+                stop = row_group + 1 if file.row_groups else None
+                pieces.append(FilePiece(file.uri, number, row_group, stop, file.input, file.constants, file.limit))
             held += size
     return [*parts, ReadPart(tuple(pieces), held)] if pieces else parts
 
 
-def partitions(files: Iterable[Input], part_bytes: int) -> int:
+def partitions(files: Iterable[InputFile], part_bytes: int) -> int:
     """The number of partitions of the shuffle: one for every `part_bytes` of input, at most `LARGEST_SHUFFLE`."""
     return min(max(-(-sum(file.size for file in files) // part_bytes), 1), LARGEST_SHUFFLE)

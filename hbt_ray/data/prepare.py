@@ -14,23 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
-from hbt_ray import languages, storage
+from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
 from hbt_ray.data import inputs, pieces, summary, vocabulary
+from hbt_ray.data.align import align
+from hbt_ray.data.alignment import INDEX_FILE, index_fingerprint
 from hbt_ray.data.group import GroupStage, Runs
 from hbt_ray.data.manifest import Streams, by_language, by_source
 from hbt_ray.data.pack import PackStage, files_of
-from hbt_ray.data.pieces import Input, Sizes
+from hbt_ray.data.pieces import InputFile, Sizes
 from hbt_ray.data.read import ReadStage
-from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.tally import Tally, card, refuse_bad, warn_of_texts
 from hbt_ray.model import tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-OWNS = ("work", "quarantine", "streams", "tokenizer", "manifest.json")  # what it makes in its folder
+OWNS = ("work", "quarantine", "streams", "tokenizer", INDEX_FILE, "manifest.json")  # what it makes in its folder
 SIZES = Sizes()
 log = logging.getLogger(__name__)
 
@@ -40,18 +42,16 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
 
     Raises:
         UserError: an input is missing or not what the source says, a tag names no language (unless `on_error` is
-            `skip`), nothing usable is left, or `out` holds another run.
+            `skip`), too many rows are bad, nothing usable is left, or `out` holds another run.
     """
-    source_of(config.source)
-    if config.language is not None and languages.normalize(config.language) is None:
-        raise UserError(f"--language {config.language} is no known language tag")
-    storage.refuse_overlap(config.out, config.input)
+    storage.refuse_overlap(config.out, config.places)
     named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
-    files, versions = inputs.find(config, sizes.part_bytes)
-    run = {**config.model_dump(exclude=set(config.FREE)), "input files": versions}
+    found = inputs.find(config, sizes.part_bytes)
+    run = {**config.model_dump(exclude=set(config.FREE)), "input files": found.fingerprint}
     with storage.claimed(config.out, "prepare", run, OWNS):
         if not storage.committed(config.out):
-            _write_store(config, sizes, files, named)
+            licenses = {**found.licenses, **config.licenses}
+            _write_store(found.config.model_copy(update={"licenses": licenses}), sizes, found.files, named)
         storage.clear(storage.join(config.out, "work"))
     store = StreamStore(config.out)
     summary.show_store(store)
@@ -65,7 +65,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
 
 
 def _write_store(
-    config: PrepareConfig, sizes: Sizes, files: Sequence[Input], named: PreTrainedTokenizerBase | None
+    config: PrepareConfig, sizes: Sizes, files: Sequence[InputFile], named: PreTrainedTokenizerBase | None
 ) -> None:
     work = pieces.bundle(files, sizes.part_bytes)
     partitions = config.partitions or pieces.partitions(files, sizes.part_bytes)
@@ -75,29 +75,34 @@ def _write_store(
     about = vocabulary.settle(config, work, named)
     reading = Stage(config.out, "read", [part.pieces for part in work])
     reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"]))
-    runs, read, quarantined = _read(reading, files, partitions)
+    runs, tally, quarantined = _read(reading, files, partitions)
+    refuse_bad(tally, quarantined, config.max_bad_share, storage.join(config.out, "quarantine"))
     grouping = Stage(config.out, "group", range(partitions))
-    grouping.run(GroupStage(config.out, grouping.folder, config.seed, ray.put(runs)))
+    grouping.run(GroupStage(config.out, grouping.folder, config.seed, config.drop_duplicates, ray.put(runs)))
     streams = Streams(grouping.commits())
     if not streams.entries:
-        raise UserError(f"no usable row in {', '.join(config.input) or config.source}; see {config.out}/quarantine")
+        raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {config.out}/quarantine")
     file_rows = sizes.file_row_groups * config.row_group_rows
     packing = Stage(config.out, "pack", files_of(streams.entries, file_rows))
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
+    index, block_rows = align(config.out, grouping.folder, streams.keys, streams.shared(), config.row_group_rows)
+    storage.write_parquet(storage.join(config.out, INDEX_FILE), index)
     kept = by_source(streams.entries)
     storage.commit(
         config.out,
         "stream store",
         {
-            "source": config.source,
+            "inputs": card(config.inputs(), files, config.licenses, tally),
             "seed": config.seed,
             "row_group_rows": config.row_group_rows,
+            "alignment": {"block_rows": block_rows, "fingerprint": index_fingerprint(index)},
             "tokenizer": about,
             **({"licenses": config.licenses} if config.licenses else {}),
             "counts": {
                 "files": len(files),
-                "read": read,
+                "read": sum(counts["rows"] for counts in tally.counts.values()),
                 "kept": sum(kept.values()),
+                "duplicates": streams.duplicates,
                 "quarantined": dict((quarantined + streams.quarantined).most_common()),
                 "by_language": by_language(streams.entries),
                 "by_source": kept,
@@ -105,6 +110,7 @@ def _write_store(
             "streams": streams.with_files(packing.commits()),
         },
     )
+    warn_of_texts(tally, config.max_tokens)
 
 
 def _take_up(out: str, plan: list[Any]) -> None:
@@ -119,15 +125,15 @@ def _take_up(out: str, plan: list[Any]) -> None:
     storage.write_json(uri, told)
 
 
-def _read(reading: Stage, files: Sequence[Input], partitions: int) -> tuple[Runs, int, Counter[str]]:
-    """What the first stage wrote, how many records it read, and how many it quarantined, by reason."""
+def _read(reading: Stage, files: Sequence[InputFile], partitions: int) -> tuple[Runs, Tally, Counter[str]]:
+    """What the first stage wrote, what it counted of the inputs, and how many records it quarantined, by reason."""
     uris: list[str] = []
     offsets = [np.empty((0, partitions + 1), dtype=np.int64)]
     quarantined: Counter[str] = Counter()
-    read = 0
+    tally = Tally()
     for number, commit in enumerate(reading.commits()):
         uris += [stage_file(reading.folder, number, ".arrows")] * len(commit["offsets"])
         offsets.append(np.array(commit["offsets"], dtype=np.int64).reshape(-1, partitions + 1))
         quarantined.update(commit["quarantined"])
-        read += commit["read"]
-    return Runs([file.uri for file in files], uris, np.concatenate(offsets)), read, quarantined
+        tally.add_commit(commit["inputs"])
+    return Runs([file.uri for file in files], uris, np.concatenate(offsets)), tally, quarantined

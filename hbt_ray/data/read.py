@@ -7,33 +7,33 @@ and partitions, and the translations of one group meet in one partition.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from hbt_ray import storage
-from hbt_ray.arrays import GOLDEN, splitmix64
-from hbt_ray.config import InputConfig, PrepareConfig, UserError
-from hbt_ray.data import exchange, records
+from hbt_ray.config import Input, InputConfig, PrepareConfig, UserError
+from hbt_ray.data import exchange, inputs, records
+from hbt_ray.data.keys import content_ids, group_ids, shuffle_order
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import stage_file
+from hbt_ray.data.tally import Tally
 from hbt_ray.model import tokenizer
 
 # what is shuffled: checked records after tokenisation
 TOKENISED = pa.schema(
     [
         ("group", pa.int64()),
+        ("content", pa.int64()),  # hash of the texts
         ("source", pa.string()),
         ("query_lang", pa.string()),
         ("passage_lang", pa.string()),
@@ -64,31 +64,33 @@ class ReadStage:
     def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
         """Write the part's records, as one segment a partition in each run, and its bad rows.
 
-        Returns: counts, and the byte offsets of the segments, `offsets` [runs][partitions + 1].
+        Returns: counts by input and by reason, and where segments begin, `offsets` [runs][partitions + 1] in bytes.
 
         Raises:
             UserError: an input is bad, as `checked_records` says.
         """
-        counts = Counter(read=0, kept=0)
+        tally = Tally()
         with Quarantine(stage_file(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
-            runs = _runs(self._tokenised([FilePiece(*piece) for piece in value], counts, bad), self.run_bytes)
+            runs = _runs(self._tokenised([FilePiece(*piece) for piece in value], tally, bad), self.run_bytes)
             segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
             offsets = exchange.write_segments(stage_file(self.folder, number, ".arrows"), segments)
         starts = range(0, len(offsets) - 1, self.partitions)
         return {
-            **counts,
+            "inputs": tally.commit(),
             "quarantined": dict(bad.reasons),
             "offsets": [offsets[start : start + self.partitions + 1] for start in starts],
         }
 
-    def _tokenised(self, pieces: list[FilePiece], counts: Counter[str], bad: Quarantine) -> Iterator[pa.Table]:
+    def _tokenised(self, pieces: list[FilePiece], tally: Tally, bad: Quarantine) -> Iterator[pa.Table]:
         cutter = _cutter(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
+        asked = self.config.inputs()
         for piece in pieces:
             for found in checked_records(piece, self.config):
-                counts.update(read=found.good.num_rows + found.bad.num_rows, kept=found.good.num_rows)
                 bad.put(found.bad)
-                if found.good.num_rows:
-                    yield _tokenise(found.good, piece, cutter)
+                table, cut = _tokenise(found.good, piece, cutter)
+                tally.add(str(asked[piece.input].name), found, table["content"].to_numpy(), cut)
+                if table.num_rows:
+                    yield table
 
     def _by_partition(self, run: pa.Table) -> Iterator[pa.Table]:
         """The run's rows of each partition, in the order they came in."""
@@ -106,7 +108,7 @@ def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.C
         UserError: the file is missing or not what the source says, or a tag names no language; not with `skip`.
     """
     try:
-        for table in source_of(config.source).read(piece, config.language):
+        for table in _read(piece, config.inputs()):
             found = records.check_records(table, piece.uri)
             if found.unknown_language and config.on_error == "fail":
                 raise UserError(found.unknown_language)
@@ -114,35 +116,44 @@ def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.C
     except UserError as error:
         if config.on_error == "fail":
             raise
-        row = {"file": piece.uri, "row": None, "reason": str(error), "query": None, "passage": None}
-        bad = pa.Table.from_pylist([row], schema=records.QUARANTINE)
+        row = pa.table({"row": pa.nulls(1, pa.int64())})
+        bad = records.quarantined(row, [f"bad file: {error}"], piece.uri)
         yield records.Checked(records.RECORDS.empty_table(), bad, None)
 
 
-def group_ids(good: pa.Table, file: str) -> np.ndarray:
-    """A 63-bit id, int64 [records], of each record's (source, group); one without a group is named by file and row."""
-    columns = [good[name].to_pylist() for name in ("source", "group", "row")]
-    names = [
-        f"{source}\0{group}" if group is not None else f"{source}\0{file}\0{row}"
-        for source, group, row in zip(*columns, strict=True)
-    ]
-    hashed = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
-    return (hashed >> np.uint64(1)).astype(np.int64)
+def _read(piece: FilePiece, asked: Sequence[Input]) -> Iterator[pa.Table]:
+    """The piece's unchecked records. With several inputs, a source that rows name is of their input."""
+    own = asked[piece.input]
+    several = len({one.name for one in asked}) > 1
+    for table in source_of(str(own.source)).read(piece, inputs.layout_of(own)):
+        if piece.limit is not None:
+            table = table.filter(pc.less(table["row"], piece.limit))
+            if not table.num_rows:
+                return
+        if several:
+            prefix = pa.scalar(f"{own.name}/", pa.string())
+            within = pc.binary_join_element_wise(prefix, table["source"], "")
+            source = pc.if_else(pc.equal(table["source"], own.name), table["source"], within)
+            table = table.set_column(table.schema.get_field_index("source"), "source", source)
+        yield table
 
 
-def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
-    """A random number, uint64 [records], of each group id, int64 [records], keyed by the seed; no two ids share one."""
-    return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
+def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> tuple[pa.Table, int]:
+    """The records in tokens, and how many texts were cut."""
+    cuts: list[int] = []
 
+    def tokens(texts: pa.Array) -> pa.ListArray:
+        found, cut = tokenizer.tokenize_and_count(cutter, texts)
+        cuts.append(cut)
+        return found
 
-def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> pa.Table:
-    tokens = partial(tokenizer.tokenize, cutter)
     query, passage, negatives, bitext = (
         good[name].combine_chunks() for name in ("query", "passage", "negatives", "bitext")
     )
-    return pa.table(
+    table = pa.table(
         {
-            "group": pa.array(group_ids(good, piece.uri)),
+            "group": pa.array(group_ids(good)),
+            "content": pa.array(content_ids(good)),
             **{name: good[name] for name in ("source", "query_lang", "passage_lang", "bitext")},
             "query": tokens(query),
             "passage": pc.if_else(bitext, None, tokens(pc.if_else(bitext, "", passage))),
@@ -152,6 +163,7 @@ def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> pa.Table:
         },
         schema=TOKENISED,
     )
+    return table, sum(cuts)
 
 
 def _runs(tables: Iterable[pa.Table], run_bytes: int) -> Iterator[pa.Table]:

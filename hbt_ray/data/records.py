@@ -1,18 +1,22 @@
-"""The two parquet schemas users give, the one record form inside, and the check every record passes.
+"""The three schemas that users give, the one record form inside, and the check that every record passes.
 
 *pairs*: one query and its relevant passage a row, with `query, query_lang, passage, passage_lang` and optionally
-`negatives: list<string>` (hard negatives in the passage's language), `group`, `source`.
+`negatives: list<string>` (hard negatives in the passage's language), `scores: list<float>` (of the passage and then of
+each negative), `group`, `source`.
 
 *parallel*: one language of a translated pair a row, with `group, lang, query, passage` and optionally `negatives`,
-`source`; the rows of one `group` are translations of each other.
+`scores`, `source`; the rows of one `group` are translations of each other.
 
-Inside, both are *records*: a pair in its languages. A record of bitext holds one sentence, which serves as query and as
+*bitext*: one language of a translated sentence a row, with `group, lang, text` and optionally `source`.
+
+Inside, all are *records*: a pair in its languages. A record of bitext holds one sentence, which serves as query and as
 passage; it counts in cross-lingual batches only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,7 +25,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hbt_ray import languages
-from hbt_ray.config import UserError
 
 BATCH_ROWS = 8192  # of what a reader yields
 
@@ -29,24 +32,42 @@ RECORDS = pa.schema(
     [
         ("row", pa.int64()),  # row or line of the file, from 0
         ("source", pa.string()),
-        ("group", pa.string()),  # null: alone in its group
+        ("group", pa.string()),  # null: none, so rows with its query are its group
         ("query_lang", pa.string()),
         ("passage_lang", pa.string()),
         ("query", pa.string()),
         ("passage", pa.string()),  # of bitext: the sentence again
         ("negatives", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),  # of the passage and then of each negative, or empty
         ("bitext", pa.bool_()),
-        ("problem", pa.string()),  # what the reader already found wrong with the row, else null
+        ("problem", pa.string()),  # what the reader found wrong with the row: one of REASONS, or `reason: value`
     ]
 )
 _TEXTS = ("source", "group", "query_lang", "passage_lang", "query", "passage")
 PAIRS = ("query", "query_lang", "passage", "passage_lang")
 PARALLEL = ("group", "lang", "query", "passage")
+BITEXT = ("group", "lang", "text")
+NOT_OF_FORMAT = "not of this format"
+LONELY = "bitext without a translation"  # which only all rows together tell
+REASONS = (
+    *(f"{name} is empty" for name in ("query", "passage", "a negative")),
+    *(f"{name} is not UTF-8" for name in (*_TEXTS, "a negative")),
+    *(f"{name} is no text" for name in (*_TEXTS, "a negative")),
+    "unknown language tag",
+    "scores do not fit the negatives",
+    "no JSON object",
+    "wrong number of columns",
+    NOT_OF_FORMAT,
+    "bad file",
+    LONELY,
+)  # that a row is in quarantine for; what a value has to do with it stands beside them
+VALUE_CHARACTERS = 200  # kept of a value
 QUARANTINE = pa.schema(
     [
         ("file", pa.string()),
         ("row", pa.int64()),
-        ("reason", pa.string()),
+        ("reason", pa.string()),  # one of REASONS
+        ("value", pa.string()),  # what was found, or null
         ("query", pa.binary()),
         ("passage", pa.binary()),
     ]
@@ -62,134 +83,124 @@ class Checked(NamedTuple):
 
 
 def tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
-    """Records from dictionaries, BATCH_ROWS at a time; missing `negatives` and `bitext` mean none and no.
+    """Records from dictionaries, BATCH_ROWS at a time; missing lists are empty, a missing `bitext` is no.
 
     A value that is no text, or holds half a surrogate pair, becomes the row's problem.
     """
     rows = iter(rows)
-    while batch := [_sound({"negatives": [], "bitext": False, **row}) for row in islice(rows, BATCH_ROWS)]:
+    default = {"negatives": [], "scores": [], "bitext": False}
+    while batch := [_sound({**default, **row}) for row in islice(rows, BATCH_ROWS)]:
         yield pa.Table.from_pylist(batch, schema=RECORDS)
+
+
+def group_of(texts: Iterable[str]) -> str:
+    """A group for translations whose format gives them no id: a hash of the texts, in the order of their columns."""
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _sound(row: dict[str, Any]) -> dict[str, Any]:
     for name in _TEXTS:
         value = row.get(name)
-        if isinstance(value, int) and name == "group":
+        if name == "group" and isinstance(value, int) and not isinstance(value, bool):
             row[name] = str(value)
-        elif value is not None and not (isinstance(value, str) and _is_encodable(value)):
-            row[name], row["problem"] = None, f"{name} is no text"
+        elif value is not None and (wrong := _wrong(name, value)):
+            row[name], row["problem"] = None, row.get("problem") or wrong
+    negatives = row["negatives"] = _as_list(row["negatives"])
+    if wrongs := [wrong for value in negatives if (wrong := _wrong("a negative", value))]:
+        row["negatives"], row["problem"] = [], row.get("problem") or wrongs[0]
+    row["scores"] = _as_list(row["scores"])
+    if not all(isinstance(score, int | float) for score in row["scores"]):
+        row["scores"], row["problem"] = [], row.get("problem") or f"scores do not fit the negatives: {row['scores']!r}"
     return row
 
 
-def _is_encodable(text: str) -> bool:
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _wrong(name: str, value: Any) -> str | None:
+    """What is wrong with a value that should be a text; None when nothing is."""
+    if not isinstance(value, str):
+        return f"{name} is no text: {value!r}"
     try:
-        text.encode()
-        return True
-    except UnicodeEncodeError:
-        return False
-
-
-def from_columns(
-    columns: pa.Table, required: Sequence[str], first_row: int, default_source: str, file: str
-) -> pa.Table:
-    """The rows of the *pairs* or *parallel* schema (named by its `required` columns) as records.
-
-    Raises:
-        UserError: a needed column is missing, or one has the wrong type.
-    """
-    given = [name for name in columns.column_names if not pa.types.is_null(columns.schema.field(name).type)]
-    columns = columns.select(given)  # a column of type null, as pandas writes one without values, says nothing
-    missing = [name for name in required if name not in given]
-    if missing:
-        raise UserError(f"{file} has no column {', '.join(missing)} (needed: {', '.join(required)})")
-    size = columns.num_rows
-
-    def text(name: str, default: str | None = None) -> pa.Array:
-        if name not in columns.column_names:
-            return pa.array([default] * size, pa.string())
-        column = columns.column(name).combine_chunks()
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if name == "group" and pa.types.is_integer(kind):
-            return column.cast(pa.string())
-        if not _is_text(kind):
-            raise UserError(f"{file}: column {name} is {column.type}, not string")
-        return column.cast(pa.binary()).view(pa.string())  # not validated here: a bad row is no bad file
-
-    if "negatives" in columns.column_names:
-        negatives = columns.column("negatives").combine_chunks()
-        inner = getattr(negatives.type, "value_type", None)
-        if inner is None or not (_is_text(inner) or pa.types.is_null(inner)):
-            raise UserError(f"{file}: column negatives is {negatives.type}, not list<string>")
-        negatives = pc.if_else(pc.is_valid(negatives), negatives, pa.scalar([], negatives.type))
-        negatives = negatives.cast(pa.list_(pa.binary()))
-        unchecked = negatives.values.view(pa.string())  # not validated here: a bad row is no bad file
-        negatives = pa.ListArray.from_arrays(negatives.offsets, unchecked)
-    else:
-        negatives = pa.array([[]] * size, pa.list_(pa.string()))
-    side = "lang" if "lang" in required else None
-    source = text("source", default_source)
-    return pa.table(
-        {
-            "row": pa.array(np.arange(first_row, first_row + size)),
-            "source": pc.if_else(pc.is_valid(source), source, default_source),
-            "group": text("group"),
-            "query_lang": text(side or "query_lang"),
-            "passage_lang": text(side or "passage_lang"),
-            "query": text("query"),
-            "passage": text("passage"),
-            "negatives": negatives,
-            "bitext": pa.array(np.zeros(size, dtype=bool)),
-            "problem": pa.nulls(size, pa.string()),
-        },
-        schema=RECORDS,
-    )
+        value.encode()
+        return None
+    except UnicodeEncodeError:  # half a surrogate pair
+        return f"{name} is not UTF-8: {value!r}"
 
 
 def check_records(records: pa.Table, file: str) -> Checked:
-    """Sort out records with empty or invalid text or an unknown language tag."""
-    reasons = np.full(records.num_rows, None, dtype=object)
+    """Sort out records with empty or invalid text or an unknown language tag. An empty group becomes none."""
+    problems = np.full(records.num_rows, None, dtype=object)  # `reason` or `reason: value`
 
-    def mark(where: np.ndarray, reason: str) -> None:
-        reasons[where & (reasons == None)] = reason  # noqa: E711 (elementwise)
+    def mark(where: np.ndarray, problem: str) -> None:
+        problems[where & (problems == None)] = problem  # noqa: E711 (elementwise)
 
-    reasons[:] = records["problem"].to_pylist()
+    problems[:] = records["problem"].to_pylist()
     columns = {}
     for name in ("query", "passage", "group", "source"):
         columns[name], invalid = _decoded(records.column(name))
         mark(invalid, f"{name} is not UTF-8")
+    columns["group"] = pc.if_else(pc.equal(columns["group"], ""), pa.scalar(None, pa.string()), columns["group"])
     for name in ("query", "passage"):
-        empty = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(columns[name]), ""), "")
-        mark(empty.to_numpy(zero_copy_only=False), f"{name} is empty")
+        mark(_empty(columns[name]), f"{name} is empty")
     negatives = records.column("negatives").combine_chunks()
     flat, invalid = _decoded(negatives.flatten())
-    hollow = invalid | pc.equal(pc.fill_null(pc.utf8_trim_whitespace(flat), ""), "").to_numpy(zero_copy_only=False)
     owners = pc.list_parent_indices(negatives).to_numpy()
-    mark(np.isin(np.arange(len(reasons)), owners[hollow]), "a negative is empty or not UTF-8")
+    for hollow, problem in ((invalid, "a negative is not UTF-8"), (_empty(flat), "a negative is empty")):
+        mark(np.isin(np.arange(len(problems)), owners[hollow]), problem)
+    counts, scored = (pc.list_value_length(records.column(name)).to_numpy() for name in ("negatives", "scores"))
+    mark((scored > 0) & (scored != counts + 1), "scores do not fit the negatives")
     unknown_language = None
     for name in ("query_lang", "passage_lang"):
         tags, invalid = _decoded(records.column(name))
         known = {tag: languages.normalize(tag) for tag in pc.unique(tags).to_pylist() if tag is not None}
         columns[name] = pa.array([known.get(tag) for tag in tags.to_pylist()], pa.string())
         unknown = invalid | columns[name].is_null().to_numpy(zero_copy_only=False)
-        for row in np.flatnonzero(unknown & (reasons == None)):  # noqa: E711 (elementwise)
-            reasons[row] = f"unknown language tag {tags[row].as_py()!r} in {name}"
-            unknown_language = unknown_language or f"{file} row {records['row'][row]}: {reasons[row]}"
-    fine = pa.array(reasons == None)  # noqa: E711 (elementwise)
+        for row in np.flatnonzero(unknown & (problems == None)):  # noqa: E711 (elementwise)
+            problems[row] = f"unknown language tag: {tags[row].as_py()!r} in {name}"
+            line = f"unknown language tag {tags[row].as_py()!r} in {name}"
+            unknown_language = unknown_language or f"{file} row {records['row'][row]}: {line}"
+    fine = pa.array(problems == None)  # noqa: E711 (elementwise)
     for name, column in columns.items():
         records = records.set_column(records.schema.get_field_index(name), name, column)
     broken = pc.invert(fine)
-    bad = records.filter(broken)
-    quarantined = pa.table(
+    return Checked(
+        records.filter(fine),
+        quarantined(records.filter(broken), problems[broken.to_numpy(zero_copy_only=False)], file),
+        unknown_language,
+    )
+
+
+def quarantined(bad: pa.Table, problems: Iterable[str], file: str) -> pa.Table:
+    """Bad records, or the number of a bad row alone, as QUARANTINE has them.
+
+    Args:
+        problems: what is wrong with each: one of REASONS, `reason: value`, or else a value to NOT_OF_FORMAT.
+    """
+    parted = [problem.partition(": ") for problem in problems]
+    told = [
+        (head, value) if head in REASONS else (NOT_OF_FORMAT, f"{head}{colon}{value}") for head, colon, value in parted
+    ]
+    nothing = pa.nulls(bad.num_rows, pa.binary())
+    return pa.table(
         {
             "file": pa.array([file] * bad.num_rows, pa.string()),
             "row": bad["row"],
-            "reason": pa.array(reasons[broken.to_numpy(zero_copy_only=False)], pa.string()),
-            "query": bad["query"].cast(pa.binary()),
-            "passage": bad["passage"].cast(pa.binary()),
+            "reason": pa.array([reason for reason, _ in told], pa.string()),
+            "value": pa.array([value[:VALUE_CHARACTERS] or None for _, value in told], pa.string()),
+            **{
+                name: bad[name].cast(pa.binary()) if name in bad.column_names else nothing
+                for name in ("query", "passage")
+            },
         },
         schema=QUARANTINE,
     )
-    return Checked(records.filter(fine), quarantined, unknown_language)
+
+
+def _empty(texts: pa.Array) -> np.ndarray:
+    """Where there is no text but white space, bool [texts]."""
+    return pc.equal(pc.fill_null(pc.utf8_trim_whitespace(texts), ""), "").to_numpy(zero_copy_only=False)
 
 
 def _decoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray]:
@@ -203,11 +214,6 @@ def _decoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray]:
     invalid = np.array([value is not None and not _is_utf8(value) for value in raw])
     kept = [None if value is None else "" if bad else value.decode() for value, bad in zip(raw, invalid, strict=True)]
     return pa.array(kept, pa.string()), invalid
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in (*tests, pa.types.is_binary, pa.types.is_large_binary))
 
 
 def _is_utf8(value: bytes) -> bool:

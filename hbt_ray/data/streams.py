@@ -1,17 +1,17 @@
-"""The stream store: shuffled, tokenised sequences of pairs, each of one source and one set of languages.
+"""The stream store: shuffled, tokenised sequences of pairs, each of one source and one language.
 
-A row of a stream is one group in all the stream's languages, so cross-lingual pairs are drawn, not stored: the store is
-as large as its input. Columns: `group` (int64) and, per language, `query.<lang>`, `passage.<lang>` (list<int32>, no
-special tokens) and `negatives.<lang>` (list<list<int32>>); bitext has `text.<lang>` for both sides.
+A row of a stream is one pair. Rows are in the order of a keyed hash of their group, the same in every stream, so the
+translations of a group lie at the same relative place in the streams of all its languages, and cross-lingual pairs are
+found there (`alignment.py`), not stored: the store is as large as its input. Columns: `group` (int64), `query`,
+`passage` (list<int32>, no special tokens) and `negatives` (list<list<int32>>); of bitext `query` alone, for both sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
 from typing import Any, Literal
 
 import numpy as np
@@ -20,10 +20,13 @@ import pyarrow as pa
 from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.data import lists, rowgroups
+from hbt_ray.data.alignment import INDEX, INDEX_FILE, Alignment, index_fingerprint, match
+from hbt_ray.data.keys import shuffle_order
 
 REQUESTS = 32  # at once
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
+Role = Literal["group", "query", "passage", "negatives"]
 
 
 @dataclass(frozen=True)
@@ -31,41 +34,28 @@ class Stream:
     """One stream as its manifest describes it.
 
     Attributes:
-        kind: `pairs`: every language has query and passage; `cross-lingual`: the query is in the first language, the
-            passage in the second; `bitext`: one sentence a language.
-        rows: number of groups in the stream.
+        kind: `pairs`: query and passage in one language; `cross-lingual`: in two; `bitext`: one sentence a row.
+        languages: of the queries and of the passages.
+        rows: number of pairs in the stream.
         files: path below the store and rows of each file, in stream order.
-        tokens: per language, all tokens of (queries, passages).
-        lengths: per language, histograms of the lengths of (queries, passages), see `data/lengths.py`; empty when the
-            manifest has none.
+        tokens: all tokens of (queries, passages).
+        lengths: histograms of the lengths of (queries, passages), see `data/lengths.py`.
     """
 
     name: str
     source: str
     kind: Kind
-    languages: tuple[str, ...]
+    languages: tuple[str, str]
     rows: int
     files: tuple[tuple[str, int], ...]
-    tokens: dict[str, tuple[int, int]]
-    lengths: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    tokens: tuple[int, int]
+    lengths: tuple[tuple[int, ...], tuple[int, ...]]
 
-    @property
-    def monolingual(self) -> tuple[str, ...]:
-        """The languages in which a row has query and passage."""
-        return self.languages if self.kind == "pairs" else ()
-
-    @property
-    def cross_lingual(self) -> tuple[tuple[str, str], ...]:
-        """The ordered (query language, passage language) pairs that can be drawn from a row."""
-        if self.kind == "cross-lingual":
-            return ((self.languages[0], self.languages[1]),)
-        return tuple(permutations(self.languages, 2))
-
-    def column(self, role: Literal["query", "passage", "negatives"], language: str) -> str | None:
-        """The stored column of this side, or None when there is none."""
+    def column(self, role: Role) -> str | None:
+        """The stored column for this one of a pair's, or None when there is none."""
         if self.kind == "bitext":
-            return None if role == "negatives" else f"text.{language}"
-        return f"{role}.{language}"
+            return {"passage": "query", "negatives": None}.get(role, role)
+        return role
 
 
 class StreamStore:
@@ -92,6 +82,19 @@ class StreamStore:
     def row_group_rows(self) -> int:
         """The number of rows in every row group but a stream's last."""
         return int(self.manifest["row_group_rows"])
+
+    @cached_property
+    def alignment(self) -> Alignment:
+        """Where the translations are.
+
+        Raises:
+            UserError: the index is missing or not the one that the manifest tells of.
+        """
+        uri, told = storage.join(self.uri, INDEX_FILE), self.manifest["alignment"]
+        index = storage.read_parquet(uri)
+        if index.schema != INDEX or index_fingerprint(index) != told["fingerprint"]:
+            raise UserError(f"{uri} is not as it was written")
+        return Alignment(index, told["block_rows"])
 
     @property
     def tokenizer_uri(self) -> str:
@@ -133,6 +136,39 @@ class StreamStore:
         found = self.read_each(stream, [(name, rows) for name in columns])
         taken = [lists.take(values, place) for values, place in found]
         return pa.table(taken, names=list(columns))
+
+    def matches(self, pair: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of both streams of a pair of the alignment that are its matches `numbers`, int64 [matches] each.
+
+        Raises:
+            UserError: a file of a stream is missing or truncated.
+        """
+        size = self.alignment.block_rows
+        left, right = np.empty_like(numbers), np.empty_like(numbers)
+        blocks = numbers // size
+        order = np.argsort(blocks, kind="stable")
+        for run in _runs(blocks[order]):
+            at = order[run]
+            block = int(blocks[at[0]])
+            both = self._block(pair, block)
+            left[at], right[at] = (rows[numbers[at] - block * size] for rows in both)
+        return left, right
+
+    def _block(self, pair: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of both streams that are matches of a block and, perhaps, of what follows it."""
+        first, last, skip = self.alignment.block(pair, number)
+        keys, starts = [], []
+        for stream in self.alignment.streams[pair].tolist():
+            begin, end = (place * self.row_group_rows for place in self.alignment.row_groups(stream, first, last))
+            rows = np.arange(begin, min(end, self.streams[stream].rows))
+            ((groups, _),) = self.read_each(stream, [("group", rows)])
+            of_stream = shuffle_order(groups.to_numpy(), self.manifest["seed"])
+            start = int(np.searchsorted(of_stream, np.uint64(first)))
+            stop = int(np.searchsorted(of_stream, np.uint64(last), side="right"))
+            keys.append(of_stream[start:stop])
+            starts.append(begin + start)
+        left, right = match(*keys).rows()
+        return left[skip:] + starts[0], right[skip:] + starts[1]
 
     def read_each(self, stream: int, wanted: Sequence[tuple[str, np.ndarray]]) -> list[tuple[pa.Array, np.ndarray]]:
         """An array of values [some] for each column and its numbers of rows, int64 [rows], and each row's place in it.
@@ -200,16 +236,14 @@ def _runs(values: np.ndarray) -> list[slice]:
 
 
 def _stream(entry: dict[str, Any]) -> Stream:
+    query, passage = entry["languages"]
     return Stream(
         name=entry["name"],
         source=entry["source"],
         kind=entry["kind"],
-        languages=tuple(entry["languages"]),
+        languages=(query, passage),
         rows=entry["rows"],
         files=tuple((file["path"], file["rows"]) for file in entry["files"]),
-        tokens={language: (counts[0], counts[1]) for language, counts in entry["tokens"].items()},
-        lengths={
-            language: (tuple(sides["query"]), tuple(sides["passage"]))
-            for language, sides in entry.get("lengths", {}).items()
-        },
+        tokens=(entry["tokens"][0], entry["tokens"][1]),
+        lengths=(tuple(entry["lengths"]["query"]), tuple(entry["lengths"]["passage"])),
     )

@@ -19,8 +19,8 @@ def show_store(store: StreamStore) -> None:
             tokens = found["query_tokens" if side == 0 else "passage_tokens"]
             histogram: Sequence[int] = ()
             for stream in store.streams:
-                if language in stream.lengths:
-                    histogram = lengths.add(histogram, stream.lengths[language][side])
+                if stream.languages[side] == language:
+                    histogram = lengths.add(histogram, stream.lengths[side])
             mean = tokens / max(found[plural], 1)
             row += [f"{found[plural]:,}", f"{tokens:,}", f"{mean:.1f} / {lengths.percentile(histogram, 95)}"]
         rows.append(row)
@@ -28,6 +28,8 @@ def show_store(store: StreamStore) -> None:
     sides = [name for side in ("queries", "passages") for name in (side, "tokens", "mean / p95")]
     screen.print(table(["language", *sides], rows))
     screen.print(table(["source", "rows"], [[name, f"{count:,}"] for name, count in counts["by_source"].items()]))
+    if counts["duplicates"]:
+        screen.print(f"{counts['duplicates']:,} rows say the same as another of their group")
     if counts["quarantined"]:
         reasons = [[reason, f"{count:,}"] for reason, count in counts["quarantined"].items()]
         screen.print(table(["quarantined because", "rows"], reasons))

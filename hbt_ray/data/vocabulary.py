@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
+from hbt_ray.data.keys import group_ids, shuffle_order
 from hbt_ray.data.pieces import FilePiece, ReadPart
-from hbt_ray.data.read import checked_records, group_ids, shuffle_order
+from hbt_ray.data.read import checked_records
 from hbt_ray.data.stage import Stage
 from hbt_ray.model import tokenizer
 
@@ -45,7 +46,7 @@ class SampleStage:
         drawn = DRAWN.empty_table()
         for piece in (FilePiece(*piece) for piece in pieces):
             for found in checked_records(piece, self.config):
-                order = shuffle_order(group_ids(found.good, piece.uri), self.config.seed + 1)
+                order = shuffle_order(group_ids(found.good), self.config.seed + 1)
                 texts = [pc.utf8_slice_codeunits(found.good[name], 0, LEARN_CHARACTERS) for name in SIDES]
                 drawn = pa.concat_tables([drawn, pa.table([pa.array(order), *texts], schema=DRAWN)])
                 drawn = drawn.take(pa.array(np.argsort(drawn["order"].to_numpy(), kind="stable")[:most]))
@@ -91,7 +92,7 @@ def _learn(config: PrepareConfig, parts: Sequence[ReadPart]) -> PreTrainedTokeni
     sampling.run(SampleStage(config))
     texts = sorted(text for commit in sampling.commits() for text in commit["texts"])
     if not texts:
-        raise UserError(f"no usable row in {', '.join(config.input) or config.source}")
+        raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}")
     pieces = pieces_of(config.tokenizer)
     assert pieces is not None
     log.info("learning a vocabulary of %d pieces from %d texts", pieces, len(texts))

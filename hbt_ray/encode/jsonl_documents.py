@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
+from hbt_ray.encode.parquet_documents import folder_language
 from hbt_ray.encode.spans import Scanned, Span, Texts, titled
 from hbt_ray.storage import text_files
 
@@ -37,7 +38,7 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
     Raises:
         UserError: the file is missing or truncated, its language is not known, or a row is no document.
     """
-    tag = _language(file, language)
+    tag = _language(file, folder_language(file, language))
     chunks: list[pa.Array] = []
     spans: list[Span] = []
     keys: list[str] = []  # of the span at hand: as Python's strings they take several times the memory
@@ -93,7 +94,15 @@ def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
 
 def _key(line: bytes, file: str, row: int) -> str:
     try:
-        return _id_of(_document(line, file))
+        document = _document(line, file)
+        key = _id_of(document)
+        if b"\\ud" in line.lower():  # perhaps half a surrogate pair, which is no character
+            "".join(
+                value for value in (key, document.get("title"), document.get("text")) if isinstance(value, str)
+            ).encode()
+        return key
+    except UnicodeError as error:
+        raise UserError(f"{file} row {row} is not UTF-8: {error}") from None
     except LookupError:
         raise UserError(f"{file} row {row} has no {' or '.join(KEYS)}") from None
     except ValueError:

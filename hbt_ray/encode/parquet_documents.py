@@ -1,4 +1,7 @@
-"""Documents in parquet: columns `id`, `lang` (where a setting does not say it for all), `text`, optional `title`."""
+"""Documents in parquet: columns `id`, `lang`, `text`, optional `title`.
+
+The language may also be a folder's, `lang=de/`, or a setting's for all rows.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hbt_ray import storage
+from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.encode.spans import Scanned, Span, Texts, titled
 
 T = TypeVar("T")
 COLUMNS = ("id", "lang", "text")
+ROW = "row in the file"  # a column of ours
 LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
 
 
@@ -28,8 +32,10 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
         language: language of all rows of a file without column `lang`.
 
     Raises:
-        UserError: the file is missing, truncated or lacks a column, or a row has no id or language.
+        UserError: the file is missing, truncated or lacks a column, a row has no id or language, or its folder says
+            another language than the setting.
     """
+    language = folder_language(file, language)
     with _open(file) as parquet:
         there = parquet.schema_arrow.names
         for column in COLUMNS:
@@ -48,6 +54,18 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
             raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
     keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
     return Scanned(pa.chunked_array([keys]), cut_spans(tags, part_rows))
+
+
+def folder_language(file: str, language: str | None) -> str | None:
+    """The language of all rows of a file: its folder's, as of `lang=de/part-0.parquet`, or else `language`.
+
+    Raises:
+        UserError: both are there and differ.
+    """
+    told = storage.partition_columns(file).get("lang")
+    if told and language and languages.normalize(told) != languages.normalize(language):
+        raise UserError(f"{file}: its folder says lang={told}, and --language says {language}; leave that out")
+    return told or language
 
 
 def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
@@ -71,10 +89,11 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
     """The documents of each of the spans.
 
     Raises:
-        UserError: a text is missing or no string, or the file has changed since the spans were fixed.
+        UserError: a text is missing, no string or not UTF-8, or the file has changed since the spans were fixed.
     """
     for span in spans:
         chosen = _rows(file, span.start, span.stop).slice(0, span.stop - span.start)
+        chosen = chosen.append_column(ROW, pa.array(np.arange(span.start, span.start + len(chosen))))
         if "lang" in chosen.column_names:
             chosen = chosen.filter(pc.equal(chosen["lang"].cast(pa.large_string()), span.language))
         if len(chosen) != span.rows:
@@ -113,10 +132,33 @@ def _open(file: str) -> pq.ParquetFile:
 
 
 def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
+    """The column as strings; `table` has the number of each row in column `ROW`, or all rows."""
     try:
-        return table[column].cast(pa.large_string()).combine_chunks()
+        raw = table[column].cast(pa.large_binary() if _is_text(table[column].type) else pa.large_string())
+        values = raw.combine_chunks().view(pa.large_string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UserError(f"{file}: column {column} is {table[column].type}, not string") from None
+    try:
+        values.validate(full=True)
+        return values
+    except pa.ArrowInvalid:
+        place = next(place for place, value in enumerate(raw.to_pylist()) if value is not None and not _is_utf8(value))
+        row = table[ROW][place] if ROW in table.column_names else place
+        raise UserError(f"{file} row {row}: {column} is not UTF-8") from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(kind) for test in tests)
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+        return True
+    except UnicodeDecodeError:
+        return False
 
 
 def _checked(file: str, read: Callable[[], T]) -> T:

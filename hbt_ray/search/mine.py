@@ -20,9 +20,8 @@ import pyarrow as pa
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, MineConfig, UserError
 from hbt_ray.data import inputs, records
-from hbt_ray.data.pieces import FilePiece
+from hbt_ray.data.pieces import FilePiece, bundle
 from hbt_ray.data.read import checked_records
-from hbt_ray.data.sources import source_of
 from hbt_ray.encode import embeddings, texts
 from hbt_ray.encode.encode import Identity, encode_corpus
 from hbt_ray.model.build import local_models
@@ -78,21 +77,22 @@ def mine(config: MineConfig) -> dict[str, Any]:
         UserError: the input is unusable, the index is of another model or has no such language, its corpus is gone, or
             `out` holds another run.
     """
-    source_of(config.source)
     index, out = config.index, config.out
-    storage.refuse_overlap(out, [*config.input, index, *local_models(config.encoder)])
+    storage.refuse_overlap(out, [*config.places, index, *local_models(config.encoder)])
     manifest = storage.read_manifest(index, "index")
     encoder, identity = config.encoder, same_model(config.encoder, manifest)
     if manifest["role"] != "passage":
         raise UserError(f"{index} is an index of queries")
-    files, versions = inputs.find(config, sys.maxsize)  # uncut
+    there = inputs.find(config, sys.maxsize)  # uncut
     about = {
         **config.model_dump(mode="json", exclude={"out": True, "encoding": set(config.encoding.FREE)}),
-        "files": versions,
+        "files": there.fingerprint,
     }
     with storage.claimed(out, "mine", {**about, "index": manifest["checksum"]}, OWNS):
         if not storage.committed(out):
-            pairs, left_out = _read(config, out, [FilePiece(file.uri, number) for number, file in enumerate(files)])
+            pairs, left_out = _read(
+                there.config, out, [piece for part in bundle(there.files, sys.maxsize) for piece in part.pieces]
+            )
             found = _candidates(config, index, out, pairs, encoder, identity)
             audit = _write(config, manifest["embeddings"], out, pairs, found)
             storage.write_json(storage.join(out, "audit.json"), audit)
@@ -121,7 +121,7 @@ def _read(config: MineConfig, out: str, pieces: Iterable[FilePiece]) -> tuple[li
         storage.write_parquet(storage.join(out, "quarantine", "bad.parquet"), pa.concat_tables(bad))
         log.info("%d rows are in quarantine/", sum(map(len, bad)))
     if not pairs:
-        raise UserError(f"no usable pair in {', '.join(config.input) or config.source}")
+        raise UserError(f"no usable pair in {', '.join(config.places) or 'the input'}")
     return pairs, left_out
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from hbt_ray import storage
-from hbt_ray.config import PrepareConfig, Sample, UserError
+from hbt_ray.config import Input, PrepareConfig, Sample, UserError
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.sources.world_facts_templates import LANGUAGES
@@ -41,5 +41,12 @@ def prepare_sample(sample: Sample, out: str, facts: str, seed: int = 0) -> dict[
             raise UserError(f"instructions: {sample.instructions} of all pairs are too many: {error}") from None
         storage.write_parquet(facts, pa.concat_tables(both))
     return prepare(
-        PrepareConfig(source="parallel", input=(facts,), tokenizer=sample.tokenizer, out=out, partitions=2, seed=seed)
+        PrepareConfig(
+            source="parallel",
+            input=(Input(name="world-facts", uri=facts),),
+            tokenizer=sample.tokenizer,
+            out=out,
+            partitions=2,
+            seed=seed,
+        )
     )

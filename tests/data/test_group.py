@@ -6,78 +6,74 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbt_ray.data.group import assign
-from hbt_ray.data.read import TOKENISED, shuffle_order
+from hbt_ray.data.group import assign, duplicates
+from hbt_ray.data.keys import shuffle_order
+from hbt_ray.data.read import TOKENISED
 
 LANGUAGES = ("de", "en", "zh-Hant")
-# group, query language, passage language, bitext
+Record = tuple[int, str, str, bool, int]  # group, query language, passage language, bitext, content
 RECORDS = st.lists(
-    st.tuples(st.integers(0, 20), st.sampled_from(LANGUAGES), st.sampled_from(LANGUAGES), st.booleans()), max_size=80
-).map(lambda rows: [(group, query, query if bitext else passage, bitext) for group, query, passage, bitext in rows])
-Streams = dict[tuple[str, str, tuple[str, ...]], list[list[int]]]
+    st.tuples(
+        st.integers(0, 20),
+        st.sampled_from(LANGUAGES),
+        st.sampled_from(LANGUAGES),
+        st.booleans(),
+        st.integers(0, 3),
+    ),
+    max_size=80,
+).map(
+    lambda rows: [(group, query, query if bitext else passage, bitext, n) for group, query, passage, bitext, n in rows]
+)
+Streams = dict[tuple[str, str, tuple[str, str]], list[int]]
 
 
-def plainly(records: list[tuple[int, str, str, bool]], order: np.ndarray) -> tuple[Streams, dict[str, list[int]]]:
+def plainly(records: list[Record], seed: int) -> tuple[Streams, list[int]]:
+    keys = shuffle_order(tokenised(records)["group"].to_numpy(), seed).tolist()
     streams: Streams = defaultdict(list)
-    left_out: dict[str, list[int]] = defaultdict(list)
-    places = dict(zip((group for group, *_ in records), order, strict=True))
-    for group in sorted(places, key=places.__getitem__):
-        members: dict[bool, dict[str, int]] = {False: {}, True: {}}
-        numbers = [number for number, record in enumerate(records) if record[0] == group]
-        for number in sorted(numbers, key=lambda number: records[number][1]):
-            _, query, passage, bitext = records[number]
-            if query != passage:
-                streams[source_of(group), "cross-lingual", (query, passage)].append([number])
-            elif query in members[bitext]:
-                left_out[f"a second row in {query} in its group"].append(number)
-            else:
-                members[bitext][query] = number
-        for bitext, found in members.items():
-            if bitext and len(found) == 1:
-                left_out["bitext without a translation"] += found.values()
-            elif found:
-                streams[source_of(group), "bitext" if bitext else "pairs", tuple(found)].append([*found.values()])
-    return streams, left_out
+    lonely = []
+    for number in sorted(range(len(records)), key=lambda number: (keys[number], records[number][4], number)):
+        group, query, passage, bitext, _ = records[number]
+        others = {other for g, other, _, is_bitext, _ in records if g == group and is_bitext}
+        if bitext and len(others) < 2:
+            lonely.append(number)
+            continue
+        kind = "cross-lingual" if query != passage else "bitext" if bitext else "pairs"
+        streams[source_of(group), kind, (query, passage)].append(number)
+    return streams, sorted(lonely)
 
 
 def source_of(group: int) -> str:
     return f"s{group % 2}"
 
 
-def tokenised(records: list[tuple[int, str, str, bool]]) -> pa.Table:
-    groups, queries, passages, bitext = zip(*records, strict=True) if records else ((), (), (), ())
+def tokenised(records: list[Record]) -> pa.Table:
     columns: dict[str, Sequence[Any]] = {
-        "group": groups,
-        "query_lang": queries,
-        "passage_lang": passages,
-        "bitext": bitext,
+        "group": [group for group, *_ in records],
+        "query_lang": [query for _, query, *_ in records],
+        "passage_lang": [passage for _, _, passage, *_ in records],
+        "bitext": [bitext for *_, bitext, _ in records],
+        "content": [content for *_, content in records],
+        "source": [source_of(group) for group, *_ in records],
     }
-    columns |= {"source": [source_of(group) for group in groups]}
     return pa.table({name: columns.get(name, [None] * len(records)) for name in TOKENISED.names}, schema=TOKENISED)
-
-
-def check(records: list[tuple[int, str, str, bool]], seed: int) -> None:
-    table = tokenised(records)
-    order = shuffle_order(table["group"].to_numpy(), seed)
-    streams, left_out = assign(table, order)
-    plain_streams, plain_left_out = plainly(records, order)
-    assert len({(s.source, s.kind, s.languages) for s in streams}) == len(streams)
-    assert {(s.source, s.kind, s.languages): s.records.tolist() for s in streams} == plain_streams
-    assert {reason: sorted(found) for reason, found in left_out.items()} == {
-        reason: sorted(found) for reason, found in plain_left_out.items()
-    }
 
 
 @given(RECORDS, st.integers(0, 5))
 @settings(max_examples=200, deadline=None)
-def test_streams_are_what_a_plain_loop_makes(records: list[tuple[int, str, str, bool]], seed: int) -> None:
-    check(records, seed)
-
-
-def test_many_groups_of_one_kind_are_one_stream() -> None:
-    check([(group, language, language, False) for group in range(300) for language in LANGUAGES[group % 2 :]], 0)
+def test_streams_are_what_a_plain_loop_makes(records: list[Record], seed: int) -> None:
+    table = tokenised(records)
+    streams, lonely = assign(table, shuffle_order(table["group"].to_numpy(), seed))
+    plain_streams, plain_lonely = plainly(records, seed)
+    assert {(s.source, s.kind, s.languages): s.records.tolist() for s in streams} == plain_streams
+    assert sorted(lonely.tolist()) == plain_lonely
+    assert [s.name for s in streams] == sorted({s.name for s in streams})
+    for stream in streams:
+        seen = set()
+        for number, same in zip(stream.records.tolist(), duplicates(table, stream.records).tolist(), strict=True):
+            told = (records[number][0], records[number][4])
+            assert same == (told in seen)
+            seen.add(told)

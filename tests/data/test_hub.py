@@ -21,8 +21,9 @@ from hbt_ray import storage
 from hbt_ray.config import PrepareConfig
 from hbt_ray.data import inputs, pieces
 from hbt_ray.data.sources import SOURCES
+from hbt_ray.data.sources.layout import Layout
 
-(file,), version = inputs.find(
+_, (file,), version, _ = inputs.find(
     PrepareConfig(source="pairs", input=("hf://datasets/org/name/data",), tokenizer="-", out="-"), part_bytes=2000
 )
 assert storage.expand("hf://datasets/org/name/data/*.parquet") == [file.uri]
@@ -30,7 +31,7 @@ rows = [
     row
     for part in pieces.bundle([file], 2000)
     for piece in part.pieces
-    for table in SOURCES["pairs"].read(piece, None)
+    for table in SOURCES["pairs"].read(piece, Layout("data"))
     for row in table.select(["row", "source", "query"]).to_pylist()
 ]
 print(json.dumps({"uri": file.uri, "cuts": len(file.row_groups), "version": version, "rows": rows}))

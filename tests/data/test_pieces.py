@@ -14,16 +14,17 @@ from hbt_ray import storage
 from hbt_ray.config import PrepareConfig
 from hbt_ray.data import inputs
 from hbt_ray.data import pieces as parts
-from hbt_ray.data.pieces import FilePiece, Input, ReadPart
+from hbt_ray.data.pieces import FilePiece, InputFile, ReadPart
 from hbt_ray.data.sources import SOURCES
+from hbt_ray.data.sources.layout import Layout
 
 SIZES = st.integers(0, 3000)
 FILES = st.lists(st.tuples(SIZES, st.lists(SIZES, max_size=9)), max_size=30).map(
-    lambda files: [Input(f"f{n}", sum(groups) or size, tuple(groups)) for n, (size, groups) in enumerate(files)]
+    lambda files: [InputFile(f"f{n}", sum(groups) or size, tuple(groups)) for n, (size, groups) in enumerate(files)]
 )
 
 
-def units(part: ReadPart, files: list[Input], part_bytes: int) -> list[tuple[int, int, int]]:
+def units(part: ReadPart, files: list[InputFile], part_bytes: int) -> list[tuple[int, int, int]]:
     """(file, row group, size) of all that a part holds."""
     found = []
     for piece in part.pieces:
@@ -36,7 +37,7 @@ def units(part: ReadPart, files: list[Input], part_bytes: int) -> list[tuple[int
 
 
 @given(FILES, st.integers(1, 5000))
-def test_parts_hold_everything_once_in_order_and_are_full(files: list[Input], part_bytes: int) -> None:
+def test_parts_hold_everything_once_in_order_and_are_full(files: list[InputFile], part_bytes: int) -> None:
     found = [units(part, files, part_bytes) for part in parts.bundle(files, part_bytes)]
     assert [unit[:2] for part in found for unit in part] == [
         (number, group) for number, file in enumerate(files) for group in range(len(file.row_groups) or 1)
@@ -48,7 +49,7 @@ def test_parts_hold_everything_once_in_order_and_are_full(files: list[Input], pa
 
 
 @given(FILES, st.integers(1, 5000))
-def test_partitions_follow_the_input(files: list[Input], part_bytes: int) -> None:
+def test_partitions_follow_the_input(files: list[InputFile], part_bytes: int) -> None:
     count = parts.partitions(files, part_bytes)
     total = sum(file.size for file in files)
     assert count == 1 or (count - 1) * part_bytes < total
@@ -61,22 +62,23 @@ def test_a_large_parquet_file_is_cut_at_row_groups(tmp_path: Path) -> None:
     columns = {name: [f"{name} {row}" for row in range(1000)] for name in names}
     pq.write_table(pa.table(columns), file, row_group_size=100)
     config = PrepareConfig(source="pairs", input=(str(tmp_path),), tokenizer="-", out="-")
-    (found,), versions = inputs.find(config, part_bytes=2**30)
-    assert found == Input(file, storage.size(file))
-    (cut,), again = inputs.find(config, part_bytes=4000)
+    _, (found,), versions, _ = inputs.find(config, part_bytes=2**30)
+    assert found == InputFile(file, storage.size(file))
+    _, (cut,), again, _ = inputs.find(config, part_bytes=4000)
     assert (len(cut.row_groups), again) == (10, versions)
     assert 0.5 * found.size < sum(cut.row_groups) <= found.size
     pieces = [piece for part in parts.bundle([cut], 4000) for piece in part.pieces]
     assert len(pieces) > 2
-    read = pa.concat_tables(table for piece in pieces for table in SOURCES["pairs"].read(piece, None))
-    assert read == pa.concat_tables(SOURCES["pairs"].read(FilePiece(file), None))
+    read = pa.concat_tables(table for piece in pieces for table in SOURCES["pairs"].read(piece, Layout("data")))
+    assert read == pa.concat_tables(SOURCES["pairs"].read(FilePiece(file), Layout("data")))
     assert read["row"].to_pylist() == list(range(1000))
 
 
 def test_what_cannot_be_cut_is_one_piece(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(b"x" * 100)
-    (found,), _ = inputs.find(PrepareConfig(source="jsonl", input=(str(tmp_path),), tokenizer="-", out="-"), 10)
-    assert found == Input(str(tmp_path / "a.jsonl.gz"), 400)  # it grows when it is unpacked
+    _, (found,), *_ = inputs.find(PrepareConfig(source="jsonl", input=(str(tmp_path),), tokenizer="-", out="-"), 10)
+    assert found == InputFile(str(tmp_path / "a.jsonl.gz"), 400)  # it grows when it is unpacked
     (tmp_path / "b.parquet").write_bytes(b"x" * 100)  # damaged: that is for the task to say that reads it
-    (found,), _ = inputs.find(PrepareConfig(source="pairs", input=(str(tmp_path),), tokenizer="-", out="-"), 10)
-    assert found == Input(str(tmp_path / "b.parquet"), 100)
+    damaged = PrepareConfig(source="pairs", input=(str(tmp_path / "*.parquet"),), tokenizer="-", out="-")
+    _, (found,), *_ = inputs.find(damaged, 10)
+    assert found == InputFile(str(tmp_path / "b.parquet"), 100)

@@ -59,26 +59,33 @@ def texts(store: StreamStore, stream: int, column: str) -> list[str]:
 @pytest.mark.usefixtures("ray_cluster")
 def test_parallel_groups_meet_from_several_files(tmp_path: Path) -> None:
     files = (parallel_file(tmp_path / "a.parquet", range(0, 40)), parallel_file(tmp_path / "b.parquet", range(40, 70)))
-    settings = {"source": "parallel", "input": files, "tokenizer": "train:200", "partitions": 3, "row_group_rows": 4}
+    named = [f"data={file}" for file in files]
+    settings = {"source": "parallel", "input": named, "tokenizer": "train:200", "partitions": 3, "row_group_rows": 4}
     result = prepare(PrepareConfig.model_validate({**settings, "out": str(tmp_path / "one")}))
     store = StreamStore(result["out"])
-    assert {stream.languages: stream.rows for stream in store.streams} == {("de", "en"): 35, ("de", "en", "ru"): 35}
-    for number, stream in enumerate(store.streams):
-        queries = {language: texts(store, number, f"query.{language}") for language in stream.languages}
-        passages = texts(store, number, "passage.de")
-        groups = [query.split()[1] for query in queries["de"]]
-        assert len(set(groups)) == 35
-        assert passages == [f"answer {group} in de" for group in groups]
-        for language, found in queries.items():  # translations stand in one row
-            assert found == [f"question {group} in {language}" for group in groups]
-        assert groups != sorted(groups)
+    numbers = {stream.languages[0]: number for number, stream in enumerate(store.streams)}
+    assert {language: store.streams[number].rows for language, number in numbers.items()} == {
+        "de": 70, "en": 70, "ru": 35,
+    }  # fmt: skip
+    groups = {
+        language: [text.split()[1] for text in texts(store, number, "query")] for language, number in numbers.items()
+    }
+    for language, number in numbers.items():
+        assert texts(store, number, "query") == [f"question {group} in {language}" for group in groups[language]]
+        assert texts(store, number, "passage") == [f"answer {group} in {language}" for group in groups[language]]
+        assert len(set(groups[language])) == len(groups[language]) and groups[language] != sorted(groups[language])
+    for pair, rows in enumerate(store.alignment.rows.tolist()):  # translations are found
+        left, right = store.matches(pair, np.arange(rows))
+        of_left, of_right = (groups[store.streams[number].languages[0]] for number in store.alignment.streams[pair])
+        assert [of_left[row] for row in left] == [of_right[row] for row in right]
+        assert len(set(left.tolist())) == rows == min(len(of_left), len(of_right))
     # the same seed gives the same streams whatever the order of the files, another seed another order
-    again = prepare(PrepareConfig.model_validate({**settings, "input": files[::-1], "out": str(tmp_path / "two")}))
+    again = prepare(PrepareConfig.model_validate({**settings, "input": named[::-1], "out": str(tmp_path / "two")}))
     other = prepare(PrepareConfig.model_validate({**settings, "seed": 1, "out": str(tmp_path / "three")}))
     two, three = StreamStore(again["out"]), StreamStore(other["out"])
-    assert texts(two, 0, "query.de") == texts(store, 0, "query.de")
-    assert texts(three, 0, "query.de") != texts(store, 0, "query.de")
-    assert sorted(texts(three, 0, "query.de")) == sorted(texts(store, 0, "query.de"))
+    assert texts(two, 0, "query") == texts(store, 0, "query")
+    assert texts(three, 0, "query") != texts(store, 0, "query")
+    assert sorted(texts(three, 0, "query")) == sorted(texts(store, 0, "query"))
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -86,7 +93,13 @@ def test_pairs_quarantine_and_random_access(tmp_path: Path) -> None:
     out = str(tmp_path / "store")
     file = pairs_file(tmp_path / "pairs.parquet", 60)
     config = PrepareConfig(
-        source="pairs", input=(file,), tokenizer="train:150", out=out, partitions=2, row_group_rows=7
+        source="pairs",
+        input=(file,),
+        tokenizer="train:150",
+        out=out,
+        partitions=2,
+        row_group_rows=7,
+        max_bad_share=0.02,
     )
     assert prepare(config) == {"out": out, "streams": 2, "rows": 59, "quarantined": 1}
     store = StreamStore(out)
@@ -96,12 +109,12 @@ def test_pairs_quarantine_and_random_access(tmp_path: Path) -> None:
     bad = pq.read_table(kept_apart).to_pylist()
     assert [(row["file"], row["row"], row["reason"]) for row in bad] == [(file, 3, "query is empty")]
     cross = next(n for n, stream in enumerate(store.streams) if stream.kind == "cross-lingual")
-    assert store.streams[cross].cross_lingual == (("sw", "en"),)
+    assert store.streams[cross].languages == ("sw", "en")
     rows = np.array([29, 0, 13, 13, 7])
-    picked = store.read(cross, rows, ["query.sw", "passage.en", "negatives.en"])
-    whole = store.read(cross, np.arange(30), ["query.sw", "passage.en", "negatives.en"])
+    picked = store.read(cross, rows, ["query", "passage", "negatives"])
+    whole = store.read(cross, np.arange(30), ["query", "passage", "negatives"])
     assert picked.to_pylist() == [whole.slice(row, 1).to_pylist()[0] for row in rows]
-    assert all(len(negatives) == 1 for negatives in whole["negatives.en"].to_pylist())
+    assert all(len(negatives) == 1 for negatives in whole["negatives"].to_pylist())
     assert prepare(config)["rows"] == 59  # a finished store is left as it is
     with pytest.raises(UserError, match="already holds another run: seed is 0 there and 5 here"):
         prepare(config.model_copy(update={"seed": 5}))
@@ -113,7 +126,8 @@ def test_mistakes_leave_no_store(tmp_path: Path) -> None:
     columns = {"query": ["q", "q"], "query_lang": ["de", "qq-x"], "passage": ["p", "p"], "passage_lang": ["de", "de"]}
     pq.write_table(pa.table(columns), odd)
     good = pairs_file(tmp_path / "good.parquet", 50)
-    settings = {"source": "pairs", "input": (good, str(odd)), "tokenizer": "train:150", "partitions": 1}
+    settings = {"source": "pairs", "input": (f"a={good}", f"a={odd}"), "tokenizer": "train:150", "partitions": 1,
+                "max_bad_share": 0.05}  # fmt: skip
     with pytest.raises(UserError, match=r"odd\.parquet row 1: unknown language tag 'qq-x' in query_lang"):
         prepare(PrepareConfig.model_validate({**settings, "out": str(tmp_path / "a")}))
     assert not (tmp_path / "a" / "manifest.json").exists()
@@ -191,9 +205,117 @@ def test_the_corrected_command_gets_the_folder(tmp_path: Path) -> None:
     good, bad = pairs_file(tmp_path / "good.parquet", 40), str(tmp_path / "bad.parquet")
     columns = pq.read_table(good).to_pydict()
     pq.write_table(pa.table({**columns, "query_lang": ["xx-none"] * 40}), bad)
-    settings = {"source": "pairs", "tokenizer": "train:100", "out": str(tmp_path / "store")}
+    settings = {"source": "pairs", "tokenizer": "train:100", "out": str(tmp_path / "store"), "max_bad_share": 0.1}
     with pytest.raises(UserError, match="unknown language tag"):
         prepare(PrepareConfig.model_validate({**settings, "input": (bad,)}))
     assert prepare(PrepareConfig.model_validate({**settings, "input": (good,)}))["rows"] == 39
     with pytest.raises(UserError, match="seed is 0 there and 1 here; name another --out"):
         prepare(PrepareConfig.model_validate({**settings, "input": (good,), "seed": 1}))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("group", ["none", "empty", "query"])
+def test_several_answers_of_a_query_are_one_group(tmp_path: Path, group: str) -> None:
+    rows = [(query, answer) for query in range(20) for answer in range(5)]
+    columns = {
+        "query": [f"question {query}" for query, _ in rows],
+        "passage": [f"answer {answer} of {query}" for query, answer in rows],
+        "query_lang": ["en"] * 100,
+        "passage_lang": ["en"] * 100,
+    }
+    if group != "none":
+        columns["group"] = [f"q{query}" if group == "query" else "" for query, _ in rows]
+    pq.write_table(pa.table(columns), tmp_path / "pairs.parquet")
+    made = prepare(
+        PrepareConfig(
+            source="pairs", input=(f"{tmp_path}/pairs.parquet",), tokenizer="train:100", out=f"{tmp_path}/store"
+        )
+    )
+    assert (made["rows"], made["quarantined"]) == (100, 0)
+    store = StreamStore(made["out"])
+    groups = store.read(0, np.arange(100), ["group"])["group"].to_pylist()
+    queries = texts(store, 0, "query")
+    assert len(set(groups)) == 20 and len(set(zip(groups, queries, strict=True))) == 20
+    assert len(set(texts(store, 0, "passage"))) == 100
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_same_bytes_in_another_folder_are_the_same_store(tmp_path: Path) -> None:
+    hashes: set[str] = set()
+    for folder in ("one", "two/de"):
+        (tmp_path / folder).mkdir(parents=True)
+        named = pairs_file(tmp_path / folder / f"{len(hashes)}.parquet", 60)
+        settings = {"source": "pairs", "input": (named,), "tokenizer": "train:150", "max_bad_share": 0.02}
+        made = prepare(PrepareConfig.model_validate({**settings, "out": f"{tmp_path}/{len(hashes)}"}))
+        hashes.add(StreamStore(made["out"]).manifest["checksum"])
+    assert len(hashes) == 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_duplicates_are_counted_and_dropped_when_asked(tmp_path: Path) -> None:
+    named = parallel_file(tmp_path / "a.parquet", range(0, 10))
+    twice = pa.concat_tables([pq.read_table(named)] * 2)
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    settings = {"source": "parallel", "input": (f"{tmp_path}/twice.parquet",), "tokenizer": "train:100"}
+    for drop, rows in ((False, 50), (True, 25)):
+        out = f"{tmp_path}/{drop}"
+        made = prepare(PrepareConfig.model_validate({**settings, "drop_duplicates": drop, "out": out}))
+        assert made["rows"] == rows
+        assert StreamStore(out).manifest["counts"]["duplicates"] == 25
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_too_many_bad_rows_stop_it_before_anything_is_committed(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.parquet"
+    rows = {"query": [" " if n % 20 == 0 else f"q {n}" for n in range(200)], "passage": [f"p {n}" for n in range(200)]}
+    rows["passage"][7] = ""
+    pq.write_table(pa.table(rows), file)
+    settings = {"input": f"{file}", "language": "de", "tokenizer": "train:100", "out": f"{tmp_path}/store"}
+    line = (
+        r"^11 of 200 rows are bad \(5\.5%; --max-bad-share is 1\.0%\), 10 of them: query is empty; they are in .*/qua"
+    )
+    with pytest.raises(UserError, match=line):
+        prepare(PrepareConfig.model_validate(settings))
+    assert not (tmp_path / "store" / "manifest.json").exists()
+    bad = [row for path in (tmp_path / "store" / "quarantine").iterdir() for row in pq.read_table(path).to_pylist()]
+    assert {(row["row"], row["reason"]) for row in bad} >= {(0, "query is empty"), (7, "passage is empty")}
+    made = prepare(PrepareConfig.model_validate({**settings, "max_bad_share": 0.06}))
+    assert (made["rows"], made["quarantined"]) == (189, 11)
+    counts = StreamStore(made["out"]).manifest["counts"]["quarantined"]
+    assert counts == {"query is empty": 10, "passage is empty": 1}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_store_says_what_it_is_made_of_whatever_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checksums = set()
+    for place in ("here", "some where/else [1]"):
+        folder = tmp_path / place
+        (folder / "hub").mkdir(parents=True)
+        texts = [f"{n} {'word ' * (50 if n % 5 == 0 else 2)}" for n in range(100)]
+        pq.write_table(pa.table({"anchor": texts, "positive": texts[::-1]}), folder / "hub" / "train.parquet")
+        (folder / "own.jsonl").write_text(
+            '{"group": 1, "lang": "de", "text": "Haus"}\n{"group": 1, "lang": "en", "text": "house"}'
+        )
+        pq.write_table(pa.table({"query": texts, "passage": texts}), folder / "same.parquet")
+        inputs = {
+            "hub": {"uri": f"{folder}/hub", "language": "de", "split": "train"},
+            "own": f"{folder}/own.jsonl",
+            "same": {"uri": f"{folder}/same.parquet", "language": "sw"},
+        }
+        settings = {"input": inputs, "tokenizer": "train:100", "max_tokens": 30, "licenses": {"hub": "MIT"}}
+        made = prepare(PrepareConfig.model_validate({**settings, "out": f"{folder}/store"}))
+        manifest = StreamStore(made["out"]).manifest
+        checksums.add(manifest["checksum"])
+        card = manifest["inputs"]
+        assert {name: (about["formats"], about["files"], about["rows"]) for name, about in card.items()} == {
+            "hub": (["pairs"], 1, 100), "own": (["bitext"], 1, 2), "same": (["pairs"], 1, 100)
+        }  # fmt: skip
+        assert (card["hub"]["license"], card["hub"]["splits"], card["own"]["license"]) == ("MIT", ["train"], None)
+        assert (card["hub"]["languages"], card["own"]["languages"]) == ({"de": 200}, {"de": 1, "en": 1})
+        said = capsys.readouterr().err
+        assert "warning: hub: 40 texts are longer than --max-tokens 30 and were cut there" in said
+        assert "warning: same: in 100 of 100 rows the passage is the query" in said
+        assert "hub: in " not in said and "own: in " not in said
+    assert len(checksums) == 1

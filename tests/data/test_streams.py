@@ -17,13 +17,13 @@ from hbt_ray.data import rowgroups
 from hbt_ray.data.streams import StreamStore
 
 ROW_GROUP, FILE_ROWS, ROWS = 8, 32, 75
-COLUMNS = ["group", "query.zh", "query.zh-Hant"]
+COLUMNS = ["group", "query", "passage"]
 TABLE = pa.table(
     {
         "group": np.arange(ROWS),
-        "query.zh": pa.array([[row] * (row % 4) for row in range(ROWS)], pa.list_(pa.int32())),
-        "query.zh-Hant": pa.array([[-row] * (row % 3) for row in range(ROWS)], pa.list_(pa.int32())),
-        "negatives.zh": pa.array([[[row]] * (row % 2) for row in range(ROWS)], pa.list_(pa.list_(pa.int32()))),
+        "query": pa.array([[row] * (row % 4) for row in range(ROWS)], pa.list_(pa.int32())),
+        "passage": pa.array([[-row] * (row % 3) for row in range(ROWS)], pa.list_(pa.int32())),
+        "negatives": pa.array([[[row]] * (row % 2) for row in range(ROWS)], pa.list_(pa.list_(pa.int32()))),
     }
 )
 
@@ -35,8 +35,8 @@ def write_store(folder: str) -> StreamStore:
         part = TABLE.slice(start, FILE_ROWS)
         storage.write_parquet(storage.join(folder, path), part, ROW_GROUP)
         files.append({"path": path, "rows": part.num_rows, "bytes": storage.size(storage.join(folder, path))})
-    stream = {"name": "s/pairs-zh", "source": "s", "kind": "pairs", "languages": ["zh", "zh-Hant"], "rows": ROWS}
-    stream |= {"files": files, "tokens": {}}
+    stream = {"name": "s/pairs-zh", "source": "s", "kind": "pairs", "languages": ["zh", "zh"], "rows": ROWS}
+    stream |= {"files": files, "tokens": [0, 0], "lengths": {"query": [], "passage": []}}
     body = {"row_group_rows": ROW_GROUP, "tokenizer": {"fingerprint": "none"}, "streams": [stream], "counts": {}}
     storage.commit(folder, "stream store", body)
     return StreamStore(folder)
@@ -61,8 +61,8 @@ def test_row_groups_stay_in_memory(store: StreamStore) -> None:
     first = store.read(0, np.arange(4), COLUMNS)
     storage.clear(storage.join(store.uri, "streams"))
     assert store.read(0, np.arange(4), COLUMNS) == first
-    assert store.read(0, np.array([6, 5]), ["query.zh"]).to_pylist() == [{"query.zh": [6, 6]}, {"query.zh": [5]}]
-    for rows, columns in (([9], COLUMNS), ([0], ["negatives.zh"]), ([74], COLUMNS)):
+    assert store.read(0, np.array([6, 5]), ["query"]).to_pylist() == [{"query": [6, 6]}, {"query": [5]}]
+    for rows, columns in (([9], COLUMNS), ([0], ["negatives"]), ([74], COLUMNS)):
         with pytest.raises(UserError, match=r"no file .*part-0000[02]\.parquet"):
             store.read(0, np.array(rows), columns)
 
@@ -106,7 +106,7 @@ def test_files_that_are_not_whole_are_named(store: StreamStore) -> None:
     storage.write_bytes(last, bytes(damaged))
     store.check_files()  # which only looks
     with pytest.raises(UserError, match=r"part-00002\.parquet is not a whole parquet file"):
-        store.read(0, np.array([64, 74]), [*COLUMNS, "negatives.zh"])
+        store.read(0, np.array([64, 74]), [*COLUMNS, "negatives"])
     storage.clear(last)
     with pytest.raises(UserError, match=r"no file .*part-00002\.parquet"):
         store.check_files()
@@ -120,8 +120,8 @@ def test_bytes_are_those_the_footer_tells(store: StreamStore) -> None:
     path = storage.join(store.uri, store.streams[0].files[0][0])
     data = storage.read_bytes(path)
     footer = pq.read_metadata(pa.BufferReader(data))
-    ranges = rowgroups._fetch(path, footer, [1, 3], ["query.zh"])
+    ranges = rowgroups._fetch(path, footer, [1, 3], ["query"])
     assert [data[start : start + len(found)] == found for start, found in ranges] == [True, True]
-    (leaf,) = (n for n in range(footer.num_columns) if footer.schema.column(n).path.startswith("query.zh."))
+    (leaf,) = (n for n in range(footer.num_columns) if footer.schema.column(n).path.startswith("query."))
     sizes = [footer.row_group(group).column(leaf).total_compressed_size for group in (1, 3)]
     assert [len(found) for _, found in ranges] == sizes

@@ -213,3 +213,33 @@ def test_a_corpus_that_is_rewritten_under_its_name_is_read_anew(tmp_path: Path) 
     for text in ("before", "after it was written anew"):
         uri = write(tmp_path, id=["1"], lang=["de"], text=[text])
         assert documents(corpus.scan_corpus(uri, 4)) == {"de:1": text}
+
+
+def test_the_language_that_a_folder_says(tmp_path: Path) -> None:
+    for language in ("de", "en"):
+        write(tmp_path / f"lang={language}", id=["1"], text=[f"in {language}"])
+        lines(f"{tmp_path}/lang={language}/more.jsonl", [{"_id": "2", "text": f"more in {language}"}])
+    for files in (f"{tmp_path}/*/*.parquet", f"{tmp_path}/*/*.jsonl"):
+        found = corpus.scan_corpus(files.replace("*", "lang=de", 1), 9)
+        assert found.rows_by_language == {"de": 1}
+        assert [key.partition(":")[0] for key in documents(found)] == ["de"]
+        assert corpus.scan_corpus(files.replace("*", "lang=de", 1), 9, "deu").rows_by_language == {"de": 1}
+        with pytest.raises(UserError, match="its folder says lang=de, and --language says en; leave that out"):
+            corpus.scan_corpus(files.replace("*", "lang=de", 1), 9, "en")
+
+
+def test_texts_that_are_none(tmp_path: Path) -> None:
+    half = tmp_path / "corpus.jsonl"
+    half.write_text('{"_id": "1", "text": "whole \\ud83d\\ude00"}\n{"_id": "2", "title": "\\ud83d", "text": "half"}\n')
+    with pytest.raises(UserError, match="corpus.jsonl row 1 is not UTF-8: 'utf-8' codec can't encode character"):
+        corpus.scan_corpus(str(half), 9, "en")
+    half.write_bytes(b'{"_id": "1", "text": "caf\xe9"}\n')
+    with pytest.raises(UserError, match="corpus.jsonl row 0 is not UTF-8"):
+        corpus.scan_corpus(str(half), 9, "en")
+    folder = tmp_path / "table"
+    rows = [b"a", b"b", b"c", b"d", b"caf\xe9"]
+    for column in ("text", "id", "title"):
+        columns: dict[str, Any] = {"id": list("12345"), "lang": ["de", "en", "de", "en", "en"], "text": list("abcde")}
+        uri = write(folder, **{**columns, column: pa.array(rows).view(pa.string())})
+        with pytest.raises(UserError, match=f"corpus.parquet row 4: {column} is not UTF-8"):
+            documents(corpus.scan_corpus(uri, 9))

@@ -55,7 +55,8 @@ def _prepare(store: Mapping[str, Any], name: str, identity: str, folder: StudyFo
     own = {key: value for key, value in store.items() if key != MINE}
     if kind == MINE:
         mined = mined_pairs(Mined.model_validate(store[MINE]), own, folder.mined(identity))
-        own = {**own, "source": "pairs", "input": [mined]}
+        own = {key: value for key, value in own.items() if key not in InputConfig.model_fields or key == "on_error"}
+        own |= {"source": "pairs", "input": [mined]}
     prepare(PrepareConfig.model_validate({**own, "out": folder.store(identity)}))
 
 

@@ -1,0 +1,182 @@
+"""Last stage of `prepare`: the index of matches between streams, from the keys that the second stage left.
+
+A part takes the keys of some partitions. How many matches each pair of streams has before it is known from the counts
+of the second stage, so it knows which blocks begin in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from hbt_ray.data import exchange
+from hbt_ray.data.alignment import INDEX, match
+from hbt_ray.data.exchange import Segment
+from hbt_ray.data.stage import Stage, stage_file
+
+KEYS = pa.schema([("stream", pa.int32()), ("key", pa.uint64())])
+PART_ROWS = 2**22
+MOST_BLOCKS = 2**22  # of translations in the index: larger blocks where there would be more
+
+
+class Keys(NamedTuple):
+    """Where the keys of a partition lie.
+
+    Attributes:
+        start, stop: bytes in the partition's file.
+        rows: how many there are.
+        streams: number in the store of each of the partition's streams.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    streams: list[int]
+
+
+def shared(keys: Sequence[np.ndarray], comparable: Sequence[object]) -> list[list[int]]:
+    """The matches of each two streams whose `comparable` is equal and not None: [left, right, their number].
+
+    Args:
+        keys: ascending, uint64 [rows] of each stream.
+    """
+    found = []
+    for left, right in combinations(range(len(keys)), 2):
+        if comparable[left] is not None and comparable[left] == comparable[right]:
+            count = int(match(keys[left], keys[right]).counts.sum())
+            if count:
+                found.append([left, right, count])
+    return found
+
+
+def blocks(
+    keys: Mapping[int, np.ndarray],
+    spans: Mapping[tuple[int, int], tuple[int, int]],
+    row_group_rows: int,
+    block_rows: int,
+) -> dict[str, list[int]]:
+    """The blocks that begin in a range of keys: columns of INDEX but `rows`, and `at`, each block's number.
+
+    Args:
+        keys: of each stream in the range, ascending, uint64 [rows].
+        spans: for left and right, their matches before the range and after it.
+    """
+    nothing = np.empty(0, np.uint64)
+    found: dict[str, list[int]] = {name: [] for name in ("left", "right", "at", "key", "skip")}
+    for (left, right), (before, after) in spans.items():
+        size = row_group_rows if left == right else block_rows
+        numbers = range(-(-before // size), -(-after // size))
+        if not numbers:
+            continue
+        matches = match(keys.get(left, nothing), keys.get(right, nothing))
+        ends = np.cumsum(matches.counts)
+        place = np.array(numbers) * size - before
+        group = np.searchsorted(ends, place, side="right")
+        skip = place - (ends - matches.counts)[group]
+        columns = ([left] * len(numbers), [right] * len(numbers), numbers, matches.keys[group].tolist(), skip.tolist())
+        for name, values in zip(found, columns, strict=True):
+            found[name] += values
+    return found
+
+
+def whole_index(
+    parts: Iterable[Mapping[str, Sequence[int] | np.ndarray]],
+    totals: Mapping[tuple[int, int], int],
+    row_group_rows: int,
+    block_rows: int,
+) -> pa.Table:
+    """The index, of the schema INDEX, from the blocks of all parts and the matches of every left and right."""
+    tables = [pa.table({name: pa.array(values, pa.uint64()) for name, values in part.items()}) for part in parts]
+    index = pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("left", "right", "at")])
+    left, right, at = (index[name].to_numpy().astype(np.int64) for name in ("left", "right", "at"))
+    sizes = np.where(left == right, row_group_rows, block_rows)
+    ends = np.array([totals[pair] for pair in zip(left.tolist(), right.tolist(), strict=True)], dtype=np.int64)
+    columns = [
+        index["left"],
+        index["right"],
+        pa.array(np.minimum(sizes, ends - at * sizes)),
+        index["key"],
+        index["skip"],
+    ]
+    return pa.table(columns, names=INDEX.names).cast(INDEX)
+
+
+@dataclass(frozen=True)
+class AlignStage:
+    """What all parts of this stage have in common; a call does one part.
+
+    Attributes:
+        grouped: folder of the second stage.
+        keys: reference to a list of Keys, one a partition.
+        before: reference to the matches of (left, right) before each part: a dict to int64 [parts + 1].
+        block_rows: matches in a block.
+    """
+
+    grouped: str
+    keys: Any
+    before: Any
+    row_group_rows: int
+    block_rows: int
+
+    def __call__(self, number: int, value: list[int]) -> dict[str, Any]:
+        """The blocks that begin in partitions value[0] … value[1], as `blocks` gives them."""
+        spans = {pair: (int(of[number]), int(of[number + 1])) for pair, of in ray.get(self.before).items()}
+        return blocks(self._read(*value), spans, self.row_group_rows, self.block_rows)
+
+    def _read(self, first: int, stop: int) -> dict[int, np.ndarray]:
+        """The keys of each stream in these partitions, ascending."""
+        told: list[Keys] = ray.get(self.keys)
+        pieces: dict[int, list[np.ndarray]] = {}
+        for partition in range(first, stop):
+            keys = told[partition]
+            segment = Segment(stage_file(self.grouped, partition, ".arrows"), keys.start, keys.stop)
+            for table in exchange.read_segments([segment]):
+                local, key = table["stream"].to_numpy(), table["key"].to_numpy()
+                starts = np.flatnonzero(np.diff(local, prepend=-1))
+                for stream, of_stream in zip(local[starts], np.split(key, starts[1:]), strict=True):
+                    pieces.setdefault(keys.streams[stream], []).append(of_stream)
+        return {stream: np.concatenate(of_stream) for stream, of_stream in pieces.items()}
+
+
+def align(
+    out: str, grouped: str, keys: list[Keys], counts: Iterable[Sequence[list[int]]], size: int
+) -> tuple[pa.Table, int]:
+    """Make the index of a store: a table of the schema INDEX, and the matches in a block.
+
+    Args:
+        counts: [left, right, matches] of every partition, in order; a stream with itself has as many as rows.
+        size: rows in a row group.
+    """
+    parts = _parts([key.rows for key in keys])
+    part_of = np.repeat(np.arange(len(parts)), [stop - first for first, stop in parts])
+    before: dict[tuple[int, int], np.ndarray] = {}
+    for part, found in zip(part_of, counts, strict=True):
+        for left, right, count in found:
+            of_pair = before.setdefault((min(left, right), max(left, right)), np.zeros(len(parts) + 1, np.int64))
+            of_pair[part + 1] += count
+    totals = {pair: np.cumsum(found) for pair, found in sorted(before.items())}
+    block_rows = size
+    while sum(-(-int(t[-1]) // block_rows) for (left, right), t in totals.items() if left != right) > MOST_BLOCKS:
+        block_rows *= 2
+    stage = Stage(out, "align", parts)
+    stage.run(AlignStage(grouped, ray.put(keys), ray.put(totals), size, block_rows))
+    ends = {pair: int(found[-1]) for pair, found in totals.items()}
+    return whole_index(stage.commits(), ends, size, block_rows), block_rows
+
+
+def _parts(rows: Sequence[int]) -> list[list[int]]:
+    """Partitions from … to of each part, of about PART_ROWS rows."""
+    parts, held = [[0, 0]], 0
+    for partition, count in enumerate(rows):
+        if held and held + count > PART_ROWS:
+            parts.append([partition, partition])
+            held = 0
+        parts[-1][1] = partition + 1
+        held += count
+    return parts

@@ -1,0 +1,42 @@
+"""What records are known by inside a store: their group, their place in the shuffle, and their content.
+
+Nothing here depends on the file that a record came from: the same rows in other files make the same store.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from hbt_ray.arrays import GOLDEN, splitmix64
+
+
+def group_ids(good: pa.Table) -> np.ndarray:
+    """A 63-bit id, int64 [records], of each record's source and group; rows without a group that ask the same query in
+    the same language are one group: they are several positives of that query."""
+    columns = [good[name].to_pylist() for name in ("source", "group", "query_lang", "query")]
+    names = [
+        f"{source}\0{group}" if group else f"{source}\0\0{language}\0{query}"
+        for source, group, language, query in zip(*columns, strict=True)
+    ]
+    return _hashed(names)
+
+
+def content_ids(good: pa.Table) -> np.ndarray:
+    """A 63-bit id, int64 [records], of each record's texts: query, passage and negatives."""
+    columns = [good[name].to_pylist() for name in ("query", "passage", "negatives")]
+    names = ["\0".join([query, passage, *negatives]) for query, passage, negatives in zip(*columns, strict=True)]
+    return _hashed(names)
+
+
+def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
+    """A random number, uint64 [records], of each group id, int64 [records], keyed by the seed; no two ids share one."""
+    return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
+
+
+def _hashed(names: list[Any]) -> np.ndarray:
+    hashed = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
+    return (hashed >> np.uint64(1)).astype(np.int64)
