@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig
+from hbt_ray.config import EncoderConfig, EngineConfig, Input, OptimizerConfig, PlanConfig, PrepareConfig, TrainConfig
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.train import runlog
@@ -56,11 +56,10 @@ def same_run(out: Path, finished: Path) -> None:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
     folder = tmp_path_factory.mktemp("train")
-    (folder / "facts").mkdir()  # which names the source
-    pq.write_table(world_facts.fact_rows("train").slice(0, 1200), folder / "facts" / "facts.parquet")
+    pq.write_table(world_facts.fact_rows("train").slice(0, 1200), folder / "facts.parquet")
     config = PrepareConfig(
         source="parallel",
-        input=(str(folder / "facts" / "facts.parquet"),),
+        input=(Input(name="facts", uri=str(folder / "facts.parquet")),),
         tokenizer="train:1500",
         out=str(folder / "store"),
         partitions=1,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from hbt_ray.batches.plan import Batches, Plan
 from hbt_ray.data import lists
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.streams import Role, StreamStore
 
 # Pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536
 CHUNK_TOKENS = 2**24
+SIDES = ("query", "passage")
 _NO_NEGATIVES = pa.array([[]], pa.list_(pa.list_(pa.int32())))
 
 
@@ -39,24 +40,30 @@ class Slice(NamedTuple):
 
 def steps_per_chunk(store: StreamStore, batch_size: int) -> int:
     """The number of steps in a chunk that is large for Ray and small for memory."""
-    pairs = sum(stream.rows * len(stream.languages) for stream in store.streams)
-    tokens = sum(sum(of_language) for stream in store.streams for of_language in stream.tokens.values())
+    pairs = sum(stream.rows for stream in store.streams)
+    tokens = sum(sum(stream.tokens) for stream in store.streams)
     return max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS * pairs / max(tokens, 1))) // batch_size)
 
 
-def read_chunk(store: StreamStore, plan: Plan, start: int, stop: int, world_size: int) -> list[pa.Buffer]:
+def read_chunk(
+    store: StreamStore, plan: Plan, start: int, stop: int, world_size: int, negatives: bool = True
+) -> list[pa.Buffer]:
     """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`.
+
+    Args:
+        negatives: whether hard negatives are read; they may be most of what a store holds.
 
     Raises:
         UserError: a stream file is missing or damaged.
     """
     batches = plan.batches(start, stop)
-    columns = _gather(store, plan, batches)
+    columns = _gather(store, plan, batches, negatives)
+    languages = plan.member_languages[batches.members]
     steps = [
         {
             "stratum": plan.strata[stratum].name,
-            "query_languages": _counts(plan, batches.query_languages[number]),
-            "passage_languages": _counts(plan, batches.passage_languages[number]),
+            "query_languages": _counts(plan, languages[number, :, 0]),
+            "passage_languages": _counts(plan, languages[number, :, 1]),
         }
         for number, stratum in enumerate(batches.strata)
     ]
@@ -94,51 +101,62 @@ def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
         yield Slice(about["start"] + number, **step, pairs=pairs.slice(number * rows, rows))
 
 
-def _gather(store: StreamStore, plan: Plan, batches: Batches) -> dict[str, tuple[pa.Array, np.ndarray]]:
+def _gather(
+    store: StreamStore, plan: Plan, batches: Batches, negatives: bool
+) -> dict[str, tuple[pa.Array, np.ndarray]]:
     """The values of every column of `Slice.pairs` in the order they were read, and for each row of the batches, one
     after the other, the place of its value among them, int64 [steps * batch_size].
 
-    Each stream is read once, only in the languages drawn.
+    A stream is read once for all queries and once for all passages.
     """
-    streams, rows = batches.streams.ravel(), batches.rows.ravel()
-    languages = {"query": batches.query_languages.ravel(), "passage": batches.passage_languages.ravel()}
-    pieces: dict[str, list[pa.Array]] = {"group": [], "query": [], "passage": [], "negatives": []}
-    index = {name: np.empty(len(rows), dtype=np.int64) for name in pieces}
-    sizes = dict.fromkeys(pieces, 0)
-    order = np.argsort(streams, kind="stable")
-    found, first = np.unique(streams[order], return_index=True)
-    for stream, positions in zip(found, np.split(order, first[1:]), strict=True):
-        drawn = _drawn(store, plan, int(stream), positions, languages)
-        there = [(column, rows[positions[at]]) for _, column, at in drawn if column is not None]
-        read = iter(store.read_each(int(stream), there))
-        for name, column, at in drawn:
-            values, place = next(read) if column is not None else (_NO_NEGATIVES, np.int64(0))
-            pieces[name].append(values)
-            index[name][positions[at]] = sizes[name] + place
-            sizes[name] += len(values)
-    gathered: dict[str, Any] = {name: (pa.concat_arrays(pieces[name]), index[name]) for name in pieces}
+    member = batches.members.ravel()
+    streams, rows = _located(store, plan, member, batches.rows.ravel())
+    wanted: tuple[tuple[int, tuple[Role, ...]], ...] = ((0, ("group", "query")), (1, ("passage", "negatives")))
+    gathered: dict[str, tuple[pa.Array, np.ndarray]] = {}
+    for side, columns in wanted:
+        pieces: dict[str, list[pa.Array]] = {name: [] for name in columns}
+        index = {name: np.empty(len(member), dtype=np.int64) for name in columns}
+        sizes = dict.fromkeys(columns, 0)
+        for stream, at in _by_value(streams[side]):
+            stored = {name: store.streams[stream].column(name) for name in columns}
+            if not negatives:
+                stored.pop("negatives", None)
+            read = iter(store.read_each(stream, [(column, rows[side][at]) for column in stored.values() if column]))
+            for name in columns:
+                values, place = next(read) if stored.get(name) else (_NO_NEGATIVES, np.zeros(len(at), np.int64))
+                pieces[name].append(values)
+                index[name][at] = sizes[name] + place
+                sizes[name] += len(values)
+        gathered |= {name: (pa.concat_arrays(pieces[name]), index[name]) for name in columns}
     names = pa.array(plan.languages, pa.string()).dictionary_encode()
     sources = sorted({stream.source for stream in store.streams})
     of_stream = np.array([sources.index(stream.source) for stream in store.streams])
-    sides = {f"{side}_lang": (names, drawn_languages) for side, drawn_languages in languages.items()}
-    source = pa.array(sources, pa.string()).dictionary_encode(), of_stream[streams]
+    sides = {f"{name}_lang": (names, plan.member_languages[member, side]) for side, name in enumerate(SIDES)}
+    source = pa.array(sources, pa.string()).dictionary_encode(), of_stream[streams[0]]
     return {"group": gathered.pop("group"), "source": source, **sides, **gathered}
 
 
-def _drawn(
-    store: StreamStore, plan: Plan, stream: int, positions: np.ndarray, languages: dict[str, np.ndarray]
-) -> list[tuple[str, str | None, np.ndarray]]:
-    """What to read of a stream: column of the slice, column of the stream (None: it has none), and for which of the
-    positions."""
-    everywhere = np.arange(len(positions))
-    drawn: list[tuple[str, str | None, np.ndarray]] = [("group", "group", everywhere)]
-    roles: tuple[Literal["query", "passage", "negatives"], ...] = ("query", "passage", "negatives")
-    for role in roles:
-        of_role = languages["query" if role == "query" else "passage"][positions]
-        for language in np.unique(of_role):
-            column = store.streams[stream].column(role, plan.languages[language])
-            drawn.append((role, column, np.flatnonzero(of_role == language)))
-    return drawn
+def _located(
+    store: StreamStore, plan: Plan, member: np.ndarray, rows: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The streams of queries and of passages, and the rows in them, int64 [rows] each."""
+    of_queries = np.array([found.query for found in plan.members])[member]
+    of_passages = np.array([found.passage for found in plan.members])[member]
+    pairs = np.array([-1 if found.pair is None else found.pair for found in plan.members])[member]
+    queries, passages = rows.copy(), rows.copy()
+    for pair, at in _by_value(pairs):
+        if pair >= 0:
+            left, right = store.matches(pair, rows[at])
+            forward = of_queries[at] < of_passages[at]
+            queries[at], passages[at] = np.where(forward, left, right), np.where(forward, right, left)
+    return (of_queries, of_passages), (queries, passages)
+
+
+def _by_value(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each value, and where it is."""
+    order = np.argsort(values, kind="stable")
+    found, first = np.unique(values[order], return_index=True)
+    return zip(found.tolist(), np.split(order, first[1:]), strict=True)
 
 
 def _counts(plan: Plan, languages: np.ndarray) -> dict[str, int]:

@@ -1,12 +1,11 @@
 """Look before you pay: what a run will draw, from manifest and plan alone. Nothing is read, nothing starts.
 
-Counts of batches and rows are exact. Where a row can give several language pairs the plan draws one at random, so rows
-by language and pair are expectations. Token counts leave out prefixes and special tokens.
+Counts of batches and pairs are exact. Token counts are expected ones, and leave out prefixes and special tokens.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.strata import Stratum
 from hbt_ray.data import lengths
-from hbt_ray.data.streams import Stream, StreamStore
+from hbt_ray.data.streams import StreamStore
 from hbt_ray.terminal import console, table, warn
 
 REPEATS = 20  # passes from which a row is repeated more often than most users want
@@ -27,9 +26,8 @@ class StratumForecast:
     """What is drawn of a stratum.
 
     Attributes:
-        rows: number of rows in one pass.
-        passes: how often each row is seen, on average.
-        pairs: (query language, passage language) to expected pairs.
+        directions: name, rows of one pass, and pairs drawn of each direction.
+        pairs: (query language, passage language) to pairs drawn.
         tokens: expected tokens of queries and passages, without padding.
         padding: expected share of the tokens of a padded slice that are padding.
         means: length of a query and of a passage, on average [tokens].
@@ -38,12 +36,21 @@ class StratumForecast:
     name: str
     kind: str
     batches: int
-    rows: int
-    passes: float
-    pairs: dict[tuple[str, str], float]
+    directions: list[tuple[str, int, int]]
+    pairs: dict[tuple[str, str], int]
     tokens: float
     padding: float
     means: tuple[float, float]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in one pass."""
+        return sum(rows for _, rows, _ in self.directions)
+
+    @property
+    def passes(self) -> float:
+        """How often each row is seen, on average."""
+        return sum(drawn for *_, drawn in self.directions) / self.rows
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,8 @@ class Forecast:
     """What a whole run draws.
 
     Attributes:
-        streams: (name, rows, passes) of each stream, all strata that draw from it together.
-        sources: expected pairs by source.
+        streams: name, rows, and passes of each stream: how often the average row gives a query.
+        sources: pairs by source.
         warnings: what a user would regret, a line each.
     """
 
@@ -66,19 +73,19 @@ class Forecast:
 
 def forecast(store: StreamStore, plan: Plan, steps: int, workers: int, limits: Limits = (None, None)) -> Forecast:
     """What the first `steps` steps draw on `workers` workers; texts are cut at `limits`."""
-    drawn = plan.drawn(steps)
-    taken = [plan.taken(number, int(count) * plan.config.batch_size) for number, count in enumerate(drawn)]
+    taken = plan.taken(steps).tolist()
+    ends = np.cumsum([len(direction.members) for direction in plan.directions]).tolist()
+    of_direction = [taken[end - len(d.members) : end] for d, end in zip(plan.directions, ends, strict=True)]
     slice_rows = max(plan.config.batch_size // workers, 1)
     strata = [
-        _stratum(store, plan, stratum, int(count), rows, slice_rows, limits)
-        for stratum, count, rows in zip(plan.strata, drawn, taken, strict=True)
+        _stratum(store, plan, stratum, int(batches), of_direction, slice_rows, limits)
+        for stratum, batches in zip(plan.strata, plan.drawn(steps), strict=True)
     ]
     by_stream: Counter[int] = Counter()
-    for stratum, rows in zip(plan.strata, taken, strict=True):
-        by_stream.update(dict(zip(stratum.streams, rows.tolist(), strict=True)))
     sources: Counter[str] = Counter()
-    for number, count in by_stream.items():
-        sources[store.streams[number].source] += count
+    for member, count in zip(plan.members, taken, strict=True):
+        by_stream[member.query] += count
+        sources[store.streams[member.query].source] += count
     streams = [
         (stream.name, stream.rows, by_stream[number] / stream.rows) for number, stream in enumerate(store.streams)
     ]
@@ -92,40 +99,35 @@ def _stratum(
     plan: Plan,
     stratum: Stratum,
     batches: int,
-    taken: np.ndarray,
+    taken: list[list[int]],
     slice_rows: int,
     limits: Limits,
 ) -> StratumForecast:
-    pairs: dict[tuple[str, str], float] = defaultdict(float)
+    """`taken`: rows of each member of each direction."""
+    pairs: dict[tuple[str, str], int] = {}
     texts = np.zeros((2, len(lengths.edges)))  # histograms of queries and passages
-    for number, rows, choices in zip(stratum.streams, taken, stratum.pairs, strict=True):
-        stream = store.streams[number]
-        for choice in choices:
-            languages = (plan.languages[choice[0]], plan.languages[choice[1]])
-            expected = rows / len(choices)
-            pairs[languages] += expected
-            for side, language in enumerate(languages):
-                shares = _shares(stream, side, language)
-                texts[side, : len(shares)] += expected * shares
-    query, passage = (_mean_and_longest(counts, slice_rows, limit) for counts, limit in zip(texts, limits, strict=True))
-    needed, padded = query[0] + passage[0], query[1] + passage[1]
+    directions = [plan.directions[number] for number in stratum.directions]
+    drawn = [sum(taken[number]) for number in stratum.directions]
+    for number, direction in zip(stratum.directions, directions, strict=True):
+        query, passage = (plan.languages[place] for place in direction.languages)
+        pairs[query, passage] = sum(taken[number])
+        for member, rows in zip(direction.members, taken[number], strict=True):
+            for side, stream in enumerate((member.query, member.passage)):
+                counts = np.array(store.streams[stream].lengths[side], dtype=float)
+                texts[side, : len(counts)] += rows * counts / max(counts.sum(), 1)
+    both = (_mean_and_longest(counts, slice_rows, limit) for counts, limit in zip(texts, limits, strict=True))
+    query_lengths, passage_lengths = both
+    needed, padded = query_lengths[0] + passage_lengths[0], query_lengths[1] + passage_lengths[1]
     return StratumForecast(
         name=stratum.name,
         kind=stratum.kind,
         batches=batches,
-        rows=stratum.rows,
-        passes=batches * plan.config.batch_size / stratum.rows,
-        pairs=dict(pairs),
-        tokens=query[0] * float(texts[0].sum()) + passage[0] * float(texts[1].sum()),
+        directions=[(d.name, d.rows, count) for d, count in zip(directions, drawn, strict=True)],
+        pairs=pairs,
+        tokens=query_lengths[0] * float(texts[0].sum()) + passage_lengths[0] * float(texts[1].sum()),
         padding=1 - needed / padded if padded else 0.0,
-        means=(query[0], passage[0]),
+        means=(query_lengths[0], passage_lengths[0]),
     )
-
-
-def _shares(stream: Stream, side: int, language: str) -> np.ndarray:
-    """The histogram of the lengths of queries (0) or passages (1) as shares, float64 [bins]."""
-    counts = np.array(stream.lengths.get(language, ((), ()))[side], dtype=float)
-    return counts / counts.sum() if counts.sum() else counts
 
 
 def _mean_and_longest(counts: np.ndarray, texts: int, limit: int | None) -> tuple[float, float]:
@@ -145,16 +147,20 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
     for stratum in forecast.strata:
         if not stratum.batches:
             found.append(f"{stratum.name} is never drawn in {forecast.steps} steps")
-        elif stratum.passes > REPEATS:
-            found.append(f"{stratum.name}: each of its {stratum.rows:,} rows is seen {stratum.passes:.0f} times")
+            continue
+        found += [
+            f"{name}: each of its {rows:,} rows is seen {drawn / rows:.0f} times"
+            for name, rows, drawn in stratum.directions
+            if drawn > REPEATS * rows
+        ]
         if stratum.rows < forecast.batch_size:
             found.append(
                 f"{stratum.name} has {stratum.rows:,} rows, fewer than a batch of {forecast.batch_size:,}: "
                 "rows come several times in one batch and are no negatives of each other"
             )
-        rare = [f"{query}:{passage}" for (query, passage), pairs in stratum.pairs.items() if pairs < 1]
-        if stratum.batches and rare:
-            found.append(f"{stratum.name}: hardly drawn or never: {', '.join(rare[:10])}")
+        rare = [f"{query}:{passage}" for (query, passage), pairs in stratum.pairs.items() if not pairs]
+        if rare:
+            found.append(f"{stratum.name}: never drawn: {', '.join(rare[:10])}")
     for kind in ("monolingual", "cross-lingual"):
         drawn = {tag for stratum in forecast.strata if stratum.kind == kind for pair in stratum.pairs for tag in pair}
         absent = [tag for tag in plan.languages if drawn and tag not in drawn]
@@ -186,7 +192,7 @@ def show_forecast(forecast: Forecast) -> None:
     screen.print(table(columns, rows))
     pairs: Counter[tuple[str, str]] = Counter()
     for stratum in forecast.strata:
-        pairs.update(stratum.pairs)  # type: ignore[arg-type]  # expectations are no whole numbers
+        pairs.update(stratum.pairs)
     found = [
         [f"{query}:{passage}", f"{count:,.0f}", f"{count / total:.1%}"]
         for (query, passage), count in pairs.most_common()

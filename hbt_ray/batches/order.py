@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     PAIR = 3
     DROPOUT = 4
     TEXT = 5
+    RUN = 6
 
 
 def mix(seed: int, purpose: Purpose, *keys: int | np.ndarray) -> np.ndarray:

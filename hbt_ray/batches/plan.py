@@ -1,7 +1,7 @@
 """The plan: which rows make global batch `step`, as a pure function of manifest, settings and step.
 
-A step draws a stratum, a draw takes the stratum's next `batch_size` rows, and a row is where its place in the current
-pass falls. Each is arithmetic: no state, no communication, no history (design, invariants 5 to 9).
+A step draws a stratum. The draw takes rows of one direction or, in a mixed batch, a run of rows of each of some. A row
+is where its place in the current pass falls. Each is arithmetic: no state, no communication, no history.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import numpy as np
 
 from hbt_ray import storage
 from hbt_ray.batches.order import LONGEST, Purpose, Shares, mix, permute, rekey
-from hbt_ray.batches.strata import Stratum, chosen_languages, strata
+from hbt_ray.batches.strata import Direction, Stratum, chosen_languages, cross_lingual, monolingual
 from hbt_ray.config import PlanConfig, UserError
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.streams import Stream, StreamStore
 
-VERSION = 4  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
-VERSION_OF_SEED_0 = 3  # seed 0 has the batches of before: only other seeds were not apart from each other
-CYCLE = 1024  # steps over which every stratum gets its share; their order within is random
-WEIGHT_UNITS = 2**30  # resolution of the strata's shares
-_HALF, _LOW_HALF = np.uint64(32), np.uint64(2**32 - 1)
+VERSION = 5  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
+CYCLE = 1024  # draws over which everything that is drawn gets its share; the order within is random
+WEIGHT_UNITS = 2**30  # resolution of shares
+RUNS = 32  # directions in a mixed batch, at least
+RUN_ROWS = 64  # of a mixed batch from one direction, at most
+SMALL_TOKENS = 2**25  # of a store that read tasks keep in memory, so that any row of it is as near as any other
+TURN_ROWS = 1024  # that a direction gives before another takes its place, at most: they lie together in the store
 
 
 class Batches(NamedTuple):
@@ -31,26 +33,27 @@ class Batches(NamedTuple):
     Attributes:
         start: the first step.
         strata: index in `Plan.strata` of each step, int64 [steps].
-        streams: index of each row's stream in the store, int64 [steps, batch_size].
-        rows: number of the row in its stream, int64 [steps, batch_size].
-        query_languages, passage_languages: index in `Plan.languages`, int64 [steps, batch_size].
+        members: index in `Plan.members` of where each row is from, int64 [steps, batch_size].
+        rows: number of the row in its member, int64 [steps, batch_size].
     """
 
     start: int
     strata: np.ndarray
-    streams: np.ndarray
+    members: np.ndarray
     rows: np.ndarray
-    query_languages: np.ndarray
-    passage_languages: np.ndarray
 
 
 class Plan:
     """The composition of every global batch of a run.
 
     Attributes:
-        languages: all languages of the plan; a batch names them by index.
+        languages: all languages of the plan.
+        directions: what strata take rows from.
         strata: what batches are made of.
         weights: each stratum's share of the steps, float64 [strata].
+        members: all members of all directions, in their order.
+        member_languages: languages of the query and the passage of a row of each member, int64 [members, 2].
+        turn: how many mixed batches, one after the other, take their rows from the same directions; 1: none is mixed.
         hash: fingerprint that is equal for two plans that give the same batches.
     """
 
@@ -67,55 +70,64 @@ class Plan:
             UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
         """
         self.config = config
-        version = VERSION if config.seed else VERSION_OF_SEED_0
-        self.identity = {"plan": version, "store": store.manifest["checksum"], **config.model_dump(mode="json")}
+        self.identity = {"plan": VERSION, "store": store.manifest["checksum"], **config.model_dump(mode="json")}
         self.hash = storage.fingerprint(self.identity)
         self.languages = chosen_languages(store.streams, config)
-        self.strata, self.weights = _weighted(store, self.languages, config)
-        units = np.maximum(np.round(self.weights * WEIGHT_UNITS).astype(np.int64), 1)
-        self._steps = Shares([units])
-        self._rows = Shares([np.array(stratum.lengths, dtype=np.int64) for stratum in self.strata])
-        # one entry a member, that is a stream of a stratum
-        self._first = np.cumsum([0, *(len(stratum.streams) for stratum in self.strata)])[:-1]
-        self._streams = np.concatenate([stratum.streams for stratum in self.strata])
-        self._lengths = np.concatenate([stratum.lengths for stratum in self.strata])
-        self._block_rows = store.row_group_rows
-        self._blocks = self._lengths // self._block_rows  # whole row groups
-        self._pass = -(-self._lengths // self._block_rows)  # row groups, the last of them perhaps not whole
-        counts = [len(pairs) for stratum in self.strata for pairs in stratum.pairs]
-        self._pair_counts = np.array(counts, dtype=np.uint64)
-        self._first_pair = np.cumsum([0, *counts])[:-1]
-        pairs = [pair for stratum in self.strata for pairs in stratum.pairs for pair in pairs]
-        self._pair_languages = np.array(pairs, dtype=np.int64).T.copy()  # query languages, passage languages
-        self._cycle: Callable[[int], tuple[np.ndarray, np.ndarray]] = lru_cache(maxsize=8)(self._draw_cycle)
+        self.directions, self.strata, self.weights = _weighted(store, self.languages, config)
+        self.members = [member for direction in self.directions for member in direction.members]
+        self.member_languages = np.array(
+            [direction.languages for direction in self.directions for _ in direction.members], dtype=np.int64
+        ).reshape(-1, 2)
+        self._pairs_of_a_pass = sum(store.streams[stream].rows for stream in {m.query for m in self.members})
+        self._rows = Shares([np.array([m.rows for m in direction.members]) for direction in self.directions])
+        self._first = np.cumsum([0, *(len(direction.members) for direction in self.directions)])[:-1]
+        self._lengths = np.array([member.rows for member in self.members], dtype=np.int64)
+        self._block_rows = np.array([member.block_rows for member in self.members], dtype=np.int64)
+        self._blocks = self._lengths // self._block_rows  # whole ones
+        self._pass = -(-self._lengths // self._block_rows)  # blocks, the last of them perhaps not whole
+        self._draws = {Purpose.STRATUM: Shares([_units(self.weights)])}
+        self._direction = np.array([stratum.directions[0] for stratum in self.strata])
+        mixed = [number for number, stratum in enumerate(self.strata) if len(stratum.directions) > 1]
+        self._mixed = mixed[0] if mixed else -1
+        self.turn = 1
+        if mixed:
+            self._parts = np.array(self.strata[mixed[0]].directions)
+            rows = np.array([self.directions[part].rows for part in self._parts], dtype=float)
+            self._draws[Purpose.RUN] = Shares([_units(rows**config.language_exponent)])
+            members = [member for part in self._parts for member in self.directions[part].members]
+            used = {stream for member in members for stream in (member.query, member.passage)}
+            self._run_rows, self.turn = _turns(config.batch_size, [store.streams[number] for number in used], len(rows))
+        self._cycle: Callable[[Purpose, int], tuple[np.ndarray, np.ndarray]] = lru_cache(maxsize=32)(self._draw_cycle)
 
     def steps(self, epochs: float) -> int:
-        """The number of steps that have as many pairs as `epochs` passes over all strata."""
-        return max(1, round(epochs * int(self._lengths.sum()) / self.config.batch_size))
+        """The number of steps that have as many pairs as `epochs` passes over the rows of the store that are drawn."""
+        return max(1, round(epochs * self._pairs_of_a_pass / self.config.batch_size))
 
     def stratum(self, step: int) -> Stratum:
         """What the batch of `step` is made of."""
-        return self.strata[self._cycle(step // CYCLE)[0][step % CYCLE]]
-
-    def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """The index of each step's stratum, and how many earlier steps drew that stratum, int64 [steps] each."""
-        cycles = [self._cycle(cycle) for cycle in range(start // CYCLE, (stop - 1) // CYCLE + 1)]
-        offset = start // CYCLE * CYCLE
-        both = np.concatenate([np.stack(cycle) for cycle in cycles], axis=1)[:, start - offset : stop - offset]
-        return both[0], both[1]
+        return self.strata[self._drawn(Purpose.STRATUM, np.array([step]))[0][0]]
 
     def drawn(self, steps: int) -> np.ndarray:
         """How many of the first `steps` draw each stratum, int64 [strata]."""
-        before = self._steps_of(steps // CYCLE * CYCLE)
-        if steps % CYCLE == 0:
-            return before
-        return before + np.bincount(self._cycle(steps // CYCLE)[0][: steps % CYCLE], minlength=len(self.strata))
+        return self._counts(Purpose.STRATUM, steps)[: len(self.strata)]
 
-    def taken(self, stratum: int, rows: int) -> np.ndarray:
-        """How many of the first `rows` rows of a stratum come from each of its streams, int64 [streams]."""
-        number = np.array([stratum])
-        counts = self._rows.counts(int(self._rows.depth[stratum]), number, np.array([rows]))
-        return counts[0, : len(self.strata[stratum].streams)]
+    def taken(self, steps: int) -> np.ndarray:
+        """How many rows the first `steps` steps take of each member, int64 [members]."""
+        drawn = self.drawn(steps)
+        size = self.config.batch_size
+        single = np.arange(len(self.strata)) != self._mixed
+        directions, begins, ends = self._direction[single], np.zeros(int(single.sum()), np.int64), drawn[single] * size
+        if self._mixed >= 0:
+            turns, inside = divmod(int(drawn[self._mixed]), self.turn)
+            runs = size // self._run_rows
+            whole = self._counts(Purpose.RUN, turns * runs)[: len(self._parts)] * self.turn * self._run_rows
+            part, before = self._drawn(Purpose.RUN, turns * runs + np.arange(runs if inside else 0))
+            start = before * self.turn * self._run_rows
+            directions = np.concatenate([directions, self._parts, self._parts[part]])
+            begins = np.concatenate([begins, np.zeros_like(whole), start])
+            ends = np.concatenate([ends, whole, start + inside * self._run_rows])
+        _, member, _, taken = self._members_of(directions, begins, ends)
+        return np.bincount(member, taken, minlength=len(self.members)).astype(np.int64)
 
     def batch(self, step: int) -> Batches:
         """The global batch of one step, as `batches` gives it."""
@@ -124,71 +136,102 @@ class Plan:
     def batches(self, start: int, stop: int) -> Batches:
         """The global batches of steps start … stop; rank r of W has rows [r * B / W, (r + 1) * B / W) of each."""
         size = self.config.batch_size
-        stratum, draw = self.draws(start, stop)
+        stratum, draw = self._drawn(Purpose.STRATUM, np.arange(start, stop))
         chance = mix(self.config.seed, Purpose.PAIR, np.arange(start, stop)[:, None], np.arange(size))
         slot = np.uint64((1 << (size - 1).bit_length()) - 1)
         order = np.sort((chance & ~slot) | np.arange(size, dtype=np.uint64), axis=1) & slot
-        place, runs = self._runs(stratum, draw)
-        member, row = self._rows_of(*runs)
-        mixed = order.astype(np.int64) + place[:, None] * size  # streams mixed over the ranks
-        member, row = member[mixed], row[mixed]
-        pair = ((chance & _LOW_HALF) * self._pair_counts[member] >> _HALF).astype(np.int64) + self._first_pair[member]
-        query, passage = (of_pair[pair] for of_pair in self._pair_languages)
-        return Batches(start, stratum, self._streams[member], row, query, passage)
+        member, row = self._rows_of(*self._runs(stratum, draw))
+        mixed = order.astype(np.int64) + np.arange(len(stratum))[:, None] * size  # runs mixed over the ranks
+        return Batches(start, stratum, member[mixed], row[mixed])
 
-    def _draw_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """Stratum and draw number of every step of a cycle, int64 [CYCLE] each."""
-        before, after = self._steps_of(cycle * CYCLE), self._steps_of((cycle + 1) * CYCLE)
-        stratum = np.repeat(np.arange(len(before)), after - before)
-        stratum = stratum[np.argsort(mix(self.config.seed, Purpose.STRATUM, cycle, np.arange(CYCLE)), kind="stable")]
-        by_stratum = np.argsort(stratum, kind="stable")
+    def _drawn(self, purpose: Purpose, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What each of the draws `numbers`, int64 [draws] ascending, takes, and how often that was drawn before."""
+        if not len(numbers):
+            return numbers, numbers
+        first, last = int(numbers[0]) // CYCLE, int(numbers[-1]) // CYCLE
+        cycles = [np.stack(self._cycle(purpose, cycle)) for cycle in range(first, last + 1)]
+        both = np.concatenate(cycles, axis=1)[:, numbers - first * CYCLE]
+        return both[0], both[1]
+
+    def _counts(self, purpose: Purpose, draws: int) -> np.ndarray:
+        """How often the first `draws` draws take each thing, int64 [things]."""
+        before = self._whole_cycles(purpose, draws // CYCLE * CYCLE)
+        if draws % CYCLE == 0:
+            return before
+        return before + np.bincount(self._cycle(purpose, draws // CYCLE)[0][: draws % CYCLE], minlength=len(before))
+
+    def _whole_cycles(self, purpose: Purpose, draws: int) -> np.ndarray:
+        shares = self._draws[purpose]
+        counts: np.ndarray = shares.counts(int(shares.depth[0]), np.zeros(1, np.int64), np.array([draws]))[0]
+        return counts
+
+    def _draw_cycle(self, purpose: Purpose, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+        """What every draw of a cycle takes, and how often that was drawn before, int64 [CYCLE] each."""
+        before, after = (self._whole_cycles(purpose, (cycle + number) * CYCLE) for number in (0, 1))
+        taken = np.repeat(np.arange(len(before)), after - before)
+        taken = taken[np.argsort(mix(self.config.seed, purpose, cycle, np.arange(CYCLE)), kind="stable")]
+        ordered = np.argsort(taken, kind="stable")
         first = np.cumsum(after - before) - (after - before)
         draw = np.empty(CYCLE, dtype=np.int64)
-        draw[by_stratum] = np.arange(CYCLE) - first[stratum[by_stratum]] + before[stratum[by_stratum]]
-        return stratum, draw
+        draw[ordered] = np.arange(CYCLE) - first[taken[ordered]] + before[taken[ordered]]
+        return taken, draw
 
-    def _steps_of(self, steps: int) -> np.ndarray:
-        """How many of the first `steps`, a multiple of CYCLE, each stratum gets, int64 [strata]."""
-        return self._steps.counts(int(self._steps.depth[0]), np.zeros(1, np.int64), np.array([steps]))[
-            0, : len(self.strata)
-        ]
-
-    def _runs(self, stratum: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """What each step takes of each member: where the step's rows begin, in batches, int64 [steps], and of each run,
-        in that order: member, its rows taken before, and rows taken now, int64 [runs]."""
+    def _runs(self, stratum: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the steps take, step after step: of each run the member, its rows taken before, and rows taken now."""
         size = self.config.batch_size
-        place = np.empty_like(stratum)
+        single = np.flatnonzero(stratum != self._mixed)
+        steps, directions, begins, ends = [single], [self._direction[stratum[single]]], [draw[single] * size], []
+        ends = [begins[0] + size]
+        mixed = np.flatnonzero(stratum == self._mixed)
+        if len(mixed):
+            runs, turn_rows = size // self._run_rows, self.turn * self._run_rows
+            turns, inside = np.divmod(draw[mixed], self.turn)
+            part, before = self._drawn(Purpose.RUN, np.ravel(turns[:, None] * runs + np.arange(runs)))
+            steps.append(np.repeat(mixed, runs))
+            directions.append(self._parts[part])
+            begins.append(before * turn_rows + np.repeat(inside * self._run_rows, runs))
+            ends.append(begins[1] + self._run_rows)
+        step = np.concatenate(steps)
+        run, *found = self._members_of(*map(np.concatenate, (directions, begins, ends)))
+        order = np.lexsort((run, step[run]))
+        member, before, taken = (column[order] for column in found)
+        return member, before, taken
+
+    def _members_of(
+        self, directions: np.ndarray, begins: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What rows begins … ends of directions, int64 [runs] each, take of their members: number of the run, member,
+        rows taken of it before, and rows taken, int64 [parts of runs] each."""
         found: list[tuple[np.ndarray, ...]] = []
-        depths = self._rows.depth[stratum]
-        done = 0
-        for depth in np.unique(depths).tolist():  # strata with about as many streams, all at once
+        depths = self._rows.depth[directions]
+        for depth in np.unique(depths).tolist():  # directions with about as many members, all at once
             at = np.flatnonzero(depths == depth)
-            place[at] = np.arange(done, done + len(at))
-            done += len(at)
-            both = self._rows.counts(depth, np.tile(stratum[at], 2), np.concatenate([draw[at], draw[at] + 1]) * size)
+            both = self._rows.counts(depth, np.tile(directions[at], 2), np.concatenate([begins[at], ends[at]]))
             before, taken = both[: len(at)], both[len(at) :] - both[: len(at)]
-            step, leaf = np.nonzero(taken)
-            found.append((leaf + self._first[stratum[at]][step], before[step, leaf], taken[step, leaf]))
-        return place, tuple(map(np.concatenate, zip(*found, strict=True)))
+            run, leaf = np.nonzero(taken)
+            found.append((at[run], leaf + self._first[directions[at]][run], before[run, leaf], taken[run, leaf]))
+        run, member, before, taken = map(np.concatenate, zip(*found, strict=True))
+        return run, member, before, taken
 
     def _rows_of(self, member: np.ndarray, before: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Member and row of every row of the runs, int64 [rows]: a pass has the row groups in a new order, and the rows
+        """Member and row of every row of the runs, int64 [rows]: a pass has the blocks in a new order, and the rows
         within each."""
         length, blocks, a_pass = self._lengths[member], self._blocks[member], self._pass[member]
+        size = self._block_rows[member]
 
         def block_of(index: np.ndarray) -> np.ndarray:
             number, place = np.divmod(index, length)
-            return number * a_pass + place // self._block_rows
+            return number * a_pass + place // size
 
         first = block_of(before)
         count = block_of(before + taken - 1) - first + 1
         # a part of a run lies in one row group of one pass
         run = np.repeat(np.arange(len(count)), count)
-        member, length, blocks, a_pass = member[run], length[run], blocks[run], a_pass[run]
+        member, length, blocks, a_pass, size = member[run], length[run], blocks[run], a_pass[run], size[run]
         number, block = np.divmod(np.arange(len(run)) - (np.cumsum(count) - count - first)[run], a_pass)
-        start = number * length + block * self._block_rows
-        tail = block == blocks  # the rows after the last whole row group stay at the end of the pass
-        span = np.where(tail, length - blocks * self._block_rows, self._block_rows)
+        start = number * length + block * size
+        tail = block == blocks  # the rows after the last whole block stay at the end of the pass
+        span = np.where(tail, length - blocks * size, size)
         begin = np.maximum(before[run] - start, 0)
         rows = np.minimum((before + taken)[run] - start, span) - begin
         key = mix(self.config.seed, Purpose.ROW_GROUP, member, number)
@@ -197,32 +240,60 @@ class Plan:
 
         part = np.repeat(np.arange(len(rows)), rows)
         inside = np.arange(len(part)) - (np.cumsum(rows) - rows - begin)[part]
-        lengths = span[part] if tail.any() else np.array(self._block_rows)
-        return member[part], (block * self._block_rows)[part] + permute(inside, lengths, key[part])
+        lengths = span[part] if (span != span[0]).any() else span[0]
+        return member[part], (block * size)[part] + permute(inside, lengths, key[part])
 
 
-def _weighted(store: StreamStore, languages: tuple[str, ...], config: PlanConfig) -> tuple[list[Stratum], np.ndarray]:
-    """The strata that are drawn, and the share of steps of each."""
-    monolingual, cross = strata(store.streams, languages, config)
+def _weighted(
+    store: StreamStore, languages: tuple[str, ...], config: PlanConfig
+) -> tuple[list[Direction], list[Stratum], np.ndarray]:
+    """All directions, the strata that are drawn of them, and the share of steps of each stratum."""
     alpha = {"x-x": 1.0, "x-y": 0.0, "hybrid": config.alpha}[config.strategy]
-    if alpha > 0 and not monolingual:
+    own = monolingual(store, languages) if alpha > 0 else []
+    cross = cross_lingual(store, languages, config) if alpha < 1 else []
+    if alpha > 0 and not own:
         raise UserError(f"--strategy {config.strategy}: {store.uri} has no monolingual pair in these languages")
     if alpha < 1 and not cross:
         raise UserError(
             f"--strategy {config.strategy}: {store.uri} has no translations, so no cross-lingual batch can be drawn"
         )
-    shares = [
-        *_shares([stratum.rows for stratum in monolingual], config.language_exponent, alpha),
-        *_shares([stratum.rows for stratum in cross], config.language_exponent, 1 - alpha),
-    ]
-    kept = [(stratum, share) for stratum, share in zip([*monolingual, *cross], shares, strict=True) if share > 0]
-    for stratum, _ in kept:
-        if stratum.rows > LONGEST:
-            raise UserError(f"stratum {stratum.name} has {stratum.rows} rows; at most {LONGEST} are supported")
-    return [stratum for stratum, _ in kept], np.array([share for _, share in kept])
+    directions = [*own, *cross]
+    for direction in directions:
+        if direction.rows > LONGEST:
+            raise UserError(f"{direction.name} has {direction.rows} rows; at most {LONGEST} are supported")
+    strata = [Stratum(direction.name, "monolingual", (number,)) for number, direction in enumerate(own)]
+    across = range(len(own), len(directions))
+    if cross and config.cross_batches == "mixed":
+        strata.append(Stratum("cross", "cross-lingual", tuple(across)))
+        shares = [1.0]
+    else:
+        strata += [Stratum(directions[number].name, "cross-lingual", (number,)) for number in across]
+        shares = _shares([direction.rows for direction in cross], config.language_exponent)
+    weights = [alpha * share for share in _shares([d.rows for d in own], config.language_exponent)]
+    return directions, strata, np.array([*weights, *((1 - alpha) * share for share in shares)])
 
 
-def _shares(rows: list[int], exponent: float, total: float) -> list[float]:
-    """Shares proportional to rows^exponent that sum to `total`."""
+def _shares(rows: list[int], exponent: float) -> list[float]:
+    """Shares proportional to rows^exponent that sum to 1."""
     sizes = [float(size) ** exponent for size in rows]
-    return [total * size / sum(sizes) for size in sizes]
+    return [size / sum(sizes) for size in sizes]
+
+
+def _units(weights: np.ndarray) -> np.ndarray:
+    """Weights as whole numbers."""
+    return np.maximum(np.round(weights / weights.sum() * WEIGHT_UNITS).astype(np.int64), 1)
+
+
+def _turns(batch_size: int, streams: list[Stream], directions: int) -> tuple[int, int]:
+    """How many rows a mixed batch takes of a direction, and for how many batches, one after the other, it does.
+
+    What stays in memory is drawn anew for every batch. Of a larger store, all directions have their turn within half a
+    pass over the `streams` that they are in.
+    """
+    fewest = min(batch_size, max(RUNS, -(-batch_size // RUN_ROWS)))
+    runs = next(count for count in range(fewest, batch_size + 1) if batch_size % count == 0)
+    run_rows = batch_size // runs
+    if sum(sum(stream.tokens) for stream in streams) <= SMALL_TOKENS:
+        return run_rows, 1
+    turn_rows = min(TURN_ROWS, sum(stream.rows for stream in streams) // (2 * max(directions, runs)))
+    return run_rows, max(1, turn_rows // run_rows)

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hbt_ray import languages
 from hbt_ray.config import PlanConfig, UserError
-from hbt_ray.data.streams import Stream
+from hbt_ray.data.streams import Stream, StreamStore
 
 Kind = Literal["monolingual", "cross-lingual"]
 
 
-@dataclass
-class Stratum:
-    """The streams a stratum takes its rows from, and the language pairs that a row of each can give.
+class Member(NamedTuple):
+    """A sequence of pairs that a direction takes its rows from: a stream, or the matches of two.
 
     Attributes:
-        name: `mono:<lang>`, `cross`, or `cross:<query lang>-<passage lang>`.
-        streams, lengths: index in the store, and number of rows, of each stream.
-        pairs: for each stream, the (query language, passage language) pairs, as indexes in the plan's languages.
+        query, passage: number in the store of the stream of the queries, and of the passages.
+        pair: number in the alignment of these two streams; None: a row of the one stream has both.
+        rows: in one pass.
+        block_rows: rows that are read together.
+    """
+
+    query: int
+    passage: int
+    pair: int | None
+    rows: int
+    block_rows: int
+
+
+@dataclass
+class Direction:
+    """All pairs with a query in one language and a passage in one: of every source one member.
+
+    Attributes:
+        languages: of queries and passages, as indexes in the plan's languages.
     """
 
     name: str
-    kind: Kind
-    streams: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    pairs: list[list[tuple[int, int]]] = field(default_factory=list)
+    languages: tuple[int, int]
+    members: list[Member] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
         """The number of rows in one pass."""
-        return sum(self.lengths)
+        return sum(member.rows for member in self.members)
+
+
+class Stratum(NamedTuple):
+    """What a batch is made of.
+
+    Attributes:
+        name: `mono:<lang>`, `cross`, or `cross:<query lang>-<passage lang>`.
+        directions: number of each direction that a batch takes rows from; only `cross` has several.
+    """
+
+    name: str
+    kind: Kind
+    directions: tuple[int, ...]
 
 
 def chosen_languages(streams: list[Stream], config: PlanConfig) -> tuple[str, ...]:
@@ -46,41 +71,45 @@ def chosen_languages(streams: list[Stream], config: PlanConfig) -> tuple[str, ..
     return tuple(sorted(set(named) or there))
 
 
-def strata(streams: list[Stream], chosen: tuple[str, ...], config: PlanConfig) -> tuple[list[Stratum], list[Stratum]]:
-    """The monolingual and the cross-lingual strata, by name.
+def monolingual(store: StreamStore, chosen: tuple[str, ...]) -> list[Direction]:
+    """The monolingual directions, by language."""
+    found: dict[str, Direction] = {}
+    for number, stream in enumerate(store.streams):
+        language = stream.languages[0]
+        if stream.kind == "pairs" and language in chosen:
+            place = chosen.index(language)
+            direction = found.setdefault(language, Direction(f"mono:{language}", (place, place)))
+            direction.members.append(Member(number, number, None, stream.rows, store.row_group_rows))
+    return [found[language] for language in sorted(found)]
+
+
+def cross_lingual(store: StreamStore, chosen: tuple[str, ...], config: PlanConfig) -> list[Direction]:
+    """The cross-lingual directions, by their languages.
 
     Raises:
         UserError: `--pairs` names a pair that the store does not have.
     """
-    index = {language: position for position, language in enumerate(chosen)}
-    allowed = _allowed_pairs(streams, chosen, config)
-    monolingual: dict[str, Stratum] = {}
-    cross: dict[str, Stratum] = {}
-    for number, stream in enumerate(streams):
-        drawn: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for language in stream.monolingual:
-            if language in index:
-                stratum = monolingual.setdefault(language, Stratum(f"mono:{language}", "monolingual"))
-                _add(stratum, number, stream, [(index[language], index[language])])
-        for query, passage in stream.cross_lingual:
-            if (query, passage) in allowed:
-                drawn["cross" if config.cross_batches == "mixed" else f"cross:{query}-{passage}"].append(
-                    (index[query], index[passage])
-                )
-        for name, pairs in drawn.items():
-            _add(cross.setdefault(name, Stratum(name, "cross-lingual")), number, stream, pairs)
-    return [monolingual[key] for key in sorted(monolingual)], [cross[key] for key in sorted(cross)]
+    found: dict[tuple[str, str], list[Member]] = {}
+    for number, stream in enumerate(store.streams):
+        if stream.kind == "cross-lingual":
+            member = Member(number, number, None, stream.rows, store.row_group_rows)
+            found.setdefault(stream.languages, []).append(member)
+    alignment = store.alignment
+    for pair, (both, rows) in enumerate(zip(alignment.streams.tolist(), alignment.rows.tolist(), strict=True)):
+        for query, passage in (both, both[::-1]):
+            named = store.streams[query].languages[0], store.streams[passage].languages[0]
+            found.setdefault(named, []).append(Member(query, passage, pair, rows, alignment.block_rows))
+    wanted = {named for named in found if set(named) <= set(chosen)}
+    wanted = _named_pairs(wanted, chosen, config) or wanted
+    index = {language: place for place, language in enumerate(chosen)}
+    return [
+        Direction(f"cross:{query}-{passage}", (index[query], index[passage]), sorted(found[query, passage]))
+        for query, passage in sorted(wanted)
+    ]
 
 
-def _add(stratum: Stratum, number: int, stream: Stream, pairs: list[tuple[int, int]]) -> None:
-    stratum.streams.append(number)
-    stratum.lengths.append(stream.rows)
-    stratum.pairs.append(pairs)
-
-
-def _allowed_pairs(streams: list[Stream], chosen: tuple[str, ...], config: PlanConfig) -> set[tuple[str, str]]:
-    """The ordered (query language, passage language) that cross-lingual batches may hold."""
-    there = {pair for stream in streams for pair in stream.cross_lingual if set(pair) <= set(chosen)}
+def _named_pairs(there: set[tuple[str, str]], chosen: tuple[str, ...], config: PlanConfig) -> set[tuple[str, str]]:
+    """The ordered (query language, passage language) that `--pairs` names."""
     named = set()
     for text in config.pairs:
         query, _, passage = text.partition(":")
@@ -88,7 +117,7 @@ def _allowed_pairs(streams: list[Stream], chosen: tuple[str, ...], config: PlanC
         if pair not in there:
             raise UserError(f"--pairs {text}: the store has no query in {pair[0]} with a passage in {pair[1]}")
         named.add(pair)
-    return named or there
+    return named
 
 
 def _known(tag: str, there: set[str], flag: str) -> str:

@@ -93,7 +93,11 @@ def _fit(config: TrainConfig) -> None:
         validation_config=validating,
         datasets={shuffler.DATASET: shuffler.placeholder},
         dataset_config=shuffler.HybridBatches(
-            config.data, config.batches, config.length, partial(checkpoint.next_step, RunFolder.of(config).checkpoints)
+            config.data,
+            config.batches,
+            config.length,
+            partial(checkpoint.next_step, RunFolder.of(config).checkpoints),
+            negatives=config.optimizer.hard_negatives > 0,
         ),
     )
     problems.forget(config)

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
     stratum: str
     kind: str
-    rows: list[tuple[int, int]]  # stream, row
+    rows: list[tuple[int, int]]  # member, row
     pairs: list[tuple[str, str]]  # query language, passage language
 
 
@@ -55,14 +55,8 @@ def batches(plan: Plan, start: int, stop: int) -> list[Batch]:
         Batch(
             plan.strata[stratum].name,
             plan.strata[stratum].kind,
-            list(zip(drawn.streams[step].tolist(), drawn.rows[step].tolist(), strict=True)),
-            list(
-                zip(
-                    names[drawn.query_languages[step]].tolist(),
-                    names[drawn.passage_languages[step]].tolist(),
-                    strict=True,
-                )
-            ),
+            list(zip(drawn.members[step].tolist(), drawn.rows[step].tolist(), strict=True)),
+            [(query, passage) for query, passage in names[plan.member_languages[drawn.members[step]]].tolist()],
         )
         for step, stratum in enumerate(drawn.strata)
     ]
@@ -103,8 +97,8 @@ def test_batches_of_any_store(
         assert batch == batches(plan, start + step, start + step + 1)[0]
         assert batch.stratum == plan.stratum(start + step).name
         assert len(batch.rows) == batch_size
-        for stream, row in batch.rows:
-            assert 0 <= row < store.streams[stream].rows
+        for member, row in batch.rows:
+            assert 0 <= row < plan.members[member].rows
         if batch.kind == "monolingual":
             assert strategy != "x-y"
             assert {f"mono:{query}" for query, _ in batch.pairs} == {batch.stratum}
@@ -113,8 +107,9 @@ def test_batches_of_any_store(
             assert strategy != "x-x"
             assert all(query != passage for query, passage in batch.pairs)
             assert len(set(batch.pairs)) == 1 or cross_batches == "mixed"
-        for (stream, _), (query, passage) in zip(batch.rows, batch.pairs, strict=True):
-            assert {query, passage} <= set(store.streams[stream].languages)
+        for (member, _), (query, passage) in zip(batch.rows, batch.pairs, strict=True):
+            assert query == store.streams[plan.members[member].query].languages[0]
+            assert passage == store.streams[plan.members[member].passage].languages[1]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -129,17 +124,49 @@ def test_every_row_once_in_every_pass(
     except UserError:
         return
     drawn = batches(plan, 0, 600)
-    for stratum in plan.strata:
-        rows = [row for batch in drawn if batch.stratum == stratum.name for row in batch.rows]
-        counts = Counter(rows)
-        passes, rest = divmod(len(rows), stratum.rows)
-        assert len(counts) == (stratum.rows if passes else rest)
-        assert set(counts.values()) <= {passes, passes + 1}
-        assert sum(count == passes + 1 for count in counts.values()) == rest
-        number = plan.strata.index(stratum)
-        by_stream = Counter(stream for stream, _ in rows)
-        assert plan.taken(number, len(rows)).tolist() == [by_stream[stream] for stream in stratum.streams]
-        assert plan.drawn(600)[number] == sum(batch.stratum == stratum.name for batch in drawn)
+    taken: Counter[int] = Counter()
+    for direction in plan.directions:
+        languages = tuple(plan.languages[place] for place in direction.languages)
+        rows = [row for batch in drawn for row, pair in zip(batch.rows, batch.pairs, strict=True) if pair == languages]
+        taken.update(member for member, _ in rows)
+        if languages[0] == languages[1]:
+            check_passes(rows, direction.rows)
+    assert plan.taken(600).tolist() == [taken[member] for member in range(len(plan.members))]
+    names = Counter(batch.stratum for batch in drawn)
+    assert plan.drawn(600).tolist() == [names[stratum.name] for stratum in plan.strata]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    layout=layouts,
+    batch_size=st.integers(2, 40),
+    seed=st.integers(0, 5),
+    exponent=st.sampled_from([0.0, 0.5, 1.0]),
+    tokens=st.sampled_from([0, 10**9]),
+)
+def test_every_match_once_in_every_pass_of_a_direction(
+    tmp_path_factory: pytest.TempPathFactory, layout: Layout, batch_size: int, seed: int, exponent: float, tokens: int
+) -> None:
+    store = manifest_only(tmp_path_factory.mktemp("store"), layout, tokens=tokens)
+    config = PlanConfig(batch_size=batch_size, seed=seed, strategy="x-y", language_exponent=exponent)
+    try:
+        plan = Plan(store, config)
+    except UserError:
+        return
+    drawn = batches(plan, 0, 600 // plan.turn * plan.turn)
+    for direction in plan.directions:
+        languages = tuple(plan.languages[place] for place in direction.languages)
+        rows = [row for batch in drawn for row, pair in zip(batch.rows, batch.pairs, strict=True) if pair == languages]
+        check_passes(rows, direction.rows)
+
+
+def check_passes(rows: list[tuple[int, int]], length: int) -> None:
+    """Every row is there once in every pass, and in the last one at most once."""
+    counts = Counter(rows)
+    passes, rest = divmod(len(rows), length)
+    assert len(counts) == (length if passes else rest)
+    assert set(counts.values()) <= {passes, passes + 1}
+    assert sum(count == passes + 1 for count in counts.values()) == rest
 
 
 def test_order_differs_from_pass_to_pass(tmp_path: Path) -> None:
@@ -165,10 +192,9 @@ def test_shares_of_any_thousand_steps_are_within_sampling_error(tmp_path: Path) 
     plan = Plan(manifest_only(tmp_path, layout), PlanConfig(batch_size=4, alpha=0.4, language_exponent=0.3))
     assert plan.weights.sum() == pytest.approx(1)
     for start in (0, 1, 500, 1023, 123_456, 10**9):
-        strata, _ = plan.draws(start, start + 1000)
+        strata = plan.batches(start, start + 1000).strata
         error = np.bincount(strata, minlength=len(plan.strata)) - 1000 * plan.weights
         assert (np.abs(error) <= 4 * np.sqrt(1000 * plan.weights * (1 - plan.weights))).all()
-        assert np.array_equal(strata, plan.draws(start, start + 1000)[0])
 
 
 def test_languages_are_drawn_uniformly_or_by_size(tmp_path: Path) -> None:
@@ -179,11 +205,31 @@ def test_languages_are_drawn_uniformly_or_by_size(tmp_path: Path) -> None:
         assert abs(drawn["mono:en"] / CYCLE - share) < 0.01
 
 
-def test_sources_of_a_language_are_drawn_by_size_in_every_batch(tmp_path: Path) -> None:
-    store = manifest_only(tmp_path, [("pairs", ["en"], 3000), ("pairs", ["en"], 1000)])
-    plan = Plan(store, PlanConfig(strategy="x-x", batch_size=40))
+def test_sources_of_a_direction_are_drawn_by_size_in_every_batch(tmp_path: Path) -> None:
+    store = manifest_only(tmp_path, [("bitext", ["de", "en"], 3000), ("cross-lingual", ["de", "en"], 1000)])
+    plan = Plan(store, PlanConfig(strategy="x-y", batch_size=40, pairs=("de:en",)))
+    small = next(number for number, member in enumerate(plan.members) if member.pair is None)
     for batch in batches(plan, 0, 100):
-        assert 29 <= sum(stream == 0 for stream, _ in batch.rows) <= 31
+        assert 9 <= sum(member == small for member, _ in batch.rows) <= 11
+
+
+def test_pairs_of_languages_are_drawn_uniformly_or_by_size(tmp_path: Path) -> None:
+    store = manifest_only(tmp_path, [("pairs", ["de", "en"], 1_000_000), ("pairs", ["en", "sw"], 1000)], 1024)
+    for exponent, share in ((0.0, 0.5), (0.5, 1 / (1 + 1000**0.5)), (1.0, 1 / 1001)):
+        plan = Plan(store, PlanConfig(strategy="x-y", batch_size=64, language_exponent=exponent))
+        taken = plan.taken(200_000)
+        swahili = plan.languages.index("sw")
+        drawn = taken[(plan.member_languages == swahili).any(axis=1)].sum() / taken.sum()
+        assert drawn == pytest.approx(share, rel=0.05)
+
+
+def test_a_mixed_batch_has_many_directions(tmp_path: Path) -> None:
+    languages = [f"{first}{second}" for first in "abcdef" for second in "abcdefghij"]
+    store = manifest_only(tmp_path, [("pairs", languages, 5000)], 1024, tokens=10**9)
+    plan = Plan(store, PlanConfig(strategy="x-y", batch_size=1024))
+    assert all(len(set(batch.pairs)) >= 16 for batch in batches(plan, 0, 64))
+    short = Plan(store, PlanConfig(strategy="x-y", batch_size=128))
+    assert len({pair for batch in batches(short, 0, 2000) for pair in batch.pairs}) > 1000
 
 
 def test_a_language_of_one_row_repeats_and_does_not_vanish(tmp_path: Path) -> None:

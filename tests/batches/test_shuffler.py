@@ -94,15 +94,17 @@ def test_what_arrives_is_what_was_planned_and_stored(store: StreamStore) -> None
     for step, _, pairs in run(store, 0, 20, 2):
         batch = plan.batches(step, step + 1)
         for number, pair in enumerate(pairs):
-            language, other = (
-                plan.languages[batch.query_languages[0, number]],
-                plan.languages[batch.passage_languages[0, number]],
-            )
-            stream, row = int(batch.streams[0, number]), batch.rows[0, number : number + 1]
-            columns = ["group", f"query.{language}", f"passage.{other}", f"negatives.{other}"]
-            (stored,) = store.read(stream, row, columns).to_pylist()
-            assert list(stored.values()) == [pair[name] for name in ("group", "query", "passage", "negatives")]
-            assert (language, other) == (pair["query_lang"], pair["passage_lang"])
+            place = int(batch.members[0, number])
+            member, row = plan.members[place], batch.rows[0, number : number + 1]
+            query, passage = row, row
+            if member.pair is not None:
+                query, passage = store.matches(member.pair, row)[:: 1 if member.query < member.passage else -1]
+            (asked,) = store.read(member.query, query, ["group", "query"]).to_pylist()
+            (answer,) = store.read(member.passage, passage, ["group", "passage", "negatives"]).to_pylist()
+            assert asked["group"] == answer["group"]
+            assert {**asked, **answer} == {name: pair[name] for name in ("group", "query", "passage", "negatives")}
+            languages = [plan.languages[number] for number in plan.member_languages[place]]
+            assert languages == [pair["query_lang"], pair["passage_lang"]]
 
 
 class Trouble(threading.Thread):
