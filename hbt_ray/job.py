@@ -19,8 +19,14 @@ from hbt_ray.config import Section, UserError
 C = TypeVar("C", bound=Section)
 
 
-def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: Sequence[str] | None = None) -> None:
-    """Run `function` on the settings the command line gives, on the Ray cluster at hand (or a new local one).
+def main(
+    settings: type[C],
+    function: Callable[[C], dict[str, Any]],
+    arguments: Sequence[str] | None = None,
+    needs_ray: Callable[[C], bool] = lambda _: True,
+) -> None:
+    """Run `function` on the settings the command line gives, on the Ray cluster at hand (or a new local one) where it
+    `needs_ray`.
 
     A result whose `status` is `error`, and whose `error` says why, ends the job with 1, without a traceback.
     """
@@ -34,8 +40,9 @@ def main(settings: type[C], function: Callable[[C], dict[str, Any]], arguments: 
 
     start_logging()
     try:
-        ray.init(logging_level=logging.WARNING)
-        show_workers()
+        if needs_ray(config):
+            ray.init(logging_level=logging.WARNING)
+            show_workers()
         line = {"status": "ok", **function(config)}
         code = 0 if line["status"] == "ok" else 1
     except Exception as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+NO_LANGUAGE = frozenset(["nan", "mul", "mis", "zxx", "und"])
+
 
 @lru_cache(maxsize=4096)
 def normalize(tag: str) -> str | None:
@@ -11,14 +13,17 @@ def normalize(tag: str) -> str | None:
 
     Old and three-letter codes become the current short one (`eng` is `en`, `cmn` is `zh`), a region is dropped
     (`pt-BR` is `pt`), a script is kept unless it is the language's usual one (`zh-TW` is `zh-Hant`, `zh-Hans` is `zh`).
+    `nan` is what tables write for a missing value, not Min Nan, which `nan-Hant` names; `mul` and its like name none.
     """
     import langcodes  # here and below, since most processes meet no tag that is not normal already
 
+    if tag.strip().lower() in NO_LANGUAGE:
+        return None
     try:
         language = langcodes.Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
     except langcodes.LanguageTagError:
         return None
-    if not language.language or language.language == "und" or not language.is_valid():
+    if not language.language or not language.is_valid():
         return None
     script = language.maximize().script  # also what the region tells: Traditional characters in zh-TW
     usual = langcodes.Language.make(language=language.language).maximize().script
@@ -29,6 +34,16 @@ def normalize(tag: str) -> str | None:
 def named(name: str) -> str | None:
     """The tag of the language with this English name (`arabic`), as the Unicode CLDR has it; None when none has."""
     return _names().get(name.lower())
+
+
+@lru_cache(maxsize=4096)
+def is_common(tag: str) -> bool:
+    """Whether the Unicode CLDR has an English name for the tag's language.
+
+    Of the codes of three letters it has some hundreds, and not those that are words of file names: `dev`, `val`, `all`.
+    """
+    found = normalize(tag)
+    return found is not None and found.partition("-")[0] in _names().values()
 
 
 @lru_cache(maxsize=4096)

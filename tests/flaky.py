@@ -14,13 +14,17 @@ SLOW_DOWN = (
 
 
 class FlakyServer(ThreadingHTTPServer):
-    """Forwards to the server at `host`:`port`, but for a `share` of requests; `failed` counts those by kind."""
+    """Forwards to the server at `host`:`port`, but for a `share` of requests; `failed` counts those by kind.
+
+    `requests` has the method and path of each.
+    """
 
     daemon_threads = True
 
     def __init__(self, host: str, port: int, share: float) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.behind, self.share = (host, port), share
+        self.requests: list[tuple[str, str]] = []
         self.failed = {"503": 0, "dropped": 0}
         self.chance = random.Random(0)
         self.lock = threading.Lock()
@@ -46,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append((self.command, self.path))
         trouble = self.server.trouble()
         if trouble == "dropped":
             self.close_connection = True

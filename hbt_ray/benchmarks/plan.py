@@ -78,11 +78,10 @@ def _steps(uri: str, batch_size: int, config: PlanBenchmark) -> list[dict[str, A
 
 
 def _slices(plan: Plan, start: int, steps: int, world_size: int, number: int) -> list[np.ndarray]:
-    """Stream, row and languages of each pair of the last rank in the `number`-th chunk from `start`."""
+    """Member and row of each pair of the last rank in the `number`-th chunk from `start`."""
     first = start + number * steps
     batches = plan.batches(first, first + steps)
-    columns = (batches.streams, batches.rows, batches.query_languages, batches.passage_languages)
-    return [column.reshape(steps, world_size, -1)[:, -1].copy() for column in columns]
+    return [column.reshape(steps, world_size, -1)[:, -1].copy() for column in (batches.members, batches.rows)]
 
 
 def _median(work: Callable[[int], object], repeats: int) -> float:

@@ -29,6 +29,8 @@ class ShufflerBenchmark(Section):
     """Stored pairs to torch tensors: the shuffler against mosaicml-streaming and sentence-transformers."""
 
     pairs: int = Field(200_000, ge=100, description="synthetic pairs in the store [pairs]")
+    languages: int = Field(3, ge=2, description="that the parallel half of the pairs is in")
+    strategy: Literal["x-x", "x-y", "hybrid"] = Field("hybrid", description="of the batches that are timed")
     query_tokens: int = Field(32, ge=1, le=400, description="length of each query [tokens]")
     passage_tokens: int = Field(128, ge=1, le=400, description="length of each passage [tokens]")
     batch_size: int = Field(256, ge=2, description="global batch, also the peers' [pairs]")
@@ -46,7 +48,7 @@ class PlanBenchmark(Section):
     """The plan of a store that is a manifest alone, against torch's random batch sampler."""
 
     rows: int = Field(10**9, ge=1000, description="rows of all streams together [rows]")
-    streams: int = Field(200, ge=4, description="streams, a quarter of them parallel in four languages")
+    streams: int = Field(200, ge=4, description="streams, each with translations into the next")
     batch_sizes: tuple[int, ...] = Field((128, 256, 1024), min_length=1, description="global batches [pairs]")
     late_step: int = Field(1_000_000, ge=1, description="a plan here is compared with one at 0 [steps]")
     repeats: int = Field(30, ge=1, description="measurements of each figure; the median counts")

@@ -24,7 +24,7 @@ def measure(config: ShufflerBenchmark) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         written = store.write_store(f"{folder}/store", config)
         consumers = Consumers(written, config.consumers)
-        plan = PlanConfig(batch_size=config.batch_size)
+        plan = PlanConfig(strategy=config.strategy, batch_size=config.batch_size)
         cold = consumers.run(plan, 0, config.steps, 1).first_s
         log.info("first batch of a cold start: %.2f s", cold)
         ours: list[float] = []

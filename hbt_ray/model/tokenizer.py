@@ -96,15 +96,25 @@ def cutter(folder: str, max_tokens: int) -> Tokenizer:
 
 def tokenize(tokenizer: Tokenizer, texts: pa.StringArray, special_tokens: bool = False) -> pa.ListArray:
     """The token ids of each text, list<int32> [texts] of string [texts]; special tokens are added only if asked for."""
+    return tokenize_and_count(tokenizer, texts, special_tokens)[0]
+
+
+def tokenize_and_count(
+    tokenizer: Tokenizer, texts: pa.StringArray, special_tokens: bool = False
+) -> tuple[pa.ListArray, int]:
+    """What `tokenize` gives, and how many of the texts were cut."""
+    limit = (tokenizer.truncation or {}).get("max_length")
     unique = texts.dictionary_encode()  # the passage of several queries is tokenised once
-    flat, ends = array("i"), array("i", [0])
+    flat, ends, cut = array("i"), array("i", [0]), array("b")
     for start in range(0, len(unique.dictionary), TOGETHER):
         batch = unique.dictionary.slice(start, TOGETHER).to_pylist()
         for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=special_tokens):
             flat.extend(encoding.ids)
             ends.append(len(flat))
+            cut.append(len(encoding.ids) == limit and bool(encoding.overflowing))
     tokens = (pa.array(np.array(numbers, dtype=np.int32)) for numbers in (ends, flat))
-    return pa.ListArray.from_arrays(*tokens).take(unique.indices)
+    were_cut = np.array(cut, dtype=bool)[unique.indices.drop_null().to_numpy()]
+    return pa.ListArray.from_arrays(*tokens).take(unique.indices), int(were_cut.sum())
 
 
 class Template:

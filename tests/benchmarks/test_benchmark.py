@@ -71,7 +71,7 @@ def test_the_synthetic_store_holds_what_it_says(tmp_path: Path) -> None:
     config = BenchmarkConfig.model_validate({"shuffler": {**SMALL["shuffler"], "pairs": 24_000}}).shuffler
     written = store.write_store(str(tmp_path / "store"), config)
     written.check_files()
-    assert sum(stream.rows * len(stream.languages) for stream in written.streams) == 24_000
+    assert sum(stream.rows for stream in written.streams) == 24_000
     found = list(store.pairs(StreamStore(written.uri), 24_000))
     assert sum(len(queries) for queries, _ in found) == 24_000
     assert {queries.shape[1] for queries, _ in found} == {4}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,10 +21,13 @@ ROOT = Path(__file__).parents[2]
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 
 
-def start(job: str, *arguments: str, python: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+def start(
+    job: str, *arguments: str, python: Sequence[str] = (), environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *python, f"jobs/{job}.py", *arguments],
         cwd=ROOT,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -62,9 +67,23 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     assert "--alpha: input should be less than" in mistake(
         start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7")
     )
-    (tmp_path / "grid.yaml").write_text("{name: n, question: q, axes: {alhpa: [0.5]}, answer: {axis: alhpa}}")
+    (tmp_path / "grid.yaml").write_text(
+        "{name: n, question: q, stores: {facts: {sample: {}}}, tasks: [{task: world-facts}], fixed: {model: nano, steps: 8},"
+        " axes: {alhpa: [0.5]}, answer: {axis: alhpa}}"
+    )
     line = mistake(start("study", "--grid", f"{tmp_path}/grid.yaml", "--out", str(out)))
     assert "no setting alhpa; is alpha meant" in line
+
+
+def test_a_first_look_at_an_input_needs_no_cluster(tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_text("anchor\tpositive\nwhere?\there\n")
+    arguments = ("--input", f"faq={tmp_path}/in.tsv", "--language", "en", "--tokenizer", "train:100", "--inspect", "1")
+    done = start("prepare", *arguments, "--out", f"{tmp_path}/out", environment={"RAY_ADDRESS": "nowhere:1"})
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout.splitlines()[-1])["inputs"]
+    assert (found["name"], found["source"], found["columns"]["query"]) == ("faq", "pairs", "anchor")
+    assert "where?" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_score_that_differs_ends_check_with_code_1(tmp_path: Path) -> None:
