@@ -67,10 +67,9 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     assert "--alpha: input should be less than" in mistake(
         start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7")
     )
-    (tmp_path / "grid.yaml").write_text(
-        "{name: n, question: q, stores: {facts: {sample: {}}}, tasks: [{task: world-facts}], fixed: {model: nano, steps: 8},"
-        " axes: {alhpa: [0.5]}, answer: {axis: alhpa}}"
-    )
+    grid: dict[str, object] = {"name": "n", "question": "q", "answer": {"axis": "alhpa"}, "axes": {"alhpa": [0.5]}}
+    grid |= {"stores": {"facts": {"sample": {}}}, "tasks": [{"task": "world-facts"}], "fixed": {"model": "nano"}}
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
     line = mistake(start("study", "--grid", f"{tmp_path}/grid.yaml", "--out", str(out)))
     assert "no setting alhpa; is alpha meant" in line
 
