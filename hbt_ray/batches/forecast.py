@@ -18,6 +18,8 @@ from hbt_ray.terminal import console, table, warn
 
 REPEATS = 20  # passes from which a row is repeated more often than most users want
 DOMINANT = 0.8  # share of pairs from which one of several sources dominates
+SHOWN = 10  # lines of one kind of warning
+PAIRS_SHOWN = 40  # rows of the table of language pairs
 Limits = tuple[int | None, int | None]  # longest query, longest passage [tokens]
 
 
@@ -58,7 +60,8 @@ class Forecast:
     """What a whole run draws.
 
     Attributes:
-        streams: name, rows, and passes of each stream: how often the average row gives a query.
+        streams: name, rows, and passes of each stream: how often the average row gives a query, or a passage where
+            it gives more of these.
         sources: pairs by source.
         warnings: what a user would regret, a line each.
     """
@@ -81,13 +84,16 @@ def forecast(store: StreamStore, plan: Plan, steps: int, workers: int, limits: L
         _stratum(store, plan, stratum, int(batches), of_direction, slice_rows, limits)
         for stratum, batches in zip(plan.strata, plan.drawn(steps), strict=True)
     ]
-    by_stream: Counter[int] = Counter()
+    queries: Counter[int] = Counter()
+    passages: Counter[int] = Counter()
     sources: Counter[str] = Counter()
     for member, count in zip(plan.members, taken, strict=True):
-        by_stream[member.query] += count
+        queries[member.query] += count
+        passages[member.passage] += count
         sources[store.streams[member.query].source] += count
     streams = [
-        (stream.name, stream.rows, by_stream[number] / stream.rows) for number, stream in enumerate(store.streams)
+        (stream.name, stream.rows, max(queries[number], passages[number]) / stream.rows)
+        for number, stream in enumerate(store.streams)
     ]
     result = Forecast(steps, plan.config.batch_size, strata, streams, dict(sources.most_common()))
     result.warnings.extend(_warnings(plan, result))
@@ -148,11 +154,13 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
         if not stratum.batches:
             found.append(f"{stratum.name} is never drawn in {forecast.steps} steps")
             continue
+        often = sorted(((drawn / rows, name, rows) for name, rows, drawn in stratum.directions), reverse=True)
+        often = [of for of in often if of[0] > REPEATS]
         found += [
-            f"{name}: each of its {rows:,} rows is seen {drawn / rows:.0f} times"
-            for name, rows, drawn in stratum.directions
-            if drawn > REPEATS * rows
+            f"{name}: each of its {rows:,} rows is seen {passes:.0f} times" for passes, name, rows in often[:SHOWN]
         ]
+        if len(often) > SHOWN:
+            found.append(f"{len(often) - SHOWN} more directions of {stratum.name} are seen more than {REPEATS} times")
         if stratum.rows < forecast.batch_size:
             found.append(
                 f"{stratum.name} has {stratum.rows:,} rows, fewer than a batch of {forecast.batch_size:,}: "
@@ -160,7 +168,8 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
             )
         rare = [f"{query}:{passage}" for (query, passage), pairs in stratum.pairs.items() if not pairs]
         if rare:
-            found.append(f"{stratum.name}: never drawn: {', '.join(rare[:10])}")
+            more = f" and {len(rare) - SHOWN} more" if len(rare) > SHOWN else ""
+            found.append(f"{stratum.name}: never drawn: {', '.join(rare[:SHOWN])}{more}")
     for kind in ("monolingual", "cross-lingual"):
         drawn = {tag for stratum in forecast.strata if stratum.kind == kind for pair in stratum.pairs for tag in pair}
         absent = [tag for tag in plan.languages if drawn and tag not in drawn]
@@ -195,8 +204,11 @@ def show_forecast(forecast: Forecast) -> None:
         pairs.update(stratum.pairs)
     found = [
         [f"{query}:{passage}", f"{count:,.0f}", f"{count / total:.1%}"]
-        for (query, passage), count in pairs.most_common()
+        for (query, passage), count in pairs.most_common(PAIRS_SHOWN)
     ]
+    if len(pairs) > PAIRS_SHOWN:
+        rest = sum(pairs.values()) - sum(count for _, count in pairs.most_common(PAIRS_SHOWN))
+        found.append([f"{len(pairs) - PAIRS_SHOWN:,} others", f"{rest:,}", f"{rest / total:.1%}"])
     screen.print(table(["query:passage language", "pairs", "share"], found))
     screen.print(table(["stream", "rows", "passes"], [[n, f"{r:,}", f"{p:.2f}"] for n, r, p in forecast.streams]))
     shares = [[name, f"{count:,}", f"{count / total:.1%}"] for name, count in forecast.sources.items()]

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hbt_ray import languages
+from hbt_ray.storage.text_files import is_utf8
 
 BATCH_ROWS = 8192  # of what a reader yields
 
@@ -211,14 +212,6 @@ def _decoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray]:
         return array, np.zeros(len(array), dtype=bool)
     except pa.ArrowInvalid:
         raw = array.cast(pa.binary()).to_pylist()
-    invalid = np.array([value is not None and not _is_utf8(value) for value in raw])
+    invalid = np.array([value is not None and not is_utf8(value) for value in raw])
     kept = [None if value is None else "" if bad else value.decode() for value, bad in zip(raw, invalid, strict=True)]
     return pa.array(kept, pa.string()), invalid
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-        return True
-    except UnicodeDecodeError:
-        return False

@@ -65,10 +65,14 @@ class StreamStore:
         """Read the manifest.
 
         Raises:
-            UserError: `uri` holds no finished stream store.
+            UserError: `uri` holds no finished stream store, or one whose streams were not yet a language each.
         """
         self.uri = uri
         self.manifest = storage.read_manifest(uri, "stream store")
+        if "alignment" not in self.manifest:
+            raise UserError(
+                f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
+            )
         self.streams = [_stream(entry) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.encode.spans import Scanned, Span, Texts, titled
+from hbt_ray.storage.text_files import is_utf8
 
 T = TypeVar("T")
 COLUMNS = ("id", "lang", "text")
@@ -142,7 +143,7 @@ def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
         values.validate(full=True)
         return values
     except pa.ArrowInvalid:
-        place = next(place for place, value in enumerate(raw.to_pylist()) if value is not None and not _is_utf8(value))
+        place = next(place for place, value in enumerate(raw.to_pylist()) if value is not None and not is_utf8(value))
         row = table[ROW][place] if ROW in table.column_names else place
         raise UserError(f"{file} row {row}: {column} is not UTF-8") from None
 
@@ -151,14 +152,6 @@ def _is_text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return any(test(kind) for test in tests)
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-        return True
-    except UnicodeDecodeError:
-        return False
 
 
 def _checked(file: str, read: Callable[[], T]) -> T:

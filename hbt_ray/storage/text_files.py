@@ -59,6 +59,15 @@ def is_encodable(text: str) -> bool:
         return False
 
 
+def is_utf8(value: bytes) -> bool:
+    """Whether the bytes are a text in UTF-8."""
+    try:
+        value.decode()
+        return True
+    except UnicodeDecodeError:
+        return False
+
+
 def stem(uri: str) -> str:
     """The file's name without folder and endings: `de` for `s3://b/de.json.xz`."""
     return uri.rstrip("/").rsplit("/", 1)[-1].split(".")[0]

@@ -30,15 +30,18 @@ def test_counts_are_those_of_the_plan(tmp_path: Path) -> None:
     drawn = plan.batches(0, steps)
     names = Counter(plan.strata[stratum].name for stratum in drawn.strata)
     assert {stratum.name: stratum.batches for stratum in expected.strata} == names
-    of_member = np.array([member.query for member in plan.members])
-    streams = np.bincount(of_member[drawn.members.ravel()], minlength=len(store.streams))
-    assert [round(passes * rows) for _, rows, passes in expected.streams] == streams.tolist()
+    streams, passages = (
+        np.bincount(np.array(side)[drawn.members.ravel()], minlength=len(store.streams))
+        for side in ([member.query for member in plan.members], [member.passage for member in plan.members])
+    )
+    told = [round(passes * rows) for _, rows, passes in expected.streams]
+    assert told == np.maximum(streams, passages).tolist()
     made = np.array([stream.source == "made" for stream in store.streams])
     assert expected.sources == {"made": int(streams[made].sum()), "other": int(streams[~made].sum())}
     assert sum(stratum.tokens for stratum in expected.strata) == pytest.approx(steps * 16 * (14 / 6 + 65 / 6))
     pairs = Counter(map(tuple, plan.member_languages[drawn.members.ravel()].tolist()))
-    told = {pair: count for stratum in expected.strata for pair, count in stratum.pairs.items()}
-    assert {tuple(map(plan.languages.index, pair)): count for pair, count in told.items() if count} == pairs
+    by_pair = {pair: count for stratum in expected.strata for pair, count in stratum.pairs.items()}
+    assert {tuple(map(plan.languages.index, pair)): count for pair, count in by_pair.items() if count} == pairs
 
 
 def test_padding_is_that_of_slices_drawn_at_random(tmp_path: Path) -> None:
@@ -87,3 +90,18 @@ def test_an_epoch_is_a_pass_over_all_strata(tmp_path: Path) -> None:
     assert plan.steps(1) == 50
     result = forecast(manifest_only(tmp_path, [("pairs", ["en"], 400), ("pairs", ["de"], 400)]), plan, plan.steps(2), 1)
     assert [round(passes) for _, _, passes in result.streams] == [2, 2]
+
+
+def test_a_store_of_many_languages_is_told_in_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    languages = [f"{first}{second}" for first in "abcd" for second in "efghi"]
+    store = manifest_only(tmp_path, [("pairs", languages, 30)])
+    result = forecast(store, Plan(store, PlanConfig(batch_size=128, strategy="x-y")), 3000, workers=1)
+    assert "370 more directions of cross are seen more than 20 times" in result.warnings
+    show_forecast(result)
+    assert "340 others" in capsys.readouterr().err and len(result.warnings) < 20
+
+
+def test_a_stream_that_gives_only_passages_is_read(tmp_path: Path) -> None:
+    store = manifest_only(tmp_path, [("pairs", ["de", "en"], 100)])
+    plan = Plan(store, PlanConfig(batch_size=16, strategy="x-y", pairs=("de:en",)))
+    assert not [line for line in forecast(store, plan, 20, workers=1).warnings if "never read" in line]

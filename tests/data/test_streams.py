@@ -37,7 +37,13 @@ def write_store(folder: str) -> StreamStore:
         files.append({"path": path, "rows": part.num_rows, "bytes": storage.size(storage.join(folder, path))})
     stream = {"name": "s/pairs-zh", "source": "s", "kind": "pairs", "languages": ["zh", "zh"], "rows": ROWS}
     stream |= {"files": files, "tokens": [0, 0], "lengths": {"query": [], "passage": []}}
-    body = {"row_group_rows": ROW_GROUP, "tokenizer": {"fingerprint": "none"}, "streams": [stream], "counts": {}}
+    body = {
+        "alignment": {},
+        "row_group_rows": ROW_GROUP,
+        "tokenizer": {"fingerprint": "none"},
+        "streams": [stream],
+        "counts": {},
+    }
     storage.commit(folder, "stream store", body)
     return StreamStore(folder)
 
@@ -125,3 +131,9 @@ def test_bytes_are_those_the_footer_tells(store: StreamStore) -> None:
     (leaf,) = (n for n in range(footer.num_columns) if footer.schema.column(n).path.startswith("query."))
     sizes = [footer.row_group(group).column(leaf).total_compressed_size for group in (1, 3)]
     assert [len(found) for _, found in ranges] == sizes
+
+
+def test_a_store_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    storage.commit(str(tmp_path), "stream store", {"streams": [], "counts": {}})
+    with pytest.raises(UserError, match="was prepared by an earlier version of hbt_ray: prepare it again"):
+        StreamStore(str(tmp_path))

@@ -91,7 +91,7 @@ class OutOfMemory(threading.Thread):
     """Does to workers of training what the kernel does where memory ends, until a cell has failed."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._log = log
 
     def run(self) -> None:
