@@ -129,11 +129,14 @@ def test_resume_at_another_world_size_and_stage(
         assert point is not None and point.step == STEPS
         last[folder] = {(part, name): tensor for part, name, tensor in point.tensors()}
     assert last[finished].keys() == last[out].keys()
+    outside = 0
     for key, tensor in last[finished].items():
         difference = (last[out][key] - tensor).abs()
+        outside += int((difference > 1e-3).sum())
         # a gradient near zero moves its weight by the sign of a rounding error, since Adam divides by its size
         assert (difference > 1e-4).float().mean() < 1e-4
         assert difference.max() < 2e-3  # a step of the learning rate, up in one run and down in the other
+    assert outside <= 1  # of 0.7 million weights
 
 
 def test_an_export_that_was_broken_off_is_made_good_without_training(
