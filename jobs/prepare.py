@@ -16,7 +16,11 @@ def run(config: PrepareConfig) -> dict[str, Any]:
         return inspect(config)
     from hbt_ray.data.prepare import prepare
 
-    return prepare(config)
+    if not config.exclude:
+        return prepare(config)
+    from hbt_ray.evaluation.task_items import task_items
+
+    return prepare(config, excluded=task_items(config.exclude))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,6 @@ def s3(s3_server: FlakyServer) -> str:
 @pytest.fixture(scope="session")
 def ray_cluster(s3_server: FlakyServer) -> Iterator[None]:
     """Ray on this machine with 4 logical CPUs."""
-    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=200 * 2**20)
+    ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=200 * 2**20)
     yield
     ray.shutdown()

@@ -2,7 +2,7 @@
 
 from hbt_ray.config.base import Section, UserError
 from hbt_ray.config.cost import CostConfig
-from hbt_ray.config.data import Input, InputConfig, PrepareConfig
+from hbt_ray.config.data import Excluded, Input, InputConfig, PrepareConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
@@ -33,6 +33,7 @@ __all__ = [
     "EncodingConfig",
     "EngineConfig",
     "EvaluateConfig",
+    "Excluded",
     "Grid",
     "IndexConfig",
     "Input",

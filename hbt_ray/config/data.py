@@ -46,6 +46,22 @@ class Input(Section):
         return {**found, "name": name or (place if known else None)}
 
 
+class Excluded(Section):
+    """An evaluation task whose queries and relevant documents are kept out of training."""
+
+    name: str = Field(description="name of the task")
+    uri: Uri | None = Field(None, description="folder of the task's files; unset: where they are published [URI]")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        """`TASK` or `TASK=URI` as a mapping."""
+        if not isinstance(value, str):
+            return value
+        name, equals, place = value.partition("=")
+        return {"name": name, "uri": place} if equals and NAME.fullmatch(name) else {"name": value}
+
+
 class InputConfig(Section):
     """Files of pairs, and what is done when one is bad."""
 
@@ -143,6 +159,11 @@ class PrepareConfig(InputConfig):
         None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input, at most 4096"
     )
     drop_duplicates: bool = Field(False, description="keep one of pairs whose texts are all the same")
+    exclude: tuple[Excluded, ...] = Field(
+        (),
+        description="leave out pairs whose query or passage is, or nearly is, a query or a relevant document of these"
+        " evaluation tasks [TASK, or TASK=URI of its files]",
+    )
     licenses: dict[str, str] = Field(
         {}, description="licence of a source, as faq=CC-BY-4.0, which the cards of models trained on it state"
     )

@@ -19,6 +19,7 @@ from hbt_ray.config import PrepareConfig, UserError
 from hbt_ray.data import inputs, pieces, summary, vocabulary
 from hbt_ray.data.align import align
 from hbt_ray.data.alignment import INDEX_FILE, index_fingerprint
+from hbt_ray.data.exclude import TaskItems
 from hbt_ray.data.group import GroupStage, Runs
 from hbt_ray.data.manifest import Streams, by_language, by_source
 from hbt_ray.data.pack import PackStage, files_of
@@ -37,8 +38,11 @@ SIZES = Sizes()
 log = logging.getLogger(__name__)
 
 
-def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
+def prepare(config: PrepareConfig, sizes: Sizes = SIZES, excluded: Sequence[TaskItems] = ()) -> dict[str, Any]:
     """Write the store; returns `{"out", "streams", "rows", "quarantined"}`. A finished store is left as it is.
+
+    Args:
+        excluded: what `config.exclude` names, as `evaluation/task_items.py` reads it.
 
     Raises:
         UserError: an input is missing or not what the source says, a tag names no language (unless `on_error` is
@@ -47,11 +51,15 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
     storage.refuse_overlap(config.out, config.places)
     named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
     found = inputs.find(config, sizes.part_bytes)
-    run = {**config.model_dump(exclude=set(config.FREE)), "input files": found.fingerprint}
+    run = {
+        **config.model_dump(exclude=set(config.FREE)),
+        "input files": found.fingerprint,
+        "exclude": storage.fingerprint(list(excluded)),
+    }
     with storage.claimed(config.out, "prepare", run, OWNS):
         if not storage.committed(config.out):
             licenses = {**found.licenses, **config.licenses}
-            _write_store(found.config.model_copy(update={"licenses": licenses}), sizes, found.files, named)
+            _write_store(found.config.model_copy(update={"licenses": licenses}), sizes, found.files, named, excluded)
         storage.clear(storage.join(config.out, "work"))
     store = StreamStore(config.out)
     summary.show_store(store)
@@ -65,7 +73,11 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
 
 
 def _write_store(
-    config: PrepareConfig, sizes: Sizes, files: Sequence[InputFile], named: PreTrainedTokenizerBase | None
+    config: PrepareConfig,
+    sizes: Sizes,
+    files: Sequence[InputFile],
+    named: PreTrainedTokenizerBase | None,
+    excluded: Sequence[TaskItems],
 ) -> None:
     work = pieces.bundle(files, sizes.part_bytes)
     partitions = config.partitions or pieces.partitions(files, sizes.part_bytes)
@@ -74,7 +86,8 @@ def _write_store(
     )
     about = vocabulary.settle(config, work, named)
     reading = Stage(config.out, "read", [part.pieces for part in work])
-    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"]))
+    known = ray.put(excluded) if excluded else None
+    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"], known))
     runs, tally, quarantined = _read(reading, files, partitions)
     refuse_bad(tally, quarantined, config.max_bad_share, storage.join(config.out, "quarantine"))
     grouping = Stage(config.out, "group", range(partitions))
@@ -103,6 +116,7 @@ def _write_store(
                 "read": sum(counts["rows"] for counts in tally.counts.values()),
                 "kept": sum(kept.values()),
                 "duplicates": streams.duplicates,
+                "excluded": {one.name: tally.excluded[one.name] for one in config.exclude},
                 "quarantined": dict((quarantined + streams.quarantined).most_common()),
                 "by_language": by_language(streams.entries),
                 "by_source": kept,
@@ -135,5 +149,5 @@ def _read(reading: Stage, files: Sequence[InputFile], partitions: int) -> tuple[
         uris += [stage_file(reading.folder, number, ".arrows")] * len(commit["offsets"])
         offsets.append(np.array(commit["offsets"], dtype=np.int64).reshape(-1, partitions + 1))
         quarantined.update(commit["quarantined"])
-        tally.add_commit(commit["inputs"])
+        tally.add_commit(commit["tally"])
     return Runs([file.uri for file in files], uris, np.concatenate(offsets)), tally, quarantined

@@ -7,6 +7,7 @@ and partitions, and the translations of one group meet in one partition.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 from tokenizers import Tokenizer
 
 from hbt_ray import storage
 from hbt_ray.config import Input, InputConfig, PrepareConfig, UserError
 from hbt_ray.data import exchange, inputs, records
+from hbt_ray.data.exclude import Exclusion
 from hbt_ray.data.keys import content_ids, group_ids, shuffle_order
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
@@ -53,6 +56,7 @@ class ReadStage:
 
     Attributes:
         fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
+        excluded: reference to a list of `TaskItems`, or None.
     """
 
     config: PrepareConfig
@@ -60,6 +64,7 @@ class ReadStage:
     partitions: int
     run_bytes: int
     fingerprint: str
+    excluded: Any = None
 
     def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
         """Write the part's records, as one segment a partition in each run, and its bad rows.
@@ -76,19 +81,21 @@ class ReadStage:
             offsets = exchange.write_segments(stage_file(self.folder, number, ".arrows"), segments)
         starts = range(0, len(offsets) - 1, self.partitions)
         return {
-            "inputs": tally.commit(),
+            "tally": tally.commit(),
             "quarantined": dict(bad.reasons),
             "offsets": [offsets[start : start + self.partitions + 1] for start in starts],
         }
 
     def _tokenised(self, pieces: list[FilePiece], tally: Tally, bad: Quarantine) -> Iterator[pa.Table]:
         cutter = _cutter(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
+        exclusion = _exclusion(self.excluded) if self.excluded is not None else None
         asked = self.config.inputs()
         for piece in pieces:
-            for found in checked_records(piece, self.config):
+            for checked in checked_records(piece, self.config):
+                found, excluded = exclusion.split(checked, piece.uri) if exclusion else (checked, Counter[str]())
                 bad.put(found.bad)
                 table, cut = _tokenise(found.good, piece, cutter)
-                tally.add(str(asked[piece.input].name), found, table["content"].to_numpy(), cut)
+                tally.add(str(asked[piece.input].name), found, excluded, table["content"].to_numpy(), cut)
                 if table.num_rows:
                     yield table
 
@@ -189,3 +196,9 @@ def _cutter(uri: str, max_tokens: int, fingerprint: str) -> Tokenizer:
     """The tokenizer in this process; the fingerprint tells it from one that lay there before."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one CPU
     return tokenizer.cutter(uri, max_tokens)
+
+
+@lru_cache(maxsize=1)
+def _exclusion(excluded: Any) -> Exclusion:
+    """What the referenced items exclude, in this process."""
+    return Exclusion(ray.get(excluded))

@@ -50,6 +50,7 @@ PARALLEL = ("group", "lang", "query", "passage")
 BITEXT = ("group", "lang", "text")
 NOT_OF_FORMAT = "not of this format"
 LONELY = "bitext without a translation"  # which only all rows together tell
+TEST_ITEM = "a test item"  # of a task that the user excludes: no fault of the row
 REASONS = (
     *(f"{name} is empty" for name in ("query", "passage", "a negative")),
     *(f"{name} is not UTF-8" for name in (*_TEXTS, "a negative")),
@@ -61,6 +62,7 @@ REASONS = (
     NOT_OF_FORMAT,
     "bad file",
     LONELY,
+    TEST_ITEM,
 )  # that a row is in quarantine for; what a value has to do with it stands beside them
 VALUE_CHARACTERS = 200  # kept of a value
 QUARANTINE = pa.schema(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hbt_ray.config import Input, UserError
 from hbt_ray.data.pieces import InputFile
-from hbt_ray.data.records import Checked
+from hbt_ray.data.records import TEST_ITEM, Checked
 from hbt_ray.terminal import warn
 
 SAME_SHARE = 0.01  # of rows whose passage is their query, above which that is said
@@ -21,44 +21,53 @@ class Tally:
     """Sums over the records of one part, and of all parts of an input.
 
     Attributes:
-        counts: input to `rows` read, `bad` ones, `pairs` (good ones that are not bitext), `same` (of these, whose
-            passage is the query), `cut` (texts longer than the limit) and `content` (a hash of the good rows).
+        counts: input to `rows` read, `bad` ones, `excluded` ones, `pairs` (good ones that are not bitext), `same` (of
+            these, whose passage is the query), `cut` (texts longer than the limit) and `content` (a hash of the good
+            rows).
         languages: input to the number of good queries and passages in each language; a sentence of bitext is one.
+        excluded: rows left out as test items, by task; a row may be one of several.
     """
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {}
         self.languages: dict[str, Counter[str]] = {}
+        self.excluded: Counter[str] = Counter()
 
-    def add(self, name: str, found: Checked, content: np.ndarray, cut: int) -> None:
+    def add(self, name: str, found: Checked, excluded: Counter[str], content: np.ndarray, cut: int) -> None:
         """Count a batch of the input `name`.
 
         Args:
+            excluded: how many of the bad ones are test items, by task.
             content: hash of the texts of each good row, int64 [rows].
             cut: how many texts were cut.
         """
         good = found.good
+        test_items = pc.sum(pc.equal(found.bad["reason"], TEST_ITEM)).as_py() or 0
         pairs = good.filter(pc.invert(good["bitext"]))
         counts = self.counts.setdefault(name, Counter())
         counts.update(
             rows=good.num_rows + found.bad.num_rows,
-            bad=found.bad.num_rows,
+            bad=found.bad.num_rows - test_items,
+            excluded=test_items,
             pairs=pairs.num_rows,
             same=pc.sum(pc.equal(pairs["query"], pairs["passage"])).as_py() or 0,
             cut=cut,
         )
         counts["content"] = (counts["content"] + int(content.sum(dtype=np.uint64))) % 2**64
+        self.excluded.update(excluded)
         languages = self.languages.setdefault(name, Counter())
         for texts in (good["query_lang"], pairs["passage_lang"]):
             languages.update({one["values"]: one["counts"] for one in pc.value_counts(texts).to_pylist()})
 
     def commit(self) -> dict[str, Any]:
         """The sums as JSON."""
-        return {name: {**counts, "languages": self.languages[name]} for name, counts in self.counts.items()}
+        inputs = {name: {**counts, "languages": self.languages[name]} for name, counts in self.counts.items()}
+        return {"inputs": inputs, "excluded": self.excluded}
 
     def add_commit(self, commit: dict[str, Any]) -> None:
         """Add what `commit` gave for a part."""
-        for name, found in commit.items():
+        self.excluded.update(commit["excluded"])
+        for name, found in commit["inputs"].items():
             counts = self.counts.setdefault(name, Counter())
             content = (counts["content"] + found["content"]) % 2**64
             counts.update({key: value for key, value in found.items() if key != "languages"})
@@ -79,7 +88,7 @@ def refuse_bad(tally: Tally, reasons: Counter[str], most: float, quarantine: str
     """
     rows, bad = (sum(counts[key] for counts in tally.counts.values()) for key in ("rows", "bad"))
     if bad > most * rows:
-        reason, count = reasons.most_common(1)[0]
+        reason, count = max(reasons.items(), key=lambda told: (told[0] != TEST_ITEM, told[1]))
         raise UserError(
             f"{bad:,} of {rows:,} rows are bad ({bad / rows:.1%}; --max-bad-share is {most:.1%}), {count:,} of them:"
             f" {reason}; they are in {quarantine}"
@@ -114,7 +123,7 @@ def card(
             "splits": sorted(splits),
             "license": licenses.get(name),
             "files": counts[name],
-            **{key: sums[key] for key in ("rows", "bad", "cut")},
+            **{key: sums[key] for key in ("rows", "bad", "excluded", "cut")},
             "languages": dict(sorted(tally.languages.get(name, Counter()).items())),
             "content": f"{sums['content']:016x}",
         }

@@ -57,8 +57,8 @@ def run_study(
         cost: what the estimates assume.
         dry_run: list the cells with their estimates, and end.
 
-    Returns: `cells`, `done`, `failed`, `excluded` (by the budget), and unless it is a dry run `answer`, `report` and
-        `results`; `status` is `error`, and `error` says why, when a cell failed.
+    Returns: `cells`, `done`, `failed`, `ended` (early), `excluded` (by the budget), and unless it is a dry run
+        `answer`, `report` and `results`; `status` is `error`, and `error` says why, when a cell failed.
 
     Raises:
         UserError: the grid is wrong, or not one cell fits its budget.
@@ -174,8 +174,9 @@ def _conclude(
     if best is not None:
         write_best(grid, best, folder, table)
     console().print(f"{grid.question}\n{found.sentence}", markup=False, highlight=False)
+    ended = sum(one["event"] == "ended" for one in failed.values())
     line: dict[str, Any] = {
-        **counts, "done": len(done), "failed": len(failed), "answer": found.sentence,
+        **counts, "done": len(done), "failed": len(failed) - ended, "ended": ended, "answer": found.sentence,
         "report": storage.join(folder.report, "index.html"), "results": folder.results,
     }  # fmt: skip
     broken = [cell for cell in chosen if cell not in done and failed.get(cell.id, {}).get("event") != "ended"]

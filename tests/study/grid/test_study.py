@@ -79,7 +79,7 @@ def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_
     out.rename(moved)
     good = {"good": settings["axes"]["model"]["good"]}
     told = run_study(grid(**{**settings, "name": "renamed", "axes": {"model": good, "seed": [0]}}), str(moved))
-    assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
+    assert (told["done"], told["failed"], told["ended"], told.get("status")) == (1, 0, 1, None)
     assert events(moved)["model good, seed 0", "started"] == 1
     assert pq.read_table(moved / "results.parquet").equals(table)
 
@@ -155,7 +155,7 @@ def test_hopeless_cells_end_early_and_stay_ended(tmp_path: Path) -> None:
         early_end={"grace": 1, "reduction": 3},
     )
     told = run_study(study, str(tmp_path / "study"), parallel=1)
-    assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
+    assert (told["done"], told["failed"], told["ended"], told.get("status")) == (1, 0, 1, None)
     found = events(tmp_path / "study")
     assert found["learning_rate 1e-07, seed 0", "done"] == found["learning_rate 1.0, seed 0", "ended"] == 1
     assert "ended early" in (tmp_path / "study" / "report" / "index.html").read_text()
