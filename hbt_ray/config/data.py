@@ -156,7 +156,7 @@ class PrepareConfig(InputConfig):
         0.01, ge=0, le=1, description="stop, with nothing committed, when more rows are bad [share of rows read]"
     )
     partitions: int | None = Field(
-        None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input, at most 4096"
+        None, ge=1, description="parts of the distributed shuffle; unset: one for every 32 MiB of input"
     )
     drop_duplicates: bool = Field(False, description="keep one of pairs whose texts are all the same")
     exclude: tuple[Excluded, ...] = Field(

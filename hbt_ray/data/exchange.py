@@ -1,10 +1,14 @@
-"""The shuffle exchanges over storage: many tables in one file, each of which can be read alone by its byte range."""
+"""The shuffle exchanges over storage: many tables in one file, each of which can be read alone by its byte range.
+
+What a file holds for one reader is a *segment*; the files whose segments are for the same readers are *runs*.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from hbt_ray import storage
@@ -19,6 +23,30 @@ class Segment(NamedTuple):
     uri: str
     start: int
     stop: int
+
+
+class Runs(NamedTuple):
+    """Files that all have segments for the same readers.
+
+    Attributes:
+        uris: URI of each run's file.
+        offsets: where in it each reader's segment begins, and the last ends, int64 [runs, readers + 1].
+    """
+
+    uris: list[str]
+    offsets: np.ndarray
+
+    def segments(self, reader: int) -> list[Segment]:
+        """The segments of one reader, in order of runs."""
+        spans = self.offsets[:, reader : reader + 2].tolist()
+        return [Segment(uri, *span) for uri, span in zip(self.uris, spans, strict=True)]
+
+
+def divided(table: pa.Table, reader: np.ndarray, readers: int) -> Iterator[pa.Table]:
+    """The rows of each reader, in the order they are in; `reader`, int64 [rows], says whose each row is."""
+    order = np.argsort(reader, kind="stable")
+    for rows in np.split(order, np.searchsorted(reader[order], np.arange(1, readers))):
+        yield table.take(pa.array(rows))
 
 
 def write_segments(uri: str, tables: Iterable[pa.Table]) -> list[int]:

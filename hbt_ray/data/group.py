@@ -6,7 +6,8 @@ it, one behind the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,29 +17,16 @@ import pyarrow.compute as pc
 import ray
 
 from hbt_ray import storage
+from hbt_ray.config import UserError
 from hbt_ray.data import exchange, lengths, records
 from hbt_ray.data.align import KEYS, shared
-from hbt_ray.data.exchange import Segment
+from hbt_ray.data.exchange import Runs, Segment
 from hbt_ray.data.keys import shuffle_order
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.stage import stage_file
 
 KINDS = ("pairs", "cross-lingual", "bitext")
 COLUMNS = {"pairs": ("group", "query", "passage", "negatives"), "bitext": ("group", "query")}
-
-
-class Runs(NamedTuple):
-    """What the first stage wrote.
-
-    Attributes:
-        inputs: input files by number.
-        uris: URI of each run's file.
-        offsets: where in it each partition's segment begins, and the last ends, int64 [runs, partitions + 1].
-    """
-
-    inputs: list[str]
-    uris: list[str]
-    offsets: np.ndarray
 
 
 class Rows(NamedTuple):
@@ -64,24 +52,34 @@ class GroupStage:
 
     Attributes:
         drop_duplicates: keep one of pairs that are the same in all texts.
-        runs: reference to `Runs`.
+        largest: most that a partition may be, as the exchange has it [bytes].
+        width: partitions that the same runs are for.
+        runs: references to Runs, for every `width` partitions one.
+        inputs: reference to the input files [URIs].
     """
 
     out: str
     folder: str
     seed: int
     drop_duplicates: bool
-    runs: Any
+    largest: int
+    width: int
+    runs: list[Any]
+    inputs: Any
 
     def __call__(self, number: int, partition: int) -> dict[str, Any]:
         """Write the partition's rows, a segment a stream, and their keys; and the records that no stream can use.
 
         Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each; `offsets` of their segments
         and of the keys; `shared`: what `align.shared` says of the streams; `duplicates`; `quarantined`: counts.
+
+        Raises:
+            UserError: the rows of one group are too many for a task.
         """
-        runs: Runs = ray.get(self.runs)
-        spans = runs.offsets[:, partition : partition + 2].tolist()
-        tables = list(exchange.read_segments(Segment(uri, *span) for uri, span in zip(runs.uris, spans, strict=True)))
+        runs: Runs = ray.get(self.runs[partition // self.width])
+        segments = runs.segments(partition % self.width)
+        self._refuse_large(segments)
+        tables = list(exchange.read_segments(segments))
         if not tables:
             return {"streams": [], "offsets": [0, 0], "shared": [], "duplicates": 0, "quarantined": {}}
         table = pa.concat_tables(tables)
@@ -89,7 +87,7 @@ class GroupStage:
         keys = shuffle_order(table["group"].to_numpy(), self.seed)
         streams, lonely = assign(table, keys)
         with Quarantine(storage.join(self.out, "quarantine", f"group-{number:05d}.parquet")) as bad:
-            bad.put(_quarantined(table, lonely, runs.inputs))
+            bad.put(_quarantined(table, lonely, ray.get(self.inputs)))
         same = [duplicates(table, rows.records) for rows in streams]
         if self.drop_duplicates:
             streams = [
@@ -107,6 +105,25 @@ class GroupStage:
             "duplicates": int(sum(of_rows.sum() for of_rows in same)),
             "quarantined": dict(bad.reasons),
         }
+
+    def _refuse_large(self, segments: Sequence[Segment]) -> None:
+        """Check that the partition fits a task: partitions are alike, unless a group is larger than one."""
+        size = sum(stop - start for _, start, stop in segments)
+        if size <= self.largest:
+            return
+        groups: Counter[int] = Counter()
+        for table in exchange.read_segments(segments):
+            groups.update(Counter(table["group"].to_pylist()))
+        group, rows = groups.most_common(1)[0]
+        for table in exchange.read_segments(segments):
+            at = np.flatnonzero(table["group"].to_numpy() == group)
+            if len(at):
+                file, row = (table[name][int(at[0])].as_py() for name in ("file", "row"))
+                raise UserError(
+                    f"{rows:,} rows are of one group, as {ray.get(self.inputs)[file]} row {row}: a group is the"
+                    " translations of one pair, or the answers to one query; leave the column out, or use --partitions"
+                    " for smaller ones"
+                )
 
 
 def assign(table: pa.Table, keys: np.ndarray) -> tuple[list[Rows], np.ndarray]:

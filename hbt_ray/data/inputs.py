@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
+import ray
+
 from hbt_ray import languages, storage
 from hbt_ray.config import Input, InputConfig, UserError
 from hbt_ray.data.pieces import FilePiece, InputFile
@@ -19,6 +21,7 @@ from hbt_ray.data.splits import of_split
 from hbt_ray.storage import Listed
 
 REQUESTS = 32  # at once
+FOOTERS = 256  # read by one task
 EXPANDED = 4  # what a byte of compressed text is taken for [bytes]
 NO_DATA = ("README.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 C = TypeVar("C", bound=InputConfig)
@@ -62,8 +65,7 @@ def find(config: C, part_bytes: int) -> Found[C]:
             settled.append(part.model_copy(update={"source": source}))
     chosen = [listed[key] for key in sorted(listed)]
     config = config.model_copy(update={"input": tuple(settled)})
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        weighed = list(pool.map(partial(_weigh, settled, part_bytes), chosen))
+    weighed = _weighed(settled, part_bytes, chosen)
     versions = storage.fingerprint([file.version for file, _ in chosen])
     return Found(config, _limited(weighed, settled), versions, licenses)
 
@@ -148,6 +150,21 @@ def _constants(file: Listed, source: Source | None) -> dict[str, str]:
     """The columns that the file's folders tell."""
     told = source.path_columns(file.path) if source is not None and source.path_columns is not None else {}
     return {**storage.partition_columns(file.uri), **told}
+
+
+def _weighed(inputs: Sequence[Input], part_bytes: int, listed: Sequence[tuple[Listed, int]]) -> list[InputFile]:
+    """The files with what they can be cut into: of more than some, their footers are read in Ray tasks."""
+    weigh = partial(_weigh_some, inputs, part_bytes)
+    if len(listed) <= FOOTERS or not ray.is_initialized():
+        return weigh(listed)
+    task = ray.remote(weigh)
+    waiting = [task.remote(listed[first : first + FOOTERS]) for first in range(0, len(listed), FOOTERS)]
+    return [file for some in ray.get(waiting) for file in some]
+
+
+def _weigh_some(inputs: Sequence[Input], part_bytes: int, listed: Sequence[tuple[Listed, int]]) -> list[InputFile]:
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(partial(_weigh, inputs, part_bytes), listed))
 
 
 def _weigh(inputs: Sequence[Input], part_bytes: int, listed: tuple[Listed, int]) -> InputFile:

@@ -37,6 +37,12 @@ def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
     return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
 
 
+def partitions_of(groups: np.ndarray, seed: int, partitions: int) -> np.ndarray:
+    """The partition of the shuffle, int64 [records], of each group id, int64 [records]: ranges of `shuffle_order`."""
+    place = shuffle_order(groups, seed) >> np.uint64(32)
+    return (place * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
+
+
 def _hashed(names: list[Any]) -> np.ndarray:
     hashed = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
     return (hashed >> np.uint64(1)).astype(np.int64)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-LARGEST_SHUFFLE = 4096  # partitions: every part's file has a segment for each, and each segment is a request
-
 
 class Sizes(NamedTuple):
     """How large the pieces of work are, which bounds memory. Only `file_row_groups` decides what the store is, and with
@@ -16,11 +14,16 @@ class Sizes(NamedTuple):
         part_bytes: input of one part, and of one partition [bytes].
         run_bytes: tokenised data held before it is written [bytes].
         file_row_groups: length of a stream's files [row groups].
+        fan_out: segments that one task writes, and files that one task reads of, each by a request of its own. With
+            more partitions than that the shuffle has two levels.
+        largest: most that a partition may be, as the exchange has it: four times what is usual [bytes].
     """
 
     part_bytes: int = 32 * 2**20
     run_bytes: int = 32 * 2**20
     file_row_groups: int = 128
+    fan_out: int = 512
+    largest: int = 2**27
 
 
 class InputFile(NamedTuple):
@@ -91,5 +94,5 @@ def bundle(files: Iterable[InputFile], part_bytes: int) -> list[ReadPart]:
 
 
 def partitions(files: Iterable[InputFile], part_bytes: int) -> int:
-    """The number of partitions of the shuffle: one for every `part_bytes` of input, at most `LARGEST_SHUFFLE`."""
-    return min(max(-(-sum(file.size for file in files) // part_bytes), 1), LARGEST_SHUFFLE)
+    """The number of partitions of the shuffle: one for every `part_bytes` of input."""
+    return max(-(-sum(file.size for file in files) // part_bytes), 1)

@@ -1,33 +1,32 @@
 """`prepare`: source files to a stream store: check, tokenise once, shuffle by seed, manifest last.
 
-Three stages of fixed parts run on Ray Data and exchange over storage (`read`, `group`, `pack`), so memory does not grow
-with the input. Each part is committed when it is done, and a run that is started again does only the others.
+Three stages of fixed parts run on Ray Data and exchange over storage (`read`, `group`, `pack`; of large inputs also
+`split`), so memory does not grow with the input. Each part is committed when it is done, and a run that is started
+again does only the others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import inputs, pieces, summary, vocabulary
+from hbt_ray.data import inputs, pieces, shuffle, summary, vocabulary
 from hbt_ray.data.align import align
 from hbt_ray.data.alignment import INDEX_FILE, index_fingerprint
 from hbt_ray.data.exclude import TaskItems
-from hbt_ray.data.group import GroupStage, Runs
+from hbt_ray.data.group import GroupStage
 from hbt_ray.data.manifest import Streams, by_language, by_source
 from hbt_ray.data.pack import PackStage, files_of
 from hbt_ray.data.pieces import InputFile, Sizes
 from hbt_ray.data.read import ReadStage
-from hbt_ray.data.stage import Stage, stage_file
+from hbt_ray.data.stage import Stage
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.data.tally import Tally, card, refuse_bad, warn_of_texts
+from hbt_ray.data.tally import card, refuse_bad, warn_of_texts
 from hbt_ray.model import tokenizer
 
 if TYPE_CHECKING:
@@ -87,11 +86,15 @@ def _write_store(
     about = vocabulary.settle(config, work, named)
     reading = Stage(config.out, "read", [part.pieces for part in work])
     known = ray.put(excluded) if excluded else None
-    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"], known))
-    runs, tally, quarantined = _read(reading, files, partitions)
+    wide = shuffle.width(partitions, sizes)
+    reading.run(ReadStage(config, reading.folder, partitions, wide, sizes.run_bytes, about["fingerprint"], known))
+    blocks, tally, quarantined = shuffle.first_stage(reading, partitions, sizes)
     refuse_bad(tally, quarantined, config.max_bad_share, storage.join(config.out, "quarantine"))
     grouping = Stage(config.out, "group", range(partitions))
-    grouping.run(GroupStage(config.out, grouping.folder, config.seed, config.drop_duplicates, ray.put(runs)))
+    level, uris = shuffle.divide(config, sizes, partitions, blocks), ray.put([file.uri for file in files])
+    grouping.run(
+        GroupStage(config.out, grouping.folder, config.seed, config.drop_duplicates, sizes.largest, *level, uris)
+    )
     streams = Streams(grouping.commits())
     if not streams.entries:
         raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {config.out}/quarantine")
@@ -137,17 +140,3 @@ def _take_up(out: str, plan: list[Any]) -> None:
     for folder in ("work", "quarantine", "streams"):
         storage.clear(storage.join(out, folder))
     storage.write_json(uri, told)
-
-
-def _read(reading: Stage, files: Sequence[InputFile], partitions: int) -> tuple[Runs, Tally, Counter[str]]:
-    """What the first stage wrote, what it counted of the inputs, and how many records it quarantined, by reason."""
-    uris: list[str] = []
-    offsets = [np.empty((0, partitions + 1), dtype=np.int64)]
-    quarantined: Counter[str] = Counter()
-    tally = Tally()
-    for number, commit in enumerate(reading.commits()):
-        uris += [stage_file(reading.folder, number, ".arrows")] * len(commit["offsets"])
-        offsets.append(np.array(commit["offsets"], dtype=np.int64).reshape(-1, partitions + 1))
-        quarantined.update(commit["quarantined"])
-        tally.add_commit(commit["tally"])
-    return Runs([file.uri for file in files], uris, np.concatenate(offsets)), tally, quarantined

@@ -14,7 +14,6 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -24,7 +23,7 @@ from hbt_ray import storage
 from hbt_ray.config import Input, InputConfig, PrepareConfig, UserError
 from hbt_ray.data import exchange, inputs, records
 from hbt_ray.data.exclude import Exclusion
-from hbt_ray.data.keys import content_ids, group_ids, shuffle_order
+from hbt_ray.data.keys import content_ids, group_ids, partitions_of
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.sources import source_of
@@ -56,20 +55,22 @@ class ReadStage:
 
     Attributes:
         fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
+        width: partitions that a segment is for.
         excluded: reference to a list of `TaskItems`, or None.
     """
 
     config: PrepareConfig
     folder: str
     partitions: int
+    width: int
     run_bytes: int
     fingerprint: str
     excluded: Any = None
 
     def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
-        """Write the part's records, as one segment a partition in each run, and its bad rows.
+        """Write the part's records, as one segment for every `width` partitions in each run, and its bad rows.
 
-        Returns: counts by input and by reason, and where segments begin, `offsets` [runs][partitions + 1] in bytes.
+        Returns: counts by input and by reason, and where segments begin, `offsets` [runs][segments + 1] in bytes.
 
         Raises:
             UserError: an input is bad, as `checked_records` says.
@@ -79,11 +80,11 @@ class ReadStage:
             runs = _runs(self._tokenised([FilePiece(*piece) for piece in value], tally, bad), self.run_bytes)
             segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
             offsets = exchange.write_segments(stage_file(self.folder, number, ".arrows"), segments)
-        starts = range(0, len(offsets) - 1, self.partitions)
+        starts = range(0, len(offsets) - 1, self._segments)
         return {
             "tally": tally.commit(),
             "quarantined": dict(bad.reasons),
-            "offsets": [offsets[start : start + self.partitions + 1] for start in starts],
+            "offsets": [offsets[start : start + self._segments + 1] for start in starts],
         }
 
     def _tokenised(self, pieces: list[FilePiece], tally: Tally, bad: Quarantine) -> Iterator[pa.Table]:
@@ -99,13 +100,14 @@ class ReadStage:
                 if table.num_rows:
                     yield table
 
+    @property
+    def _segments(self) -> int:
+        return -(-self.partitions // self.width)
+
     def _by_partition(self, run: pa.Table) -> Iterator[pa.Table]:
-        """The run's rows of each partition, in the order they came in."""
-        place = shuffle_order(run["group"].to_numpy(), self.config.seed) >> np.uint64(32)
-        partition = (place * np.uint64(self.partitions) >> np.uint64(32)).astype(np.int64)
-        order = np.argsort(partition, kind="stable")
-        for rows in np.split(order, np.searchsorted(partition[order], np.arange(1, self.partitions))):
-            yield run.take(pa.array(rows))
+        """The run's rows of each segment, in the order they came in."""
+        partition = partitions_of(run["group"].to_numpy(), self.config.seed, self.partitions)
+        return exchange.divided(run, partition // self.width, self._segments)
 
 
 def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.Checked]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from hbt_ray import languages
 from hbt_ray.storage.text_files import is_utf8
 
 BATCH_ROWS = 8192  # of what a reader yields
+BATCH_BYTES = 2**25  # of its texts, about: rows with many negatives are large
 
 RECORDS = pa.schema(
     [
@@ -86,14 +86,26 @@ class Checked(NamedTuple):
 
 
 def tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
-    """Records from dictionaries, BATCH_ROWS at a time; missing lists are empty, a missing `bitext` is no.
+    """Records from dictionaries, at most BATCH_ROWS at a time; missing lists are empty, a missing `bitext` is no.
 
     A value that is no text, or holds half a surrogate pair, becomes the row's problem.
     """
-    rows = iter(rows)
-    default = {"negatives": [], "scores": [], "bitext": False}
-    while batch := [_sound({**default, **row}) for row in islice(rows, BATCH_ROWS)]:
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        record = _sound({"negatives": [], "scores": [], "bitext": False, **row})
+        batch.append(record)
+        size += sum(len(text or "") for text in (record.get("query"), record.get("passage"), *record["negatives"]))
+        if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
+            yield pa.Table.from_pylist(batch, schema=RECORDS)
+            batch, size = [], 0
+    if batch:
         yield pa.Table.from_pylist(batch, schema=RECORDS)
+
+
+def rows_of_a_batch(rows: int, size: int) -> int:
+    """How many rows a reader should yield at once of a table of `rows` rows and `size` bytes."""
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(size, 1)))
 
 
 def group_of(texts: Iterable[str]) -> str:

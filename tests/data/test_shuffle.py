@@ -88,14 +88,36 @@ def checksum(uri: str) -> str:
     return str(storage.read_manifest(uri, "stream store")["checksum"])
 
 
-def test_parts_and_partitions_decide_nothing(whole: StreamStore, cut: StreamStore) -> None:
-    assert checksum(cut.uri) == checksum(whole.uri)
+@pytest.fixture(scope="module")
+def two_levels(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> StreamStore:
+    """The store made in many parts and eleven partitions, to which at most four tasks write and of which four read."""
+    out = str(tmp_path_factory.mktemp("two levels") / "store")
+    config = PrepareConfig.model_validate({**settings, "out": out, "partitions": 11})
+    return StreamStore(prepare(config, SMALL._replace(fan_out=4))["out"])
+
+
+def test_parts_and_partitions_decide_nothing(whole: StreamStore, cut: StreamStore, two_levels: StreamStore) -> None:
+    assert checksum(two_levels.uri) == checksum(cut.uri) == checksum(whole.uri)
     for file in (file for stream in whole.streams for file, _ in stream.files):
-        assert (Path(cut.uri) / file).read_bytes() == (Path(whole.uri) / file).read_bytes()
-    for store in (whole, cut):
+        for store in (cut, two_levels):
+            assert (Path(store.uri) / file).read_bytes() == (Path(whole.uri) / file).read_bytes()
+    for store in (whole, cut, two_levels):
         assert {path.name for path in Path(store.uri).iterdir()} == {
             "alignment.parquet", "manifest.json", "quarantine", "run.json", "streams", "tokenizer"
         }  # fmt: skip
+
+
+def test_a_group_that_no_task_can_hold_is_named(settings: dict[str, object], corpus: Path, tmp_path: Path) -> None:
+    table = pq.read_table(corpus / "00.parquet")
+    column = pa.array(["all"] * table.num_rows)
+    pq.write_table(table.set_column(table.schema.get_field_index("group"), "group", column), tmp_path / "a.parquet")
+    sizes = SMALL._replace(largest=4000)
+    config = PrepareConfig.model_validate(
+        {**settings, "input": (str(tmp_path / "*.parquet"),), "out": str(tmp_path / "store")}
+    )
+    with pytest.raises(UserError, match=rf"[67]\d rows are of one group, as {tmp_path}/a\.parquet row \d+: a group is"):
+        prepare(config, sizes)
+    assert not storage.committed(config.out)
 
 
 def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], corpus: Path, tmp_path: Path) -> None:
@@ -104,13 +126,14 @@ def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], c
     pieces = [[str(file), number, 0, None] for number, file in enumerate(sorted(corpus.iterdir())[:3])]
     found = []
     for run_bytes, runs in ((2**30, 1), (1, 3)):
-        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, run_bytes, "")(0, pieces)
+        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, 1, run_bytes, "")(0, pieces)
         assert len(commit["offsets"]) == runs
         uri = str(tmp_path / f"{runs}" / "part-00000.arrows")
         partitions = zip(*(map(Segment, [uri] * 5, run, run[1:]) for run in commit["offsets"]), strict=True)
         found.append([pa.concat_tables(exchange.read_segments(segments)).to_pylist() for segments in partitions])
     assert found[0] == found[1]
-    assert sum(map(len, found[0])) == commit["inputs"]["data"]["rows"] - commit["inputs"]["data"]["bad"]
+    counts = commit["tally"]["inputs"]["data"]
+    assert sum(map(len, found[0])) == counts["rows"] - counts["bad"]
 
 
 def test_row_groups_are_whole_to_the_end_of_a_stream(cut: StreamStore) -> None:
@@ -150,6 +173,7 @@ def test_counts_are_those_of_a_plain_recount(corpus: Path, cut: StreamStore) -> 
         "files": 12,
         "read": len(rows),
         "kept": len(kept),
+        "excluded": {},
         "duplicates": len(kept) - len({(row["group"], row["lang"], row["query"], row["passage"]) for row in kept}),
         "quarantined": dict(quarantined),
         "by_language": {

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import parquet, rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -27,7 +28,7 @@ def read_dolly(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
         UserError: the file is missing or truncated, or is of another format.
     """
     sides = rows.languages_of(piece, layout, default=PUBLISHED)
-    return rows.tables(
+    return records.tables(
         record for row in rows.read_rows(piece, NEEDED, ("context",)) for record in _records(row, layout.name, sides)
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import parquet, rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -32,7 +33,7 @@ def read_flagembedding(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
         UserError: the file is missing or truncated, is of another format, or nothing tells its language.
     """
     languages = rows.languages_of(piece, layout)
-    return rows.tables(
+    return records.tables(
         record for row in rows.read_rows(piece, NEEDED, OPTIONAL) for record in _records(row, layout.name, languages)
     )
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import rows
 from hbt_ray.data.sources.layout import Layout
@@ -41,7 +42,7 @@ def judge(queries: Iterable[tuple[str, str]], pairs: Iterable[tuple[str, str]]) 
     return Judged({key: text for key, text in queries if key in asked}, answers)
 
 
-def records(
+def pairs(
     passages: Iterable[tuple[int, str, Any]], known: Judged, source: str, languages: tuple[str, str], prefix: str = ""
 ) -> Iterator[dict[str, Any]]:
     """A record of each query that one of the `passages` (row, id, text) answers.
@@ -82,7 +83,7 @@ def read_corpus(
         ((key, text) for _, key, text in trec.read_texts(find(layout, "queries", piece.uri, queries))),
         trec.read_pairs(find(layout, "qrels", piece.uri, qrels)),
     )
-    return rows.tables(records(_passages(piece.uri), known, layout.name, sides, f"{language}-"))
+    return records.tables(pairs(_passages(piece.uri), known, layout.name, sides, f"{language}-"))
 
 
 def find(layout: Layout, setting: str, uri: str, places: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -26,7 +27,7 @@ def read_mkqa(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
         UserError: the file is missing or truncated, is of another format, or a language is given though rows tell it.
     """
     rows.refuse_languages(piece, layout)
-    return rows.tables(
+    return records.tables(
         record
         for row in rows.read_rows(piece, NEEDED)
         for record in sentences(row, row.values.get("queries"), layout.name, row.values.get("example_id"))

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from hbt_ray.config import UserError
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -43,7 +44,7 @@ def read_moses(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
     if match[4] == match[3] != match[2]:
         return iter(())
     other = f"{match[1]}.{match[2]}-{match[3]}.{match[3]}{match[5] or ''}"
-    return rows.tables(_moses(piece.uri, other, layout, (match[2], match[3])))
+    return records.tables(_moses(piece.uri, other, layout, (match[2], match[3])))
 
 
 def _moses(first: str, second: str, layout: Layout, languages: tuple[str, str]) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from hbt_ray import languages
 from hbt_ray.config import UserError
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import judged, rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -45,7 +46,7 @@ def read_msmarco(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
     pairs = judged.find(layout, "qrels", piece.uri, _pairs(piece.uri, split))
     known = judged.judge(((key, text) for _, key, text in trec.read_texts(queries)), trec.read_pairs(pairs))
     passages = ((number - 1, key, text) for number, key, text in trec.read_texts(piece.uri))
-    return rows.tables(judged.records(passages, known, layout.name, language))
+    return records.tables(judged.pairs(passages, known, layout.name, language))
 
 
 def read_triples(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
@@ -54,7 +55,7 @@ def read_triples(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
     Raises:
         UserError: the file is missing or truncated, or its first line has not three fields.
     """
-    return rows.tables(_triples(piece.uri, layout.name, rows.languages_of(piece, layout, default=ENGLISH)))
+    return records.tables(_triples(piece.uri, layout.name, rows.languages_of(piece, layout, default=ENGLISH)))
 
 
 def _triples(uri: str, source: str, sides: tuple[str, str]) -> Iterator[dict[str, Any]]:

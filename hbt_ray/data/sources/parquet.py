@@ -16,18 +16,17 @@ BUFFER_BYTES = 2**23  # read ahead in each column: a row group may be larger tha
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
-def batches(piece: FilePiece, choose: Choose, batch_rows: int = records.BATCH_ROWS) -> Iterator[tuple[int, pa.Table]]:
+def batches(piece: FilePiece, choose: Choose) -> Iterator[tuple[int, pa.Table]]:
     """Number of the first row, and the rows, of each batch of a file or of some of its row groups.
 
     Args:
         choose: function of the file's columns to those that are read.
-        batch_rows: length of a batch, which bounds memory where a row may be large [rows].
 
     Raises:
         UserError: the file is missing or truncated.
     """
     read = _arrow_batches if piece.uri.endswith(ARROW) else _parquet_batches
-    return read(piece, choose, batch_rows)
+    return read(piece, choose)
 
 
 def names(uri: str) -> list[str]:
@@ -74,19 +73,21 @@ def _footer(uri: str) -> pq.FileMetaData:
         return pq.read_metadata(path, filesystem=fs)
 
 
-def _parquet_batches(piece: FilePiece, choose: Choose, batch_rows: int) -> Iterator[tuple[int, pa.Table]]:
+def _parquet_batches(piece: FilePiece, choose: Choose) -> Iterator[tuple[int, pa.Table]]:
     fs, path = storage.arrow_filesystem(piece.uri)
     buffered = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
     with storage.parquet_errors(piece.uri), pq.ParquetFile(path, filesystem=fs, **buffered) as file:
         groups = range(file.num_row_groups)[piece.first : piece.stop]
         row = sum(file.metadata.row_group(number).num_rows for number in range(piece.first))
         columns = list(choose(file.schema_arrow.names))
-        for batch in file.iter_batches(batch_rows, row_groups=list(groups), columns=columns):
+        told = [file.metadata.row_group(number) for number in groups]
+        sizes = [records.rows_of_a_batch(group.num_rows, group.total_byte_size) for group in told]
+        for batch in file.iter_batches(min(sizes, default=1), row_groups=list(groups), columns=columns):
             yield row, pa.Table.from_batches([batch])
             row += batch.num_rows
 
 
-def _arrow_batches(piece: FilePiece, choose: Choose, batch_rows: int) -> Iterator[tuple[int, pa.Table]]:
+def _arrow_batches(piece: FilePiece, choose: Choose) -> Iterator[tuple[int, pa.Table]]:
     fs, path = storage.arrow_filesystem(piece.uri)
     with storage.parquet_errors(piece.uri, "Arrow"), fs.open_input_file(path) as file:
         reader = _open_arrow(file)
@@ -98,6 +99,7 @@ def _arrow_batches(piece: FilePiece, choose: Choose, batch_rows: int) -> Iterato
             else map(reader.get_batch, range(reader.num_record_batches))
         )
         for whole in found:
+            batch_rows = records.rows_of_a_batch(whole.num_rows, whole.nbytes)
             for start in range(0, whole.num_rows, batch_rows):
                 batch = whole.slice(start, batch_rows)
                 yield row, pa.Table.from_batches([batch]).select(columns)

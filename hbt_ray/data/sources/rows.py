@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-import pyarrow as pa
 
 from hbt_ray import languages
 from hbt_ray.config import UserError
@@ -17,8 +15,6 @@ from hbt_ray.data.sources.lines import Row
 
 TABLES = (".parquet", *parquet.ARROW)
 SUFFIXES = (*lines.JSON, *TABLES)
-READ_ROWS = 1024  # of tables at once: a row may hold hundreds of negatives
-BATCH_CHARS = 2**24  # of the texts of a batch of records, for the same reason
 
 
 def read_rows(piece: FilePiece, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
@@ -37,19 +33,6 @@ def read_rows(piece: FilePiece, needed: Sequence[str], optional: Sequence[str] =
         if row.number == 0 and row.problem:
             raise UserError(f"{piece.uri} line 1: {row.problem}")
         yield row
-
-
-def tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
-    """Records from dictionaries as `records.tables` makes them, in batches bounded by the size of their texts too."""
-    held: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += sum(len(text) for text in (row.get("passage"), *row.get("negatives", ())) if isinstance(text, str))
-        if len(held) == records.BATCH_ROWS or size >= BATCH_CHARS:
-            yield from records.tables(held)
-            held, size = [], 0
-    yield from records.tables(held)
 
 
 def bad(row: Row, problem: str = records.NOT_OF_FORMAT) -> dict[str, Any]:
@@ -110,6 +93,6 @@ def _table_rows(piece: FilePiece, needed: Sequence[str], optional: Sequence[str]
             raise UserError(f"{piece.uri} has no column {', '.join(missing)}; it has {', '.join(names)}")
         return [name for name in (*needed, *optional) if name in names]
 
-    for first, batch in parquet.batches(piece, choose, READ_ROWS):
+    for first, batch in parquet.batches(piece, choose):
         for number, values in enumerate(batch.to_pylist(), start=first):
             yield Row(number, values)

@@ -13,6 +13,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import parquet, rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -30,7 +31,7 @@ def read_swim_ir(piece: FilePiece, layout: Layout, passages: str | None) -> Iter
         UserError: the file is missing or truncated, is of another format, or a language is given though rows tell it.
     """
     rows.refuse_languages(piece, layout)
-    return rows.tables(
+    return records.tables(
         rows.bad(row)
         if row.problem
         else {

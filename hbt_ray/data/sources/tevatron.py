@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from hbt_ray.config import UserError
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import judged, parquet, rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -36,8 +37,8 @@ def read_tevatron(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
     languages = rows.languages_of(piece, layout)
     if "queries" in layout.columns:
         known = _queries(judged.named(layout, "queries"))
-        return rows.tables(judged.records(_passages(piece), known, layout.name, languages))
-    return rows.tables(_first(piece, layout.name, languages))
+        return records.tables(judged.pairs(_passages(piece), known, layout.name, languages))
+    return records.tables(_first(piece, layout.name, languages))
 
 
 def _first(piece: FilePiece, source: str, languages: tuple[str, str]) -> Iterator[dict[str, Any]]:

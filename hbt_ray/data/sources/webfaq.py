@@ -36,7 +36,7 @@ def read_webfaq(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
         UserError: the file is missing or truncated, is of another format, or nothing tells its language.
     """
     sides = rows.languages_of(piece, layout, languages_in_name(piece.uri).get("lang"))
-    return rows.tables(
+    return records.tables(
         rows.bad(row)
         if row.problem
         else {
@@ -60,7 +60,7 @@ def read_webfaq_bitexts(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
     rows.refuse_languages(piece, layout)
     match = PAIR.search(piece.uri)
     named = (match[1], match[2]) if match else None
-    return rows.tables(
+    return records.tables(
         record
         for row in rows.read_rows(piece, BITEXTS, ("language1", "language2"))
         for record in _translations(row, layout.name, piece.uri, named)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.sources import parquet, rows
 from hbt_ray.data.sources.layout import Layout, Source
@@ -22,7 +23,7 @@ def read_wmt(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
         UserError: the file is missing or truncated, is of another format, or a language is given though rows tell it.
     """
     rows.refuse_languages(piece, layout)
-    return rows.tables(
+    return records.tables(
         record
         for row in rows.read_rows(piece, ("translation",))
         for record in sentences(row, row.values.get("translation"), layout.name)

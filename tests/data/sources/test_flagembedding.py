@@ -9,8 +9,8 @@ import pytest
 from reading import columns, read, write_lines
 
 from hbt_ray.config import UserError
+from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
-from hbt_ray.data.sources import rows
 from hbt_ray.data.sources.layout import Layout
 from hbt_ray.data.sources.public import PUBLIC
 
@@ -59,7 +59,7 @@ def test_bad_rows_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 
 def test_batches_are_bounded_by_their_texts(tmp_path: Path) -> None:
-    line = {"query": "q", "pos": ["a"], "neg": ["b" * (rows.BATCH_CHARS // 2 + 1)]}
+    line = {"query": "q", "pos": ["a"], "neg": ["b" * (records.BATCH_BYTES // 2 + 1)]}
     file = write_lines(tmp_path / "toy.jsonl", line, line, line)
     tables = PUBLIC["flagembedding"].read(FilePiece(str(file)), Layout("data", "en", "en"))
     assert [table.num_rows for table in tables] == [2, 1]
