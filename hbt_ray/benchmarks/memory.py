@@ -21,12 +21,14 @@ class MemorySample(NamedTuple):
         total: proportional set sizes together, so that shared pages count once.
         driver: what this process has to itself.
         coordinator: what Ray Data's split coordinators have to themselves.
+        largest: what that process of all has to itself that has most.
     """
 
     time: float
     total: int
     driver: int
     coordinator: int
+    largest: int
 
 
 class Watch(threading.Thread):
@@ -55,6 +57,11 @@ class Watch(threading.Thread):
         """Largest total [bytes]."""
         return max(sample.total for sample in self.samples)
 
+    @property
+    def largest(self) -> int:
+        """The most that any process had to itself [bytes]."""
+        return max(sample.largest for sample in self.samples)
+
     def at(self, moment: float) -> MemorySample:
         """The sample nearest to a time [s since the epoch]."""
         return min(self.samples, key=lambda sample: abs(sample.time - moment))
@@ -66,12 +73,13 @@ def megabytes(size: float) -> float:
 
 
 def _sample() -> MemorySample:
-    total = driver = coordinator = 0
+    total = driver = coordinator = largest = 0
     for title, pid, memory in _memory():
         total += memory.pss
         driver += memory.uss if pid == os.getpid() else 0
         coordinator += memory.uss if title.startswith(COORDINATOR) else 0
-    return MemorySample(time.time(), total, driver, coordinator)
+        largest = max(largest, memory.uss)
+    return MemorySample(time.time(), total, driver, coordinator, largest)
 
 
 def _memory() -> Iterator[tuple[str, int, psutil._ntuples.pfullmem]]:

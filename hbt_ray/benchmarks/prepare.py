@@ -32,9 +32,9 @@ def measure(config: PrepareBenchmark) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         source = f"{folder}/pairs.parquet"
         _write(source, config.pairs)
-        learning_s, learning_peak = _ours(source, f"train:{config.pieces}", f"{folder}/learned")
+        learning_s, learning_peak, _ = _ours(source, f"train:{config.pieces}", f"{folder}/learned")
         tokenizer = f"{folder}/learned/tokenizer"
-        ours_s, peak = _ours(source, tokenizer, f"{folder}/store")
+        ours_s, peak, largest = _ours(source, tokenizer, f"{folder}/store")
         task = {"source": source, "tokenizer": tokenizer, "out": f"{folder}/plain.parquet"}
         command = [sys.executable, "-m", "hbt_ray.benchmarks.plain_prepare", json.dumps(task)]
         said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -44,6 +44,7 @@ def measure(config: PrepareBenchmark) -> dict[str, Any]:
         "ours_rows_per_s": round(config.pairs / ours_s),
         "ours_rows_per_s_with_learning": round(config.pairs / learning_s),
         "ours_peak_memory_mib": megabytes(max(peak, learning_peak)),
+        "ours_largest_process_mib": megabytes(largest),
         "peer": "one process: pyarrow, the same tokenizer, shuffle in memory",
         "peer_rows_per_s": round(config.pairs / peer["seconds"]),
         "peer_peak_memory_mib": megabytes(peer["peak_bytes"]),
@@ -51,12 +52,12 @@ def measure(config: PrepareBenchmark) -> dict[str, Any]:
     }
 
 
-def _ours(source: str, tokenizer: str, out: str) -> tuple[float, int]:
-    """Time [s] and peak memory [bytes] of all processes, Ray's included."""
+def _ours(source: str, tokenizer: str, out: str) -> tuple[float, int, int]:
+    """Time [s], peak memory [bytes] of all processes, Ray's included, and the most that one of them had to itself."""
     begun = time.perf_counter()
     with Watch() as watch:
         prepare(PrepareConfig(source="pairs", input=(source,), tokenizer=tokenizer, out=out))
-    return time.perf_counter() - begun, watch.peak
+    return time.perf_counter() - begun, watch.peak, watch.largest
 
 
 def _write(path: str, pairs: int) -> None:
