@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from hbt_ray import storage
@@ -20,6 +23,29 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def files(uri: str) -> list[str]:
     fs, path = storage.filesystem(uri)
     return sorted(name.removeprefix(path) for name in fs.find(path))
+
+
+# names that some of them would match, were they patterns, URLs or paths
+NAMES = st.text("ab1[]!-?*#% äü+&=", min_size=1, max_size=6).filter(str.strip)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=2, max_size=4, unique=True))
+def test_what_is_named_is_meant_and_nothing_else(folder: str, names: list[str]) -> None:
+    place = storage.join(folder, uuid.uuid4().hex)  # of each example its own
+    for name in names:
+        storage.write_bytes(storage.join(place, name, "made", f"{name}.txt"), name.encode())
+    meant, others = names[0], sorted(f"/{name}/made/{name}.txt" for name in names[1:])
+    uri = storage.join(place, meant, "made")
+    for named in (uri, storage.join(uri, f"{meant}.txt")):
+        (found,) = storage.expand(named, (".txt",))
+        assert storage.read_bytes(found) == meant.encode()
+    assert storage.sizes(uri) == {f"{meant}.txt": len(meant.encode())}
+    assert storage.exists(uri) and not storage.exists(storage.join(place, meant + "x"))
+    copied = Path(storage.local_copy(uri))
+    assert {path.name: path.read_text() for path in copied.iterdir()} == {f"{meant}.txt": meant}
+    storage.clear(uri)
+    assert files(place) == others
 
 
 @pytest.mark.parametrize("name", ["run[12]", "run?", "run*"])
