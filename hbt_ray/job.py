@@ -8,7 +8,6 @@ this module only, and its function imports the rest.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -36,12 +35,13 @@ def main(
         _end({"status": "error", "error": str(error)}, 2)
     import ray
 
+    from hbt_ray import cluster
     from hbt_ray.terminal import show_workers, start_logging
 
     start_logging()
     try:
         if needs_ray(config):
-            ray.init(logging_level=logging.WARNING)
+            cluster.join()
             show_workers()
         line = {"status": "ok", **function(config)}
         code = 0 if line["status"] == "ok" else 1

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +53,32 @@ def test_help_says_default_and_unit_without_loading_ray(job: str) -> None:
     assert "hbt_ray.config" in loaded and not loaded & {"ray", "torch", "pyarrow"}
     assert "[URI]" in done.stdout
     assert "default:" in done.stdout or "(required)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("http://127.0.0.1:8265", "error: RAY_ADDRESS=http://127.0.0.1:8265 is a dashboard's address"),
+        ("127.0.0.1:1", "error: RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there"),
+        ("nowhere", "error: RAY_ADDRESS=nowhere: no Ray cluster answers there"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_said_at_once(address: str, line: str, tmp_path: Path) -> None:
+    arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
+    assert mistake(start("prepare", *arguments, environment={"RAY_ADDRESS": address})).startswith(line)
+
+
+def test_a_cluster_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
+    with tempfile.TemporaryDirectory(prefix="ray") as home:  # the test's own has too long a name
+        (Path(home) / "ray").mkdir()
+        (Path(home) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        done = start("prepare", *arguments, environment={"RAY_TMPDIR": home, "RAY_ADDRESS": ""})
+        assert "no input at" in mistake(done)
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    told = mistake(start("prepare", *arguments, environment={"RAY_TMPDIR": str(long), "RAY_ADDRESS": ""}))
+    assert "set RAY_TMPDIR to a shorter one" in told
 
 
 def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
