@@ -37,6 +37,12 @@ def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
     return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
 
 
+def group_within(groups: np.ndarray, store: str) -> np.ndarray:
+    """A 63-bit id, int64 [records], of each group id, int64 [records], of the store with this name among others."""
+    of_store = np.uint64(int(_hashed([store])[0]))
+    return (splitmix64(groups.astype(np.uint64) + of_store) >> np.uint64(1)).astype(np.int64)
+
+
 def _hashed(names: list[Any]) -> np.ndarray:
     hashed = pd.util.hash_array(np.array(names, dtype=object), categorize=False)
     return (hashed >> np.uint64(1)).astype(np.int64)
