@@ -64,6 +64,8 @@ def _listed(value: Any) -> Any:
 
 
 def _told_apart(stores: tuple[WeightedStore, ...]) -> tuple[WeightedStore, ...]:
+    if not stores:
+        raise ValueError("name at least one store")
     if len(stores) > 1:
         for one in stores:
             if one.name is None:
@@ -75,5 +77,5 @@ def _told_apart(stores: tuple[WeightedStore, ...]) -> tuple[WeightedStore, ...]:
     return stores
 
 
-Data = Annotated[tuple[WeightedStore, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_told_apart)]
+Data = Annotated[tuple[WeightedStore, ...], BeforeValidator(_listed), AfterValidator(_told_apart)]
 """The stores of a run, told apart by name where there are several."""

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from hbt_ray.config import Input, PrepareConfig
-from hbt_ray.data import inputs
+from hbt_ray.data import append, inputs
 from hbt_ray.data.pieces import FilePiece, InputFile, Sizes
 from hbt_ray.data.read import checked_records
 from hbt_ray.data.sources import tabular
@@ -26,6 +26,7 @@ def inspect(config: PrepareConfig) -> dict[str, Any]:
     Raises:
         UserError: an input is missing, its format is not known, or its first rows are not what it says.
     """
+    config = append.settled(config) if config.append else config
     found = inputs.find(config, Sizes().part_bytes)
     cut = _cutter(config)
     about = []

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from hbt_ray import storage
 from hbt_ray.arrays import GOLDEN, splitmix64
 
 
@@ -35,6 +36,14 @@ def content_ids(good: pa.Table) -> np.ndarray:
 def shuffle_order(groups: np.ndarray, seed: int) -> np.ndarray:
     """A random number, uint64 [records], of each group id, int64 [records], keyed by the seed; no two ids share one."""
     return splitmix64(groups.astype(np.uint64) + np.uint64((seed + 1) * GOLDEN % 2**64))
+
+
+def stream_name(source: str, kind: str, languages: tuple[str, str]) -> str:
+    """A readable folder name that no other stream of a store has."""
+    readable = "-".join(dict.fromkeys(languages))
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in source[:80])
+    unique = storage.fingerprint([source, kind, languages])[:12]
+    return f"{safe.strip('.') or '_'}/{kind}-{readable}-{unique}"
 
 
 def group_within(groups: np.ndarray, store: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+PARTITION_ROWS = 2**24
 LARGEST_SHUFFLE = 4096  # partitions: every part's file has a segment for each, and each segment is a request
 
 
@@ -90,6 +91,8 @@ def bundle(files: Iterable[InputFile], part_bytes: int) -> list[ReadPart]:
     return [*parts, ReadPart(tuple(pieces), held)] if pieces else parts
 
 
-def partitions(files: Iterable[InputFile], part_bytes: int) -> int:
-    """The number of partitions of the shuffle: one for every `part_bytes` of input, at most `LARGEST_SHUFFLE`."""
-    return min(max(-(-sum(file.size for file in files) // part_bytes), 1), LARGEST_SHUFFLE)
+def partitions(files: Iterable[InputFile], part_bytes: int, rows: int = 0) -> int:
+    """The number of partitions of the shuffle: one for every `part_bytes` of input and for every `PARTITION_ROWS` of
+    the `rows` that a store has already, in which partners are looked for; at most `LARGEST_SHUFFLE`."""
+    needed = max(-(-sum(file.size for file in files) // part_bytes), -(-rows // PARTITION_ROWS), 1)
+    return min(needed, LARGEST_SHUFFLE)

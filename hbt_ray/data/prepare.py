@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import inputs, pieces, summary, vocabulary
+from hbt_ray.data import append, inputs, pieces, summary, vocabulary
 from hbt_ray.data.align import align
-from hbt_ray.data.alignment import INDEX_FILE, index_fingerprint
+from hbt_ray.data.alignment import INDEX_FOLDER, index_fingerprint, index_uri
+from hbt_ray.data.existing import Existing
 from hbt_ray.data.group import GroupStage, Runs
 from hbt_ray.data.manifest import Streams, by_language, by_source
 from hbt_ray.data.pack import PackStage, files_of
@@ -26,33 +27,30 @@ from hbt_ray.data.pieces import InputFile, Sizes
 from hbt_ray.data.read import ReadStage
 from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
-from hbt_ray.data.tally import Tally, card, refuse_bad, warn_of_texts
+from hbt_ray.data.tally import Tally, card, joined_cards, refuse_bad, warn_of_texts
 from hbt_ray.model import tokenizer
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-OWNS = ("work", "quarantine", "streams", "tokenizer", INDEX_FILE, "manifest.json")  # what it makes in its folder
+# what it makes in its folder
+OWNS = ("work", "quarantine", "streams", "tokenizer", INDEX_FOLDER, "append", "appended", "manifest.json")
 SIZES = Sizes()
 log = logging.getLogger(__name__)
 
 
 def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
-    """Write the store; returns `{"out", "streams", "rows", "quarantined"}`. A finished store is left as it is.
+    """Write the store, or with `append` add to it; returns `{"out", "streams", "rows", "quarantined"}`.
+
+    A finished store is left as it is, and so is one that has what is to be added.
 
     Raises:
         UserError: an input is missing or not what the source says, a tag names no language (unless `on_error` is
-            `skip`), too many rows are bad, nothing usable is left, or `out` holds another run.
+            `skip`), too many rows are bad, nothing usable is left, or `out` holds another run. With `append`: `out`
+            holds no finished store, one of other settings, or one that has rows of the same source and languages.
     """
     storage.refuse_overlap(config.out, config.places)
-    named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
-    found = inputs.find(config, sizes.part_bytes)
-    run = {**config.model_dump(exclude=set(config.FREE)), "input files": found.fingerprint}
-    with storage.claimed(config.out, "prepare", run, OWNS):
-        if not storage.committed(config.out):
-            licenses = {**found.licenses, **config.licenses}
-            _write_store(found.config.model_copy(update={"licenses": licenses}), sizes, found.files, named)
-        storage.clear(storage.join(config.out, "work"))
+    if config.append:
+        _append(append.settled(config), sizes)
+    else:
+        _make(config, sizes)
     store = StreamStore(config.out)
     summary.show_store(store)
     counts = store.manifest["counts"]
@@ -64,49 +62,103 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
     }
 
 
+def _make(config: PrepareConfig, sizes: Sizes) -> None:
+    """Write a store, unless it is finished."""
+    named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
+    found = inputs.find(config, sizes.part_bytes)
+    run = {**config.model_dump(exclude=set(config.FREE)), "input files": found.fingerprint}
+    with storage.claimed(config.out, "prepare", run, OWNS):
+        if not storage.committed(config.out):
+            work = pieces.bundle(found.files, sizes.part_bytes)
+            partitions = config.partitions or pieces.partitions(found.files, sizes.part_bytes)
+            chosen = tokenizer.tokenizer_fingerprint(named) if named is not None else None
+            _take_up(config.out, [work, partitions, sizes, chosen])
+            about = vocabulary.settle(found.config, work, named)
+            place = Place(config.out, storage.join(config.out, "quarantine"))
+            _write_store(found, sizes, partitions, about, place, Existing())
+        storage.clear(storage.join(config.out, "work"))
+
+
+def _append(config: PrepareConfig, sizes: Sizes) -> None:
+    """Add to a store, unless it has been done."""
+    found = inputs.find(config, sizes.part_bytes)
+    run = {**config.model_dump(exclude={*config.FREE, *config.SETTLED}), "input files": found.fingerprint}
+    with append.at_work(config.out, run, [found.files, config.partitions, sizes]) as there:
+        if there is not None:
+            rows = sum(entry["rows"] for entry in there.existing.streams)
+            needed = pieces.partitions(found.files, sizes.part_bytes, rows)
+            place = Place(there.root, there.quarantine)
+            about = there.existing.manifest["tokenizer"]
+            _write_store(found, sizes, config.partitions or needed, about, place, there.existing)
+
+
+class Place(NamedTuple):
+    """Where the stages work: `root` is the folder of their parts, `quarantine` that of bad rows [URIs]."""
+
+    root: str
+    quarantine: str
+
+
 def _write_store(
-    config: PrepareConfig, sizes: Sizes, files: Sequence[InputFile], named: PreTrainedTokenizerBase | None
+    found: inputs.Found[PrepareConfig],
+    sizes: Sizes,
+    partitions: int,
+    about: dict[str, Any],
+    place: Place,
+    existing: Existing,
 ) -> None:
-    work = pieces.bundle(files, sizes.part_bytes)
-    partitions = config.partitions or pieces.partitions(files, sizes.part_bytes)
-    _take_up(
-        config.out, [work, partitions, sizes, tokenizer.tokenizer_fingerprint(named) if named is not None else None]
-    )
-    about = vocabulary.settle(config, work, named)
-    reading = Stage(config.out, "read", [part.pieces for part in work])
-    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"]))
+    """Write the streams of the inputs, and the manifest of all.
+
+    Args:
+        about: what the manifest says of the tokenizer, which is written.
+        existing: what the store has, which stays where it is.
+    """
+    config, files = found.config, found.files
+    licenses = {**existing.licenses, **found.licenses, **config.licenses}
+    there = ray.put(existing)
+    reading = Stage(place.root, "read", [part.pieces for part in pieces.bundle(files, sizes.part_bytes)])
+    fingerprint = about["fingerprint"]
+    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, fingerprint, place.quarantine, there))
     runs, tally, quarantined = _read(reading, files, partitions)
-    refuse_bad(tally, quarantined, config.max_bad_share, storage.join(config.out, "quarantine"))
-    grouping = Stage(config.out, "group", range(partitions))
-    grouping.run(GroupStage(config.out, grouping.folder, config.seed, config.drop_duplicates, ray.put(runs)))
-    streams = Streams(grouping.commits())
+    refuse_bad(tally, quarantined, config.max_bad_share, place.quarantine)
+    grouping = Stage(place.root, "group", range(partitions))
+    grouping.run(
+        GroupStage(place.quarantine, grouping.folder, config.seed, config.drop_duplicates, ray.put(runs), there)
+    )
+    streams = Streams(grouping.commits(), existing.streams)
     if not streams.entries:
-        raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {config.out}/quarantine")
+        raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {place.quarantine}")
     file_rows = sizes.file_row_groups * config.row_group_rows
-    packing = Stage(config.out, "pack", files_of(streams.entries, file_rows))
+    append.note_streams(place.root, [entry["name"] for entry in streams.entries])
+    packing = Stage(place.root, "pack", files_of(streams.entries, file_rows))
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
-    index, block_rows = align(config.out, grouping.folder, streams.keys, streams.shared(), config.row_group_rows)
-    storage.write_parquet(storage.join(config.out, INDEX_FILE), index)
-    kept = by_source(streams.entries)
+    had, had_rows = existing.index(config.row_group_rows)
+    index, block_rows = align(
+        place.root, grouping.folder, streams.keys, streams.shared(), config.row_group_rows,
+        (streams.renumbered(had), had_rows),
+    )  # fmt: skip
+    told = index_fingerprint(index)
+    storage.write_parquet(index_uri(config.out, told), index)
+    kept = by_source(streams.everything)
+    counts = {
+        "files": len(files),
+        "read": sum(counts["rows"] for counts in tally.counts.values()),
+        "kept": sum(by_source(streams.entries).values()),
+        "duplicates": streams.duplicates,
+        "by_language": by_language(streams.everything),
+        "by_source": kept,
+    }
     storage.commit(
         config.out,
         "stream store",
         {
-            "inputs": card(config.inputs(), files, config.licenses, tally),
+            "inputs": joined_cards(existing.inputs, card(config.inputs(), files, licenses, tally)),
             "seed": config.seed,
             "row_group_rows": config.row_group_rows,
-            "alignment": {"block_rows": block_rows, "fingerprint": index_fingerprint(index)},
+            "alignment": {"block_rows": block_rows, "fingerprint": told},
             "tokenizer": about,
-            **({"licenses": config.licenses} if config.licenses else {}),
-            "counts": {
-                "files": len(files),
-                "read": sum(counts["rows"] for counts in tally.counts.values()),
-                "kept": sum(kept.values()),
-                "duplicates": streams.duplicates,
-                "quarantined": dict((quarantined + streams.quarantined).most_common()),
-                "by_language": by_language(streams.entries),
-                "by_source": kept,
-            },
+            **({"licenses": licenses} if licenses else {}),
+            "counts": existing.with_counts(counts, quarantined + streams.quarantined),
             "streams": streams.with_files(packing.commits()),
         },
     )

@@ -7,7 +7,7 @@ and partitions, and the translations of one group meet in one partition.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 from tokenizers import Tokenizer
 
 from hbt_ray import storage
 from hbt_ray.config import Input, InputConfig, PrepareConfig, UserError
 from hbt_ray.data import exchange, inputs, records
+from hbt_ray.data.existing import Existing
 from hbt_ray.data.keys import content_ids, group_ids, shuffle_order
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
@@ -52,6 +54,8 @@ class ReadStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
+        quarantine: folder of bad rows [URI].
+        existing: reference to an `Existing`.
         fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
     """
 
@@ -60,6 +64,8 @@ class ReadStage:
     partitions: int
     run_bytes: int
     fingerprint: str
+    quarantine: str
+    existing: Any
 
     def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
         """Write the part's records, as one segment a partition in each run, and its bad rows.
@@ -67,10 +73,10 @@ class ReadStage:
         Returns: counts by input and by reason, and where segments begin, `offsets` [runs][partitions + 1] in bytes.
 
         Raises:
-            UserError: an input is bad, as `checked_records` says.
+            UserError: an input is bad, as `checked_records` says, or has rows of a stream that is there already.
         """
         tally = Tally()
-        with Quarantine(stage_file(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
+        with Quarantine(stage_file(self.quarantine, number, ".parquet")) as bad:
             runs = _runs(self._tokenised([FilePiece(*piece) for piece in value], tally, bad), self.run_bytes)
             segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
             offsets = exchange.write_segments(stage_file(self.folder, number, ".arrows"), segments)
@@ -84,9 +90,11 @@ class ReadStage:
     def _tokenised(self, pieces: list[FilePiece], tally: Tally, bad: Quarantine) -> Iterator[pa.Table]:
         cutter = _cutter(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
         asked = self.config.inputs()
+        existing: Existing = ray.get(self.existing)
         for piece in pieces:
-            for found in checked_records(piece, self.config):
+            for found in checked_records(piece, self.config, existing.inputs):
                 bad.put(found.bad)
+                existing.refuse_streams(found.good)
                 table, cut = _tokenise(found.good, piece, cutter)
                 tally.add(str(asked[piece.input].name), found, table["content"].to_numpy(), cut)
                 if table.num_rows:
@@ -101,14 +109,17 @@ class ReadStage:
             yield run.take(pa.array(rows))
 
 
-def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.Checked]:
+def checked_records(piece: FilePiece, config: InputConfig, others: Collection[str] = ()) -> Iterator[records.Checked]:
     """The piece's batches, checked. With `on_error` `skip` a bad file ends in one quarantined row.
+
+    Args:
+        others: names of inputs that the settings do not have, and the store has.
 
     Raises:
         UserError: the file is missing or not what the source says, or a tag names no language; not with `skip`.
     """
     try:
-        for table in _read(piece, config.inputs()):
+        for table in _read(piece, config.inputs(), others):
             found = records.check_records(table, piece.uri)
             if found.unknown_language and config.on_error == "fail":
                 raise UserError(found.unknown_language)
@@ -121,10 +132,10 @@ def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.C
         yield records.Checked(records.RECORDS.empty_table(), bad, None)
 
 
-def _read(piece: FilePiece, asked: Sequence[Input]) -> Iterator[pa.Table]:
+def _read(piece: FilePiece, asked: Sequence[Input], others: Collection[str]) -> Iterator[pa.Table]:
     """The piece's unchecked records. With several inputs, a source that rows name is of their input."""
     own = asked[piece.input]
-    several = len({one.name for one in asked}) > 1
+    several = len({*others, *(one.name for one in asked)}) > 1
     for table in source_of(str(own.source)).read(piece, inputs.layout_of(own)):
         if piece.limit is not None:
             table = table.filter(pc.less(table["row"], piece.limit))

@@ -21,7 +21,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError, WeightedStore
 from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lists, rowgroups
-from hbt_ray.data.alignment import INDEX, INDEX_FILE, Alignment, index_fingerprint, match
+from hbt_ray.data.alignment import Alignment, match, read_index
 from hbt_ray.data.keys import shuffle_order
 
 REQUESTS = 32  # at once
@@ -131,11 +131,8 @@ class StreamStore:
         Raises:
             UserError: the index is missing or not the one that the manifest tells of.
         """
-        uri, told = storage.join(self.uri, INDEX_FILE), self.manifest["alignment"]
-        index = storage.read_parquet(uri)
-        if index.schema != INDEX or index_fingerprint(index) != told["fingerprint"]:
-            raise UserError(f"{uri} is not as it was written")
-        return Alignment(index, told["block_rows"])
+        told = self.manifest["alignment"]
+        return Alignment(read_index(self.uri, told["fingerprint"]), told["block_rows"])
 
     @cached_property
     def matched(self) -> list[Matched]:

@@ -53,13 +53,13 @@ class SampleStage:
         return {"texts": [text for name in SIDES for text in drawn[name].to_pylist()]}
 
 
-def pieces_of(name: str) -> int | None:
-    """N of `train:N`, or None for the name of a tokenizer.
+def pieces_of(name: str | None) -> int | None:
+    """N of `train:N`, or None for the name of a tokenizer, or for none.
 
     Raises:
         UserError: N is no number of pieces.
     """
-    if not name.startswith("train:"):
+    if name is None or not name.startswith("train:"):
         return None
     pieces = name.partition(":")[2]
     if not pieces.isdigit() or int(pieces) < 100:
