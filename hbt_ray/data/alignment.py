@@ -2,8 +2,8 @@
 
 All streams are in the order of their groups' keys, so the rows that two streams share are found by a merge. The n-th
 match of two streams is found without merging all before it: for every block of matches the index says at which key it
-begins. One file, `alignment/<fingerprint>.parquet`, has these keys, and those at which the row groups of each stream begin;
-a store that is added to gets another one beside it.
+begins. One file, `alignment/<fingerprint>.parquet`, has these keys, and those at which the row groups of each stream
+begin; a store that is added to gets another one beside it.
 """
 
 from __future__ import annotations

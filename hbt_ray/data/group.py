@@ -102,7 +102,8 @@ class GroupStage:
         of_streams = [keys[rows.records] for rows in streams] + [one.keys for one in there]
         uri = stage_file(self.folder, number, ".arrows")
         offsets = exchange.write_segments(uri, _segments(table, streams, of_streams))
-        alike = [(one.source, one.kind) if one.kind != "cross-lingual" else None for one in (*streams, *there)]
+        alike = [(rows.source, rows.kind) if rows.kind != "cross-lingual" else None for rows in streams]
+        alike += [(one.source, one.kind) for one in there]
         counted = {name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("query", "passage")}
         return {
             "streams": [{"name": rows.name, **_describe(rows, counted)} for rows in streams],

@@ -64,7 +64,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES) -> dict[str, Any]:
 
 def _make(config: PrepareConfig, sizes: Sizes) -> None:
     """Write a store, unless it is finished."""
-    named = tokenizer.load_tokenizer(config.tokenizer) if vocabulary.pieces_of(config.tokenizer) is None else None
+    named = vocabulary.named_tokenizer(config)
     found = inputs.find(config, sizes.part_bytes)
     run = {**config.model_dump(exclude=set(config.FREE)), "input files": found.fingerprint}
     with storage.claimed(config.out, "prepare", run, OWNS):
@@ -133,20 +133,19 @@ def _write_store(
     packing = Stage(place.root, "pack", files_of(streams.entries, file_rows))
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
     had, had_rows = existing.index(config.row_group_rows)
+    before = streams.renumbered(had), had_rows
     index, block_rows = align(
-        place.root, grouping.folder, streams.keys, streams.shared(), config.row_group_rows,
-        (streams.renumbered(had), had_rows),
-    )  # fmt: skip
+        place.root, grouping.folder, streams.keys, streams.shared(), config.row_group_rows, before
+    )
     told = index_fingerprint(index)
     storage.write_parquet(index_uri(config.out, told), index)
-    kept = by_source(streams.everything)
     counts = {
         "files": len(files),
         "read": sum(counts["rows"] for counts in tally.counts.values()),
         "kept": sum(by_source(streams.entries).values()),
         "duplicates": streams.duplicates,
         "by_language": by_language(streams.everything),
-        "by_source": kept,
+        "by_source": by_source(streams.everything),
     }
     storage.commit(
         config.out,

@@ -53,18 +53,29 @@ class SampleStage:
         return {"texts": [text for name in SIDES for text in drawn[name].to_pylist()]}
 
 
-def pieces_of(name: str | None) -> int | None:
-    """N of `train:N`, or None for the name of a tokenizer, or for none.
+def pieces_of(name: str) -> int | None:
+    """N of `train:N`, or None for the name of a tokenizer.
 
     Raises:
         UserError: N is no number of pieces.
     """
-    if name is None or not name.startswith("train:"):
+    if not name.startswith("train:"):
         return None
     pieces = name.partition(":")[2]
     if not pieces.isdigit() or int(pieces) < 100:
         raise UserError(f"--tokenizer {name}: train:N needs N of at least 100 pieces")
     return int(pieces)
+
+
+def named_tokenizer(config: PrepareConfig) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that the settings name; None: it is to be learned.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if config.tokenizer is None or pieces_of(config.tokenizer) is not None:
+        return None
+    return tokenizer.load_tokenizer(config.tokenizer)
 
 
 def settle(config: PrepareConfig, parts: Sequence[ReadPart], named: PreTrainedTokenizerBase | None) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def _learn(config: PrepareConfig, parts: Sequence[ReadPart]) -> PreTrainedTokeni
     texts = sorted(text for commit in sampling.commits() for text in commit["texts"])
     if not texts:
         raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}")
-    pieces = pieces_of(config.tokenizer)
+    pieces = pieces_of(config.tokenizer or "")
     assert pieces is not None
     log.info("learning a vocabulary of %d pieces from %d texts", pieces, len(texts))
     try:
