@@ -244,7 +244,9 @@ def test_what_was_killed_goes_on(
         with pytest.raises(KeyboardInterrupt):
             prepare(PrepareConfig.model_validate(told), SMALL)
         assert times(out / "append" / "work" / "group") == grouped  # nothing is done twice
-        assert (StreamStore(str(out)).manifest == had) == (when == "before")
+        store = StreamStore(str(out))
+        assert (store.manifest == had) == (when == "before")
+        Plan(store, PlanConfig(batch_size=16))  # with the index that the manifest tells of
     monkeypatch.setattr(storage, "commit", commit)
     new = times(out / "streams")
     prepare(PrepareConfig.model_validate(told), SMALL)
