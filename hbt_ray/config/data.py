@@ -139,7 +139,7 @@ class PrepareConfig(InputConfig):
         None,
         description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces (required without --append)",
     )
-    out: OutUri = Field(description="folder of the new stream store [URI]")
+    out: OutUri = Field(description="folder of the stream store [URI]")
     append: bool = Field(
         False,
         description="add the input to the finished store in --out, as new streams; its tokenizer, seed, max_tokens,"

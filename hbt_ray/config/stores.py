@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -19,22 +20,28 @@ class WeightedStore(Section):
 
     name: str | None = Field(None, pattern=rf"^{NAME.pattern}$", description="name of the store among several")
     uri: Uri = Field(description="stream store written by prepare [URI]")
-    weight: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="how often its rows are drawn, as a multiple of others' rows"
-    )
+    weight: float = Field(1.0, gt=0, description="how often its rows are drawn, as a multiple of others' rows")
     checksum: str | None = Field(None, description="checksum of its manifest, which it has to have; unset: any")
 
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
         """`NAME=URI:WEIGHT`, of which name and weight may be left out, as a mapping."""
-        if not isinstance(value, str):
-            return value
-        name, equals, place = value.partition("=")
-        # what exists under the literal name is meant
-        if not equals or not NAME.fullmatch(name) or os.path.exists(value):
-            return _place(value)
-        return {"name": name, **_place(place)}
+        found = _named_place(value) if isinstance(value, str) else value
+        if isinstance(found, Mapping):
+            weight = found.get("weight", 1.0)
+            if not _is_number(weight) or not 0 < float(weight) < math.inf:
+                which = found.get("name") or found.get("uri")
+                raise ValueError(f"the weight of {which} has to be a number greater than 0, not {weight}")
+        return found
+
+
+def _named_place(text: str) -> dict[str, Any]:
+    name, equals, place = text.partition("=")
+    # what exists under the literal name is meant
+    if not equals or not NAME.fullmatch(name) or os.path.exists(text):
+        return _place(text)
+    return {"name": name, **_place(place)}
 
 
 def _place(text: str) -> dict[str, Any]:
@@ -45,10 +52,10 @@ def _place(text: str) -> dict[str, Any]:
     return {"uri": uri, "weight": weight}
 
 
-def _is_number(text: str) -> bool:
+def _is_number(value: Any) -> bool:
     try:
-        float(text)
-    except ValueError:
+        float(value)
+    except (TypeError, ValueError):
         return False
     return True
 

@@ -78,11 +78,11 @@ def test_what_exists_under_the_literal_name_is_meant(tmp_path: Path) -> None:
         (["a=s3://b/a", "s3://b/b"], "--data: s3://b/b needs a name among several stores"),
         (["a=s3://b/a", "a=s3://b/b"], "--data: the name a is there twice"),
         (["a=s3://b/a", "b=s3://b/a/:2"], "--data: the URI s3://b/a is there twice"),
-        (["a=s3://b/a:0", "b=s3://b/b"], "--data: input should be greater than 0, not '0'"),
-        (["a=s3://b/a:-2", "b=s3://b/b"], "--data: input should be greater than 0, not '-2'"),
-        (["a=s3://b/a:nan", "b=s3://b/b"], "--data: input should be a finite number"),
-        (["a=s3://b/a:inf", "b=s3://b/b"], "--data: input should be a finite number"),
-        (["a=/tmp:two", "b=s3://b/b"], "--data: input should be a valid number.*'two'"),
+        (["a=s3://b/a:0", "b=s3://b/b"], "--data: the weight of a has to be a number greater than 0, not 0"),
+        (["a=s3://b/a:-2", "b=s3://b/b"], "--data: the weight of a has to be a number greater than 0, not -2"),
+        (["a=s3://b/a:nan", "b=s3://b/b"], "--data: the weight of a has to be a number greater than 0, not nan"),
+        (["a=s3://b/a:inf", "b=s3://b/b"], "--data: the weight of a has to be a number greater than 0, not inf"),
+        (["a=/tmp:two", "b=s3://b/b"], "--data: the weight of a has to be a number greater than 0, not two"),
     ],
 )
 def test_stores_that_cannot_be_told_apart_or_weighed_are_refused(data: list[str], line: str) -> None:

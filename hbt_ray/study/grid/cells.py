@@ -177,8 +177,8 @@ def _weights(asked: Any, grid: Grid) -> dict[str, float]:
             raise UserError(f"store: {name} is none of {', '.join(grid.stores)}")
         if name in found:
             raise UserError(f"store: {name} is there twice; a weight draws a store more often")
-        given = {"uri": SOMEWHERE, "weight": weight, **({"name": name} if len(told) > 1 else {})}
-        found[name] = _checked(WeightedStore, given, f"store: {name}").weight
+        given = {"uri": f"{SOMEWHERE}/{name}", "weight": weight, **({"name": name} if len(told) > 1 else {})}
+        found[name] = _checked(WeightedStore, given, "store").weight
     if not found:
         raise UserError(f"store: name one of {', '.join(grid.stores)}")
     return found
