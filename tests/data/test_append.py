@@ -168,6 +168,19 @@ def test_the_same_again_adds_nothing_and_rows_of_a_stream_are_refused(
     assert renamed["rows"] > made["rows"]
 
 
+@pytest.mark.long
+def test_a_store_on_s3_grows_alike(named: str, files: dict[str, str], s3: str, tmp_path: Path) -> None:
+    place, later = s3 + tmp_path.name, [f"qa={files['more']}", f"news={files['news']}"]
+    for out in (str(tmp_path / "local"), place):
+        prepare(config(named, out, [f"qa={files['qa']}"]), SMALL)
+        prepare(adding(out, later), SMALL)
+    local, remote = StreamStore(f"{tmp_path}/local"), StreamStore(place)
+    remote.check_files()
+    assert remote.manifest == local.manifest
+    plans = [Plan(store, PlanConfig(batch_size=16)) for store in (local, remote)]
+    assert read_chunk(local, plans[0], 0, 20, 2) == read_chunk(remote, plans[1], 0, 20, 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
