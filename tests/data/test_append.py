@@ -37,14 +37,16 @@ def text(*key: object) -> str:
     return " ".join(f"{chance.integers(1000)}" for _ in range(chance.integers(1, 12)))
 
 
-def parallel(path: Path, languages: Mapping[str, Sequence[int]], name: str) -> str:
-    """Rows of these groups in each language; those of every fifth group come twice, with two answers."""
+def parallel(path: Path, languages: Mapping[str, Sequence[int]], name: str, source: str | None = None) -> str:
+    """Rows of these groups in each language; those of every fifth group come twice, with two answers. They name their
+    `source`, if there is one."""
     rows = [(g, lang, n) for lang, groups in languages.items() for g in groups for n in range(1 + (g % 5 == 0))]
     columns = {
         "group": [f"g{group}" for group, *_ in rows],
         "lang": [language for _, language, _ in rows],
         "query": [text(name, "q", group, language) for group, language, _ in rows],
         "passage": [text(name, "p", *row) for row in rows],
+        **({"source": [source] * len(rows)} if source else {}),
     }
     pq.write_table(pa.table(columns), path, row_group_size=40)
     return str(path)
@@ -75,7 +77,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "qa": parallel(folder / "qa.parquet", {"de": range(0, 120), "en": range(40, 200)}, "qa"),
         "more": parallel(folder / "more.parquet", {"ru": range(100, 260), "am": range(0, 60, 3)}, "qa"),
-        "news": parallel(folder / "news.parquet", {"de": range(0, 50), "en": range(0, 50)}, "news"),
+        "news": parallel(folder / "news.parquet", {"de": range(0, 50), "en": range(0, 50)}, "news", "mail"),
         "sentences": bitext(folder / "s.parquet", {"de": range(0, 80), "en": range(0, 80)}),
         "fr": bitext(folder / "fr.parquet", {"fr": range(0, 100, 2)}),  # those from 80 on have no partner
     }
@@ -118,12 +120,14 @@ def test_languages_and_sources_as_if_all_had_been_there(named: str, files: dict[
     prepare(config(named, tmp_path / "whole", [*first, *later]), SMALL)
     prepare(config(named, tmp_path / "grown", first), SMALL)
     before = times(tmp_path / "grown" / "streams"), times(tmp_path / "grown" / "tokenizer")
-    # in two steps, cut in other ways
+    # in three steps, cut in other ways
     prepare(adding(tmp_path / "grown", later[:1], partitions=5), Sizes(part_bytes=700, file_row_groups=2))
-    made = prepare(adding(tmp_path / "grown", later[1:]), Sizes(file_row_groups=2))
+    prepare(adding(tmp_path / "grown", later[1:2]), SMALL)
+    made = prepare(adding(tmp_path / "grown", later[2:]), Sizes(file_row_groups=2))
     same_store(tmp_path / "whole", tmp_path / "grown")
     store = StreamStore(made["out"])
     store.check_files()
+    assert set(store.manifest["counts"]["by_source"]) == {"news/mail", "qa", "sentences"}
     assert made["quarantined"] == 10
     kept = [stream for stream in store.streams if stream.kind == "bitext" and stream.languages[0] == "fr"]
     assert [stream.rows for stream in kept] == [40]  # partners were found in the store
