@@ -102,7 +102,7 @@ def test_the_job_calls_train_with_settings_it_takes() -> None:
     python, script, *arguments = shlex.split(load("kuberay-job.yaml")["spec"]["entrypoint"])
     assert python == "python" and script.endswith("/jobs/train.py")
     config = parse(TrainConfig, arguments)
-    assert config.out.startswith("s3://") and config.data.startswith("s3://")
+    assert config.out.startswith("s3://") and config.data[0].uri.startswith("s3://")
     gpus = cluster_spec("kuberay-job.yaml")["workerGroupSpecs"][1]["maxReplicas"] * 4
     assert config.workers * config.gpus_per_worker <= gpus
     assert config.batches.batch_size % config.workers == 0

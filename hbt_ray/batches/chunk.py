@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from hbt_ray.batches.plan import Batches, Plan
 from hbt_ray.data import lists
-from hbt_ray.data.streams import Role, StreamStore
+from hbt_ray.data.stores import PairStore
+from hbt_ray.data.streams import Role
 
 # Pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536
@@ -38,7 +39,7 @@ class Slice(NamedTuple):
     pairs: pa.Table
 
 
-def steps_per_chunk(store: StreamStore, batch_size: int) -> int:
+def steps_per_chunk(store: PairStore, batch_size: int) -> int:
     """The number of steps in a chunk that is large for Ray and small for memory."""
     pairs = sum(stream.rows for stream in store.streams)
     tokens = sum(sum(stream.tokens) for stream in store.streams)
@@ -46,7 +47,7 @@ def steps_per_chunk(store: StreamStore, batch_size: int) -> int:
 
 
 def read_chunk(
-    store: StreamStore, plan: Plan, start: int, stop: int, world_size: int, negatives: bool = True
+    store: PairStore, plan: Plan, start: int, stop: int, world_size: int, negatives: bool = True
 ) -> list[pa.Buffer]:
     """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`.
 
@@ -101,9 +102,7 @@ def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
         yield Slice(about["start"] + number, **step, pairs=pairs.slice(number * rows, rows))
 
 
-def _gather(
-    store: StreamStore, plan: Plan, batches: Batches, negatives: bool
-) -> dict[str, tuple[pa.Array, np.ndarray]]:
+def _gather(store: PairStore, plan: Plan, batches: Batches, negatives: bool) -> dict[str, tuple[pa.Array, np.ndarray]]:
     """The values of every column of `Slice.pairs` in the order they were read, and for each row of the batches, one
     after the other, the place of its value among them, int64 [steps * batch_size].
 
@@ -137,7 +136,7 @@ def _gather(
 
 
 def _located(
-    store: StreamStore, plan: Plan, member: np.ndarray, rows: np.ndarray
+    store: PairStore, plan: Plan, member: np.ndarray, rows: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The streams of queries and of passages, and the rows in them, int64 [rows] each."""
     of_queries = np.array([found.query for found in plan.members])[member]

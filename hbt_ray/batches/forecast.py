@@ -13,7 +13,7 @@ import numpy as np
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.strata import Stratum
 from hbt_ray.data import lengths
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import PairStore
 from hbt_ray.terminal import console, table, warn
 
 REPEATS = 20  # passes from which a row is repeated more often than most users want
@@ -56,6 +56,17 @@ class StratumForecast:
 
 
 @dataclass(frozen=True)
+class StoreForecast:
+    """What is drawn of a store: `drawn` pairs, which are `share` of all, of its `rows`."""
+
+    name: str
+    weight: float
+    rows: int
+    drawn: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Forecast:
     """What a whole run draws.
 
@@ -63,6 +74,7 @@ class Forecast:
         streams: name, rows, and passes of each stream: how often the average row gives a query, or a passage where
             it gives more of these.
         sources: pairs by source.
+        stores: what is drawn of each.
         warnings: what a user would regret, a line each.
     """
 
@@ -71,10 +83,11 @@ class Forecast:
     strata: list[StratumForecast]
     streams: list[tuple[str, int, float]]
     sources: dict[str, int]
+    stores: list[StoreForecast]
     warnings: list[str] = field(default_factory=list)
 
 
-def forecast(store: StreamStore, plan: Plan, steps: int, workers: int, limits: Limits = (None, None)) -> Forecast:
+def forecast(store: PairStore, plan: Plan, steps: int, workers: int, limits: Limits = (None, None)) -> Forecast:
     """What the first `steps` steps draw on `workers` workers; texts are cut at `limits`."""
     taken = plan.taken(steps).tolist()
     ends = np.cumsum([len(direction.members) for direction in plan.directions]).tolist()
@@ -95,13 +108,29 @@ def forecast(store: StreamStore, plan: Plan, steps: int, workers: int, limits: L
         (stream.name, stream.rows, max(queries[number], passages[number]) / stream.rows)
         for number, stream in enumerate(store.streams)
     ]
-    result = Forecast(steps, plan.config.batch_size, strata, streams, dict(sources.most_common()))
+    told = by_store(store, plan, steps)
+    result = Forecast(steps, plan.config.batch_size, strata, streams, dict(sources.most_common()), told)
     result.warnings.extend(_warnings(plan, result))
     return result
 
 
+def by_store(store: PairStore, plan: Plan, steps: int) -> list[StoreForecast]:
+    """What the first `steps` steps draw of each store, by the store of the queries."""
+    drawn: Counter[str] = Counter()
+    for member, count in zip(plan.members, plan.taken(steps).tolist(), strict=True):
+        drawn[store.streams[member.query].store] += count
+    rows: Counter[str] = Counter()
+    for stream in store.streams:
+        rows[stream.store] += stream.rows
+    total = max(sum(drawn.values()), 1)
+    return [
+        StoreForecast(name, weight, rows[name], drawn[name], drawn[name] / total)
+        for name, weight in store.weights.items()
+    ]
+
+
 def _stratum(
-    store: StreamStore,
+    store: PairStore,
     plan: Plan,
     stratum: Stratum,
     batches: int,
@@ -186,7 +215,7 @@ def _warnings(plan: Plan, forecast: Forecast) -> list[str]:
 
 
 def show_forecast(forecast: Forecast) -> None:
-    """Print it as tables to stderr: strata, languages and pairs, streams, sources, warnings."""
+    """Print it as tables to stderr: strata, languages and pairs, stores, streams, sources, warnings."""
     screen = console()
     total = max(forecast.steps * forecast.batch_size, 1)
     rows = [
@@ -210,6 +239,8 @@ def show_forecast(forecast: Forecast) -> None:
         rest = sum(pairs.values()) - sum(count for _, count in pairs.most_common(PAIRS_SHOWN))
         found.append([f"{len(pairs) - PAIRS_SHOWN:,} others", f"{rest:,}", f"{rest / total:.1%}"])
     screen.print(table(["query:passage language", "pairs", "share"], found))
+    stores = [[s.name, f"{s.weight:g}", f"{s.rows:,}", f"{s.drawn:,}", f"{s.share:.1%}"] for s in forecast.stores]
+    screen.print(table(["store", "weight", "rows", "pairs", "share"], stores))
     screen.print(table(["stream", "rows", "passes"], [[n, f"{r:,}", f"{p:.2f}"] for n, r, p in forecast.streams]))
     shares = [[name, f"{count:,}", f"{count / total:.1%}"] for name, count in forecast.sources.items()]
     screen.print(table(["source", "pairs", "share"], shares))

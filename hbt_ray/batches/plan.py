@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hbt_ray import storage
-from hbt_ray.batches.order import LONGEST, Purpose, Shares, mix, permute, rekey
-from hbt_ray.batches.strata import Direction, Stratum, chosen_languages, cross_lingual, monolingual
-from hbt_ray.config import PlanConfig, UserError
-from hbt_ray.data.streams import Stream, StreamStore
+from hbt_ray.batches.order import Purpose, Shares, mix, permute, rekey
+from hbt_ray.batches.strata import Stratum, chosen_languages, weighted_strata
+from hbt_ray.config import PlanConfig
+from hbt_ray.data.stores import PairStore
+from hbt_ray.data.streams import Stream
 
 VERSION = 5  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
 CYCLE = 1024  # draws over which everything that is drawn gets its share; the order within is random
@@ -63,23 +64,23 @@ class Plan:
             f"batches of {self.config.batch_size:,}, hash {self.hash})"
         )
 
-    def __init__(self, store: StreamStore, config: PlanConfig) -> None:
+    def __init__(self, store: PairStore, config: PlanConfig) -> None:
         """Fix the plan of a run over `store`.
 
         Raises:
             UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
         """
         self.config = config
-        self.identity = {"plan": VERSION, "store": store.manifest["checksum"], **config.model_dump(mode="json")}
+        self.identity = {"plan": VERSION, "store": store.identity, **config.model_dump(mode="json")}
         self.hash = storage.fingerprint(self.identity)
         self.languages = chosen_languages(store.streams, config)
-        self.directions, self.strata, self.weights = _weighted(store, self.languages, config)
+        self.directions, self.strata, self.weights = weighted_strata(store, self.languages, config)
         self.members = [member for direction in self.directions for member in direction.members]
         self.member_languages = np.array(
             [direction.languages for direction in self.directions for _ in direction.members], dtype=np.int64
         ).reshape(-1, 2)
         self._pairs_of_a_pass = sum(store.streams[stream].rows for stream in {m.query for m in self.members})
-        self._rows = Shares([np.array([m.rows for m in direction.members]) for direction in self.directions])
+        self._rows = Shares([direction.sizes for direction in self.directions])
         self._first = np.cumsum([0, *(len(direction.members) for direction in self.directions)])[:-1]
         self._lengths = np.array([member.rows for member in self.members], dtype=np.int64)
         self._block_rows = np.array([member.block_rows for member in self.members], dtype=np.int64)
@@ -92,15 +93,16 @@ class Plan:
         self.turn = 1
         if mixed:
             self._parts = np.array(self.strata[mixed[0]].directions)
-            rows = np.array([self.directions[part].rows for part in self._parts], dtype=float)
-            self._draws[Purpose.RUN] = Shares([_units(rows**config.language_exponent)])
+            sizes = np.array([self.directions[part].size for part in self._parts], dtype=float)
+            self._draws[Purpose.RUN] = Shares([_units(sizes**config.language_exponent)])
             members = [member for part in self._parts for member in self.directions[part].members]
             used = {stream for member in members for stream in (member.query, member.passage)}
-            self._run_rows, self.turn = _turns(config.batch_size, [store.streams[number] for number in used], len(rows))
+            streams = [store.streams[number] for number in used]
+            self._run_rows, self.turn = _turns(config.batch_size, streams, len(sizes))
         self._cycle: Callable[[Purpose, int], tuple[np.ndarray, np.ndarray]] = lru_cache(maxsize=32)(self._draw_cycle)
 
     def steps(self, epochs: float) -> int:
-        """The number of steps that have as many pairs as `epochs` passes over the rows of the store that are drawn."""
+        """The number of steps that have as many pairs as `epochs` passes over the rows of the stores that are drawn."""
         return max(1, round(epochs * self._pairs_of_a_pass / self.config.batch_size))
 
     def stratum(self, step: int) -> Stratum:
@@ -242,41 +244,6 @@ class Plan:
         inside = np.arange(len(part)) - (np.cumsum(rows) - rows - begin)[part]
         lengths = span[part] if (span != span[0]).any() else span[0]
         return member[part], (block * size)[part] + permute(inside, lengths, key[part])
-
-
-def _weighted(
-    store: StreamStore, languages: tuple[str, ...], config: PlanConfig
-) -> tuple[list[Direction], list[Stratum], np.ndarray]:
-    """All directions, the strata that are drawn of them, and the share of steps of each stratum."""
-    alpha = {"x-x": 1.0, "x-y": 0.0, "hybrid": config.alpha}[config.strategy]
-    own = monolingual(store, languages) if alpha > 0 else []
-    cross = cross_lingual(store, languages, config) if alpha < 1 else []
-    if alpha > 0 and not own:
-        raise UserError(f"--strategy {config.strategy}: {store.uri} has no monolingual pair in these languages")
-    if alpha < 1 and not cross:
-        raise UserError(
-            f"--strategy {config.strategy}: {store.uri} has no translations, so no cross-lingual batch can be drawn"
-        )
-    directions = [*own, *cross]
-    for direction in directions:
-        if direction.rows > LONGEST:
-            raise UserError(f"{direction.name} has {direction.rows} rows; at most {LONGEST} are supported")
-    strata = [Stratum(direction.name, "monolingual", (number,)) for number, direction in enumerate(own)]
-    across = range(len(own), len(directions))
-    if cross and config.cross_batches == "mixed":
-        strata.append(Stratum("cross", "cross-lingual", tuple(across)))
-        shares = [1.0]
-    else:
-        strata += [Stratum(directions[number].name, "cross-lingual", (number,)) for number in across]
-        shares = _shares([direction.rows for direction in cross], config.language_exponent)
-    weights = [alpha * share for share in _shares([d.rows for d in own], config.language_exponent)]
-    return directions, strata, np.array([*weights, *((1 - alpha) * share for share in shares)])
-
-
-def _shares(rows: list[int], exponent: float) -> list[float]:
-    """Shares proportional to rows^exponent that sum to 1."""
-    sizes = [float(size) ** exponent for size in rows]
-    return [size / sum(sizes) for size in sizes]
 
 
 def _units(weights: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ from ray.train import DataConfig
 from hbt_ray.batches import chunk
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.plan import Plan
-from hbt_ray.config import PlanConfig, UserError
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.config import PlanConfig, UserError, WeightedStore
+from hbt_ray.data.stores import Stores
 
 DATASET = "train"  # what the dataset is called inside Ray Train
 FIRST_CHUNK = 1 / 16  # of a whole one, so that training need not wait for one; each next is twice as large
@@ -55,14 +55,14 @@ def check_workers(batch_size: int, workers: int, max_workers: int | None = None)
 
 
 def dataset(
-    store_uri: str, config: PlanConfig, start: int, stop: int, world_size: int, negatives: bool = True
+    data: tuple[WeightedStore, ...], config: PlanConfig, start: int, stop: int, world_size: int, negatives: bool = True
 ) -> Dataset:
     """Steps start … stop of the plan as a lazy dataset in plan order, with hard negatives where they are used.
 
     One row a (chunk, rank): `value`, made for `chunk.slices`, or what is wrong with the store in `problem`.
 
     Raises:
-        UserError: `store_uri` holds no finished stream store.
+        UserError: a place in `data` holds no finished stream store, or one that cannot be read with the others.
     """
     whole = ray.data.from_items([{"start": start, "stop": stop}])
     context = whole.context  # of this data set only: another thread may be making one of its own
@@ -70,9 +70,9 @@ def dataset(
     context.target_min_block_size = 0
     context.execution_options = ExecutionOptions(preserve_order=True)
     context.enable_progress_bars = False  # training has its own
-    steps = chunk.steps_per_chunk(StreamStore(store_uri), config.batch_size)
+    steps = chunk.steps_per_chunk(Stores(data), config.batch_size)
     return whole.flat_map(partial(_chunks, size=steps), num_cpus=0).map_batches(
-        partial(_read, store_uri=store_uri, config=config, world_size=world_size, negatives=negatives),
+        partial(_read, data=data, config=config, world_size=world_size, negatives=negatives),
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=0,  # the trainer has reserved the CPUs; reading must not wait for one
@@ -84,10 +84,15 @@ class HybridBatches(DataConfig):
     """Gives every rank its slices, from where the run now stands: `next_step` is asked at each worker-group start."""
 
     def __init__(
-        self, store_uri: str, config: PlanConfig, steps: int, next_step: Callable[[], int], negatives: bool = True
+        self,
+        data: tuple[WeightedStore, ...],
+        config: PlanConfig,
+        steps: int,
+        next_step: Callable[[], int],
+        negatives: bool = True,
     ) -> None:
         super().__init__()
-        self._store_uri = store_uri
+        self._data = data
         self._config = config
         self._steps = steps
         self._next_step = next_step
@@ -98,7 +103,7 @@ class HybridBatches(DataConfig):
     ) -> list[dict[str, DataIterator]]:
         """One iterator a rank over the remaining steps; the datasets given are only names."""
         start = self._next_step()
-        remaining = dataset(self._store_uri, self._config, start, self._steps, world_size, self._negatives)
+        remaining = dataset(self._data, self._config, start, self._steps, world_size, self._negatives)
         return [{DATASET: split} for split in remaining.streaming_split(world_size, equal=True)]
 
 
@@ -142,12 +147,14 @@ def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
         start, steps = stop, min(2 * steps, size)
 
 
-def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int, negatives: bool) -> Iterator[pa.Table]:
+def _read(
+    batch: pa.Table, data: tuple[WeightedStore, ...], config: PlanConfig, world_size: int, negatives: bool
+) -> Iterator[pa.Table]:
     """One row a rank: its slices, or what is wrong with the store (an exception would reach the ranks as Ray's own)."""
     start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
     values, problem = [pa.py_buffer(b"")] * world_size, None
     try:
-        values = chunk.read_chunk(*_opened(store_uri, config), start, stop, world_size, negatives)
+        values = chunk.read_chunk(*_opened(data, config), start, stop, world_size, negatives)
     except UserError as error:
         problem = f"step {start}: {error}"
     for value in values:
@@ -157,7 +164,7 @@ def _read(batch: pa.Table, store_uri: str, config: PlanConfig, world_size: int, 
 
 
 @lru_cache(maxsize=2)
-def _opened(store_uri: str, config: PlanConfig) -> tuple[StreamStore, Plan]:
-    """Store and plan of this process: read tasks of one run come to it again and again."""
-    store = StreamStore(store_uri)
+def _opened(data: tuple[WeightedStore, ...], config: PlanConfig) -> tuple[Stores, Plan]:
+    """Stores and plan of this process: read tasks of one run come to it again and again."""
+    store = Stores(data)
     return store, Plan(store, config)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from hbt_ray import languages
+from hbt_ray.batches.order import LONGEST
 from hbt_ray.config import PlanConfig, UserError
-from hbt_ray.data.streams import Stream, StreamStore
+from hbt_ray.data.stores import PairStore
+from hbt_ray.data.streams import Stream
 
 Kind = Literal["monolingual", "cross-lingual"]
 
@@ -20,6 +24,7 @@ class Member(NamedTuple):
         pair: number in the alignment of these two streams; None: a row of the one stream has both.
         rows: in one pass.
         block_rows: rows that are read together.
+        size: `rows` times the weight of their store, by which members share what is drawn of a direction.
     """
 
     query: int
@@ -27,11 +32,12 @@ class Member(NamedTuple):
     pair: int | None
     rows: int
     block_rows: int
+    size: int
 
 
 @dataclass
 class Direction:
-    """All pairs with a query in one language and a passage in one: of every source one member.
+    """All pairs with a query in one language and a passage in one: of every source of every store one member.
 
     Attributes:
         languages: of queries and passages, as indexes in the plan's languages.
@@ -45,6 +51,19 @@ class Direction:
     def rows(self) -> int:
         """The number of rows in one pass."""
         return sum(member.rows for member in self.members)
+
+    @property
+    def size(self) -> int:
+        """The rows of one pass, each as often as its store's weight says: by this directions share batches."""
+        return sum(member.size for member in self.members)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The size of each member, int64 [members]; in proportion, and at least 1, where they add up to too much."""
+        sizes, total = [member.size for member in self.members], self.size
+        if total > LONGEST:
+            sizes = [max(size * (LONGEST - len(sizes)) // total, 1) for size in sizes]
+        return np.array(sizes)
 
 
 class Stratum(NamedTuple):
@@ -71,7 +90,46 @@ def chosen_languages(streams: list[Stream], config: PlanConfig) -> tuple[str, ..
     return tuple(sorted(set(named) or there))
 
 
-def monolingual(store: StreamStore, chosen: tuple[str, ...]) -> list[Direction]:
+def weighted_strata(
+    store: PairStore, languages: tuple[str, ...], config: PlanConfig
+) -> tuple[list[Direction], list[Stratum], np.ndarray]:
+    """All directions, the strata that are drawn of them, and the share of steps of each stratum, float64 [strata].
+
+    Raises:
+        UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
+    """
+    alpha = {"x-x": 1.0, "x-y": 0.0, "hybrid": config.alpha}[config.strategy]
+    own = monolingual(store, languages) if alpha > 0 else []
+    cross = cross_lingual(store, languages, config) if alpha < 1 else []
+    if alpha > 0 and not own:
+        raise UserError(f"--strategy {config.strategy}: {store.uri} has no monolingual pair in these languages")
+    if alpha < 1 and not cross:
+        raise UserError(
+            f"--strategy {config.strategy}: {store.uri} has no translations, so no cross-lingual batch can be drawn"
+        )
+    directions = [*own, *cross]
+    for direction in directions:
+        if direction.rows > LONGEST:
+            raise UserError(f"{direction.name} has {direction.rows} rows; at most {LONGEST} are supported")
+    strata = [Stratum(direction.name, "monolingual", (number,)) for number, direction in enumerate(own)]
+    across = range(len(own), len(directions))
+    if cross and config.cross_batches == "mixed":
+        strata.append(Stratum("cross", "cross-lingual", tuple(across)))
+        shares = [1.0]
+    else:
+        strata += [Stratum(directions[number].name, "cross-lingual", (number,)) for number in across]
+        shares = _shares([direction.size for direction in cross], config.language_exponent)
+    weights = [alpha * share for share in _shares([d.size for d in own], config.language_exponent)]
+    return directions, strata, np.array([*weights, *((1 - alpha) * share for share in shares)])
+
+
+def _shares(sizes: list[int], exponent: float) -> list[float]:
+    """Shares proportional to size^exponent that sum to 1."""
+    powers = [float(size) ** exponent for size in sizes]
+    return [power / sum(powers) for power in powers]
+
+
+def monolingual(store: PairStore, chosen: tuple[str, ...]) -> list[Direction]:
     """The monolingual directions, by language."""
     found: dict[str, Direction] = {}
     for number, stream in enumerate(store.streams):
@@ -79,11 +137,11 @@ def monolingual(store: StreamStore, chosen: tuple[str, ...]) -> list[Direction]:
         if stream.kind == "pairs" and language in chosen:
             place = chosen.index(language)
             direction = found.setdefault(language, Direction(f"mono:{language}", (place, place)))
-            direction.members.append(Member(number, number, None, stream.rows, store.row_group_rows))
+            direction.members.append(_whole(number, stream))
     return [found[language] for language in sorted(found)]
 
 
-def cross_lingual(store: StreamStore, chosen: tuple[str, ...], config: PlanConfig) -> list[Direction]:
+def cross_lingual(store: PairStore, chosen: tuple[str, ...], config: PlanConfig) -> list[Direction]:
     """The cross-lingual directions, by their languages.
 
     Raises:
@@ -92,13 +150,12 @@ def cross_lingual(store: StreamStore, chosen: tuple[str, ...], config: PlanConfi
     found: dict[tuple[str, str], list[Member]] = {}
     for number, stream in enumerate(store.streams):
         if stream.kind == "cross-lingual":
-            member = Member(number, number, None, stream.rows, store.row_group_rows)
-            found.setdefault(stream.languages, []).append(member)
-    alignment = store.alignment
-    for pair, (both, rows) in enumerate(zip(alignment.streams.tolist(), alignment.rows.tolist(), strict=True)):
-        for query, passage in (both, both[::-1]):
+            found.setdefault(stream.languages, []).append(_whole(number, stream))
+    for pair, (left, right, rows, block_rows) in enumerate(store.matched):
+        size = rows * store.streams[left].weight
+        for query, passage in ((left, right), (right, left)):
             named = store.streams[query].languages[0], store.streams[passage].languages[0]
-            found.setdefault(named, []).append(Member(query, passage, pair, rows, alignment.block_rows))
+            found.setdefault(named, []).append(Member(query, passage, pair, rows, block_rows, size))
     wanted = {named for named in found if set(named) <= set(chosen)}
     wanted = _named_pairs(wanted, chosen, config) or wanted
     index = {language: place for place, language in enumerate(chosen)}
@@ -106,6 +163,11 @@ def cross_lingual(store: StreamStore, chosen: tuple[str, ...], config: PlanConfi
         Direction(f"cross:{query}-{passage}", (index[query], index[passage]), sorted(found[query, passage]))
         for query, passage in sorted(wanted)
     ]
+
+
+def _whole(number: int, stream: Stream) -> Member:
+    """The stream's own rows, whose queries and passages are both in it."""
+    return Member(number, number, None, stream.rows, stream.row_group_rows, stream.rows * stream.weight)
 
 
 def _named_pairs(there: set[tuple[str, str]], chosen: tuple[str, ...], config: PlanConfig) -> set[tuple[str, str]]:

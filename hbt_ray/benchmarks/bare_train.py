@@ -12,7 +12,7 @@ import torch
 from hbt_ray.batches import chunk
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import build_encoder
 from hbt_ray.train.batch import Collator
 from hbt_ray.train.engine import adamw
@@ -24,7 +24,7 @@ def main(run: TrainConfig) -> float:
     """Pairs/s from the end of the first step to the end of the last."""
     torch.set_num_threads(int(run.cpus_per_worker))
     device = torch.device("cuda" if run.gpus_per_worker else "cpu")
-    store = StreamStore(run.data)
+    store = Stores(run.data)
     plan = Plan(store, run.batches)
     encoder = build_encoder(run.encoder, store.tokenizer_uri).to(device)
     model = Chunks(encoder).train()

@@ -93,7 +93,7 @@ class Consumers:
     """All ranks, ready to take batches."""
 
     def __init__(self, store: StreamStore, count: int) -> None:
-        self._uri = store.uri
+        self._data = store.data
         actor = ray.remote(num_cpus=0)(Consumer)
         self._actors = [actor.remote(store.uri, rank, count) for rank in range(count)]
         ray.get([actor.ready.remote() for actor in self._actors])
@@ -104,7 +104,7 @@ class Consumers:
         """Take the batches of steps start … stop, or the first `steps` of them."""
         count = len(self._actors)
         begun = time.time()
-        splits = shuffler.dataset(self._uri, config, start, stop, count).streaming_split(count, equal=True)
+        splits = shuffler.dataset(self._data, config, start, stop, count).streaming_split(count, equal=True)
         wanted = (config, start, stop, steps or stop - start, set(marks))
         taken: list[Taken] = ray.get([actor.take.remote(splits, *wanted) for actor in self._actors])
         return ConsumersRun(

@@ -18,7 +18,7 @@ from hbt_ray.arrays import blocks as blocks_of
 from hbt_ray.benchmarks.settings import ShufflerBenchmark
 from hbt_ray.data import lengths
 from hbt_ray.data.align import blocks, whole_index
-from hbt_ray.data.alignment import INDEX_FILE, index_fingerprint
+from hbt_ray.data.alignment import index_fingerprint, index_uri
 from hbt_ray.data.keys import shuffle_order
 from hbt_ray.data.prepare import SIZES
 from hbt_ray.data.sources import world_facts
@@ -164,11 +164,12 @@ def _entry(
 
 
 def _commit(out: str, streams: list[dict[str, Any]], fingerprint: str, index: pa.Table) -> StreamStore:
-    storage.write_parquet(storage.join(out, INDEX_FILE), index)
+    of_index = index_fingerprint(index)
+    storage.write_parquet(index_uri(out, of_index), index)
     body = {
         "seed": 0,
         "row_group_rows": ROW_GROUP_ROWS,
-        "alignment": {"block_rows": ROW_GROUP_ROWS, "fingerprint": index_fingerprint(index)},
+        "alignment": {"block_rows": ROW_GROUP_ROWS, "fingerprint": of_index},
         "tokenizer": {"fingerprint": fingerprint},
         "counts": {},
         "streams": streams,

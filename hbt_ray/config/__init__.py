@@ -7,6 +7,7 @@ from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, Setting
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
+from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
 from hbt_ray.config.train import (
     CheckpointEvaluation,
@@ -55,4 +56,5 @@ __all__ = [
     "TaskSettings",
     "TrainConfig",
     "UserError",
+    "WeightedStore",
 ]

@@ -137,17 +137,30 @@ class PrepareConfig(InputConfig):
     """Settings of `prepare`: source files to a stream store."""
 
     MOST_USED: ClassVar[tuple[str, ...]] = (
-        "input", "tokenizer", "out", "source", "split", "columns", "language", "inspect", "max_tokens", "on_error",
-        "max_bad_share", "partitions", "seed",
+        "input", "tokenizer", "out", "append", "source", "split", "columns", "language", "inspect", "max_tokens",
+        "on_error", "max_bad_share", "partitions", "seed",
     )  # fmt: skip
 
     FREE: ClassVar[frozenset[str]] = frozenset(
-        ["out", "on_error", "partitions", "licenses", "max_bad_share", "inspect"]
+        ["out", "append", "on_error", "partitions", "licenses", "max_bad_share", "inspect"]
     )
     """Settings that do not decide what comes out."""
 
-    tokenizer: ModelName = Field(description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces")
-    out: OutUri = Field(description="folder of the new stream store [URI]")
+    SETTLED: ClassVar[frozenset[str]] = frozenset(
+        ["tokenizer", "max_tokens", "row_group_rows", "seed", "drop_duplicates"]
+    )
+    """Settings that a store keeps when something is added to it."""
+
+    tokenizer: ModelName | None = Field(
+        None,
+        description="hub id, folder, or train:N to learn a Unigram vocabulary of N pieces (required without --append)",
+    )
+    out: OutUri = Field(description="folder of the stream store [URI]")
+    append: bool = Field(
+        False,
+        description="add the input to the finished store in --out, as new streams; its tokenizer, seed, max_tokens,"
+        " row_group_rows and drop_duplicates stay",
+    )
     inspect: int | None = Field(
         None, ge=0, description="only show how each input would be read, with so many rows; nothing is written [rows]"
     )
@@ -169,3 +182,9 @@ class PrepareConfig(InputConfig):
     )
     row_group_rows: int = Field(1024, ge=1, description="unit of reading and of reshuffling between passes [rows]")
     seed: int = Field(0, ge=0, description="seed of the shuffle")
+
+    @model_validator(mode="after")
+    def _check_tokenizer(self) -> PrepareConfig:
+        if self.tokenizer is None and not self.append:
+            raise ValueError("--tokenizer: field required")
+        return self

@@ -86,8 +86,9 @@ class Budget(Section):
 class Grid(Section):
     """A study: every combination of the values of its axes is a cell, that is a training run and its evaluations.
 
-    A value of an axis is the value of a setting of `train`, called as the axis is; `store` names a store. Where the
-    values of an axis have names (`small: {model: …, learning_rate: …}`), each stands for several settings at once.
+    A value of an axis is the value of a setting of `train`, called as the axis is; `store` names a store, or several
+    with their weights (`facts:2 more`). Where the values of an axis have names (`small: {model: …, learning_rate: …}`),
+    each stands for several settings at once.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="what the study is called; decides nothing")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hbt_ray.config.base import Section
 from hbt_ray.config.encoding import EncodingConfig
+from hbt_ray.config.stores import Data
 from hbt_ray.config.uris import ModelName, OutUri, Uri
 
 Logger = Literal["mlflow", "wandb"]
@@ -118,7 +119,10 @@ class TrainConfig(Section):
     ])  # fmt: skip
     """Settings that a run may change when it resumes: none decides what is learned (the plan's hash knows the data)."""
 
-    data: Uri = Field(description="stream store written by prepare [URI]")
+    data: Data = Field(
+        description="stream store written by prepare, or several, NAME=URI or NAME=URI:WEIGHT; of a store with weight 2"
+        " rows are drawn twice as often as of one with 1, which is the default [URIs]"
+    )
     out: OutUri = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")
     steps: int | None = Field(

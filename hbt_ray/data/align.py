@@ -40,15 +40,16 @@ class Keys(NamedTuple):
     streams: list[int]
 
 
-def shared(keys: Sequence[np.ndarray], comparable: Sequence[object]) -> list[list[int]]:
+def shared(keys: Sequence[np.ndarray], comparable: Sequence[object], new: int) -> list[list[int]]:
     """The matches of each two streams whose `comparable` is equal and not None: [left, right, their number].
 
     Args:
         keys: ascending, uint64 [rows] of each stream.
+        new: how many streams, from the first on, are new: two others are left out.
     """
     found = []
     for left, right in combinations(range(len(keys)), 2):
-        if comparable[left] is not None and comparable[left] == comparable[right]:
+        if left < new and comparable[left] is not None and comparable[left] == comparable[right]:
             count = int(match(keys[left], keys[right]).counts.sum())
             if count:
                 found.append([left, right, count])
@@ -145,14 +146,22 @@ class AlignStage:
 
 
 def align(
-    out: str, grouped: str, keys: list[Keys], counts: Iterable[Sequence[list[int]]], size: int
+    root: str,
+    grouped: str,
+    keys: list[Keys],
+    counts: Iterable[Sequence[list[int]]],
+    size: int,
+    there: tuple[pa.Table, int],
 ) -> tuple[pa.Table, int]:
     """Make the index of a store: a table of the schema INDEX, and the matches in a block.
 
     Args:
+        root: folder of the stages [URI].
         counts: [left, right, matches] of every partition, in order; a stream with itself has as many as rows.
         size: rows in a row group.
+        there: the index that there is already, of other pairs of the streams, and the matches in a block of it.
     """
+
     parts = _parts([key.rows for key in keys])
     part_of = np.repeat(np.arange(len(parts)), [stop - first for first, stop in parts])
     before: dict[tuple[int, int], np.ndarray] = {}
@@ -161,13 +170,36 @@ def align(
             of_pair = before.setdefault((min(left, right), max(left, right)), np.zeros(len(parts) + 1, np.int64))
             of_pair[part + 1] += count
     totals = {pair: np.cumsum(found) for pair, found in sorted(before.items())}
-    block_rows = size
-    while sum(-(-int(t[-1]) // block_rows) for (left, right), t in totals.items() if left != right) > MOST_BLOCKS:
-        block_rows *= 2
-    stage = Stage(out, "align", parts)
-    stage.run(AlignStage(grouped, ray.put(keys), ray.put(totals), size, block_rows))
     ends = {pair: int(found[-1]) for pair, found in totals.items()}
-    return whole_index(stage.commits(), ends, size, block_rows), block_rows
+    had, block_rows = there
+    matches = [count for (left, right), count in (*ends.items(), *_matches(had).items()) if left != right]
+    had_rows = block_rows
+    while sum(-(-count // block_rows) for count in matches) > MOST_BLOCKS:
+        block_rows *= 2
+    stage = Stage(root, "align", parts)
+    stage.run(AlignStage(grouped, ray.put(keys), ray.put(totals), size, block_rows))
+    index = pa.concat_tables(
+        [coarser(had, block_rows // had_rows), whole_index(stage.commits(), ends, size, block_rows)]
+    )
+    order = np.lexsort((index["right"].to_numpy(), index["left"].to_numpy()))
+    return index.take(pa.array(order)).combine_chunks(), block_rows
+
+
+def coarser(index: pa.Table, factor: int) -> pa.Table:
+    """The same index, of the schema INDEX, with `factor` blocks of matches joined to one; row groups stay."""
+    left, right, rows = (index[name].to_numpy() for name in ("left", "right", "rows"))
+    begins = np.flatnonzero(np.diff(left, prepend=-1) | np.diff(right, prepend=-1))
+    number = np.arange(len(left)) - np.repeat(begins, np.diff(begins, append=len(left)))  # of a block in its pair
+    kept = np.flatnonzero((left == right) | (number % factor == 0))
+    joined = np.add.reduceat(rows, kept) if len(kept) else rows
+    index = index.take(pa.array(kept))
+    return index.set_column(index.schema.get_field_index("rows"), INDEX.field("rows"), pa.array(joined, pa.int32()))
+
+
+def _matches(index: pa.Table) -> dict[tuple[int, int], int]:
+    """The matches that an index has of each left and right."""
+    sums = index.group_by(["left", "right"]).aggregate([("rows", "sum")])
+    return {(row["left"], row["right"]): row["rows_sum"] for row in sums.to_pylist()}
 
 
 def _parts(rows: Sequence[int]) -> list[list[int]]:

@@ -2,7 +2,8 @@
 
 All streams are in the order of their groups' keys, so the rows that two streams share are found by a merge. The n-th
 match of two streams is found without merging all before it: for every block of matches the index says at which key it
-begins. One file, `alignment.parquet`, has these keys, and those at which the row groups of each stream begin.
+begins. One file, `alignment/<fingerprint>.parquet`, has these keys, and those at which the row groups of each stream
+begin; a store that is added to gets another one beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-INDEX_FILE = "alignment.parquet"
+from hbt_ray import storage
+from hbt_ray.config import UserError
+
+INDEX_FOLDER = "alignment"
+INDEX_FILE = "alignment.parquet"  # where stores that were prepared earlier have it
 INDEX = pa.schema(
     [
         ("left", pa.int32()),  # number of a stream
@@ -61,6 +66,25 @@ def index_fingerprint(index: pa.Table) -> str:
     for name in INDEX.names:
         digest.update(np.ascontiguousarray(index[name].to_numpy()).tobytes())
     return digest.hexdigest()[:16]
+
+
+def index_uri(store: str, fingerprint: str) -> str:
+    """Where the index with this fingerprint lies [URI]."""
+    return storage.join(store, INDEX_FOLDER, f"{fingerprint}.parquet")
+
+
+def read_index(store: str, fingerprint: str) -> pa.Table:
+    """The index of the store [URI] that its manifest tells of, of the schema INDEX.
+
+    Raises:
+        UserError: it is missing or another.
+    """
+    uri, earlier = index_uri(store, fingerprint), storage.join(store, INDEX_FILE)
+    uri = earlier if not storage.exists(uri) and storage.exists(earlier) else uri
+    index = storage.read_parquet(uri)
+    if index.schema != INDEX or index_fingerprint(index) != fingerprint:
+        raise UserError(f"{uri} is not as it was written")
+    return index
 
 
 def match(left: np.ndarray, right: np.ndarray) -> Matches:

@@ -21,7 +21,8 @@ from hbt_ray.config import UserError
 from hbt_ray.data import exchange, lengths, records
 from hbt_ray.data.align import KEYS, shared
 from hbt_ray.data.exchange import Runs, Segment
-from hbt_ray.data.keys import shuffle_order
+from hbt_ray.data.existing import Existing
+from hbt_ray.data.keys import shuffle_order, stream_name
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.stage import stage_file
 
@@ -40,10 +41,7 @@ class Rows(NamedTuple):
     @property
     def name(self) -> str:
         """A readable folder name that no other stream has."""
-        readable = "-".join(dict.fromkeys(self.languages))
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.source[:80])
-        unique = storage.fingerprint([self.source, self.kind, self.languages])[:12]
-        return f"{safe.strip('.') or '_'}/{self.kind}-{readable}-{unique}"
+        return stream_name(self.source, self.kind, self.languages)
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,21 @@ class GroupStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
+        quarantine: folder of bad rows [URI].
         drop_duplicates: keep one of pairs that are the same in all texts.
         largest: most that a partition may be, as the exchange has it [bytes].
+        existing: reference to an `Existing`.
         width: partitions that the same runs are for.
         runs: references to Runs, for every `width` partitions one.
         inputs: reference to the input files [URIs].
     """
 
-    out: str
+    quarantine: str
     folder: str
     seed: int
     drop_duplicates: bool
     largest: int
+    existing: Any
     width: int
     runs: list[Any]
     inputs: Any
@@ -70,8 +71,9 @@ class GroupStage:
     def __call__(self, number: int, partition: int) -> dict[str, Any]:
         """Write the partition's rows, a segment a stream, and their keys; and the records that no stream can use.
 
-        Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each; `offsets` of their segments
-        and of the keys; `shared`: what `align.shared` says of the streams; `duplicates`; `quarantined`: counts.
+        Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each; `there`: name and rows of
+        those that the store has already and that share groups with them; `offsets` of the segments of `streams` and of
+        the keys of both; `shared`: what `align.shared` says of both; `duplicates`; `quarantined`: counts.
 
         Raises:
             UserError: the rows of one group are too many for a task.
@@ -81,27 +83,31 @@ class GroupStage:
         self._refuse_large(segments)
         tables = list(exchange.read_segments(segments))
         if not tables:
-            return {"streams": [], "offsets": [0, 0], "shared": [], "duplicates": 0, "quarantined": {}}
+            return {"streams": [], "there": [], "offsets": [0, 0], "shared": [], "duplicates": 0, "quarantined": {}}
         table = pa.concat_tables(tables)
         del tables
         keys = shuffle_order(table["group"].to_numpy(), self.seed)
-        streams, lonely = assign(table, keys)
-        with Quarantine(storage.join(self.out, "quarantine", f"group-{number:05d}.parquet")) as bad:
+        existing: Existing = ray.get(self.existing)
+        there = existing.sharing(table, keys)
+        streams, lonely = assign(table, keys, [one.keys for one in there if one.kind == "bitext"])
+        with Quarantine(storage.join(self.quarantine, f"group-{number:05d}.parquet")) as bad:
             bad.put(_quarantined(table, lonely, ray.get(self.inputs)))
         same = [duplicates(table, rows.records) for rows in streams]
         if self.drop_duplicates:
             streams = [
                 rows._replace(records=rows.records[~of_rows]) for rows, of_rows in zip(streams, same, strict=True)
             ]
-        of_streams = [keys[rows.records] for rows in streams]
+        of_streams = [keys[rows.records] for rows in streams] + [one.keys for one in there]
         uri = stage_file(self.folder, number, ".arrows")
         offsets = exchange.write_segments(uri, _segments(table, streams, of_streams))
         alike = [(rows.source, rows.kind) if rows.kind != "cross-lingual" else None for rows in streams]
+        alike += [(one.source, one.kind) for one in there]
         counted = {name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("query", "passage")}
         return {
             "streams": [{"name": rows.name, **_describe(rows, counted)} for rows in streams],
+            "there": [[one.name, len(one.keys)] for one in there],
             "offsets": offsets,
-            "shared": shared(of_streams, alike),
+            "shared": shared(of_streams, alike, len(streams)),
             "duplicates": int(sum(of_rows.sum() for of_rows in same)),
             "quarantined": dict(bad.reasons),
         }
@@ -126,20 +132,22 @@ class GroupStage:
                 )
 
 
-def assign(table: pa.Table, keys: np.ndarray) -> tuple[list[Rows], np.ndarray]:
+def assign(table: pa.Table, keys: np.ndarray, there: Sequence[np.ndarray] = ()) -> tuple[list[Rows], np.ndarray]:
     """The rows of each stream, by name, and the records of bitext, int64 [records], whose group has no other language.
 
     Args:
         table: records of the schema TOKENISED.
         keys: of each record's group, by which rows are ordered, uint64 [records].
+        there: keys of groups that the store has already in other languages, uint64 [rows] of each stream of bitext.
     """
     names, (query, passage) = _codes(table["query_lang"], table["passage_lang"])
     sources, (source,) = _codes(table["source"])
     bitext = table["bitext"].to_numpy()
     kind = np.where(query != passage, 1, np.where(bitext, 2, 0))
     at = np.flatnonzero(bitext)
-    _, group = np.unique(keys[at], return_inverse=True)
+    of_group, group = np.unique(keys[at], return_inverse=True)
     languages_of = np.bincount(np.unique(np.stack([group, query[at]]), axis=1)[0])
+    languages_of = languages_of + sum(np.isin(of_group, of_stream) for of_stream in there)
     lonely = at[languages_of[group] < 2]
     kept = np.ones(len(keys), dtype=bool)
     kept[lonely] = False
@@ -172,11 +180,11 @@ def _codes(*columns: pa.ChunkedArray) -> tuple[list[str], list[np.ndarray]]:
 
 
 def _segments(table: pa.Table, streams: list[Rows], keys: list[np.ndarray]) -> Iterator[pa.Table]:
-    """The rows of each stream as it stores them, and at last the keys of all."""
+    """The rows of each stream as it stores them, and at last the keys of these, and of those that are there."""
     for rows in streams:
         yield table.select(COLUMNS["bitext" if rows.kind == "bitext" else "pairs"]).take(pa.array(rows.records))
     if streams:
-        of_stream = np.repeat(np.arange(len(streams), dtype=np.int32), [len(of_rows) for of_rows in keys])
+        of_stream = np.repeat(np.arange(len(keys), dtype=np.int32), [len(of_rows) for of_rows in keys])
         yield pa.table([of_stream, np.concatenate(keys)], schema=KEYS)
 
 

@@ -7,13 +7,12 @@ from itertools import islice
 from typing import Any
 
 from hbt_ray.config import Input, PrepareConfig
-from hbt_ray.data import inputs
+from hbt_ray.data import append, inputs
 from hbt_ray.data.pieces import FilePiece, InputFile, Sizes
 from hbt_ray.data.read import checked_records
 from hbt_ray.data.sources import tabular
 from hbt_ray.data.sources.columns import resolve
-from hbt_ray.data.vocabulary import pieces_of
-from hbt_ray.model import tokenizer
+from hbt_ray.data.vocabulary import named_tokenizer
 from hbt_ray.terminal import console, table
 
 CUT = " ✂"  # behind a text that is cut at the limit
@@ -26,6 +25,7 @@ def inspect(config: PrepareConfig) -> dict[str, Any]:
     Raises:
         UserError: an input is missing, its format is not known, or its first rows are not what it says.
     """
+    config = append.settled(config) if config.append else config
     found = inputs.find(config, Sizes().part_bytes)
     cut = _cutter(config)
     about = []
@@ -106,7 +106,7 @@ def _columns(asked: Input, file: InputFile) -> dict[str, str]:
 
 def _cutter(config: PrepareConfig) -> Callable[[str], str]:
     """A function that shows a text as it is kept: cut at the limit, where the tokenizer is there already."""
-    named = tokenizer.load_tokenizer(config.tokenizer) if pieces_of(config.tokenizer) is None else None
+    named = named_tokenizer(config)
 
     def cut(text: str) -> str:
         kept = text

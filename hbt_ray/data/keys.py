@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from hbt_ray import storage
 from hbt_ray.arrays import GOLDEN, splitmix64
 
 
@@ -41,6 +42,20 @@ def partitions_of(groups: np.ndarray, seed: int, partitions: int) -> np.ndarray:
     """The partition of the shuffle, int64 [records], of each group id, int64 [records]: ranges of `shuffle_order`."""
     place = shuffle_order(groups, seed) >> np.uint64(32)
     return (place * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
+
+
+def stream_name(source: str, kind: str, languages: tuple[str, str]) -> str:
+    """A readable folder name that no other stream of a store has."""
+    readable = "-".join(dict.fromkeys(languages))
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in source[:80])
+    unique = storage.fingerprint([source, kind, languages])[:12]
+    return f"{safe.strip('.') or '_'}/{kind}-{readable}-{unique}"
+
+
+def group_within(groups: np.ndarray, store: str) -> np.ndarray:
+    """A 63-bit id, int64 [records], of each group id, int64 [records], of the store with this name among others."""
+    of_store = np.uint64(int(_hashed([store])[0]))
+    return (splitmix64(groups.astype(np.uint64) + of_store) >> np.uint64(1)).astype(np.int64)
 
 
 def _hashed(names: list[Any]) -> np.ndarray:

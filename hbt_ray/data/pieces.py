@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+PARTITION_ROWS = 2**24
+
 
 class Sizes(NamedTuple):
     """How large the pieces of work are, which bounds memory. Only `file_row_groups` decides what the store is, and with
@@ -93,6 +95,7 @@ def bundle(files: Iterable[InputFile], part_bytes: int) -> list[ReadPart]:
     return [*parts, ReadPart(tuple(pieces), held)] if pieces else parts
 
 
-def partitions(files: Iterable[InputFile], part_bytes: int) -> int:
-    """The number of partitions of the shuffle: one for every `part_bytes` of input."""
-    return max(-(-sum(file.size for file in files) // part_bytes), 1)
+def partitions(files: Iterable[InputFile], part_bytes: int, rows: int = 0) -> int:
+    """The number of partitions of the shuffle: one for every `part_bytes` of input and for every `PARTITION_ROWS` of
+    the `rows` that a store has already, in which partners are looked for."""
+    return max(-(-sum(file.size for file in files) // part_bytes), -(-rows // PARTITION_ROWS), 1)

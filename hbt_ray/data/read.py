@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -23,6 +23,7 @@ from hbt_ray import storage
 from hbt_ray.config import Input, InputConfig, PrepareConfig, UserError
 from hbt_ray.data import exchange, inputs, records
 from hbt_ray.data.exclude import Exclusion
+from hbt_ray.data.existing import Existing
 from hbt_ray.data.keys import content_ids, group_ids, partitions_of
 from hbt_ray.data.pieces import FilePiece
 from hbt_ray.data.quarantine import Quarantine
@@ -54,6 +55,8 @@ class ReadStage:
     """What all parts of this stage have in common; a call does one part.
 
     Attributes:
+        quarantine: folder of bad rows [URI].
+        existing: reference to an `Existing`.
         fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
         width: partitions that a segment is for.
         excluded: reference to a list of `TaskItems`, or None.
@@ -65,6 +68,8 @@ class ReadStage:
     width: int
     run_bytes: int
     fingerprint: str
+    quarantine: str
+    existing: Any
     excluded: Any = None
 
     def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
@@ -73,10 +78,10 @@ class ReadStage:
         Returns: counts by input and by reason, and where segments begin, `offsets` [runs][segments + 1] in bytes.
 
         Raises:
-            UserError: an input is bad, as `checked_records` says.
+            UserError: an input is bad, as `checked_records` says, or has rows of a stream that is there already.
         """
         tally = Tally()
-        with Quarantine(stage_file(storage.join(self.config.out, "quarantine"), number, ".parquet")) as bad:
+        with Quarantine(stage_file(self.quarantine, number, ".parquet")) as bad:
             runs = _runs(self._tokenised([FilePiece(*piece) for piece in value], tally, bad), self.run_bytes)
             segments = chain.from_iterable(map(self._by_partition, runs))  # which drops a run when it is written
             offsets = exchange.write_segments(stage_file(self.folder, number, ".arrows"), segments)
@@ -91,10 +96,12 @@ class ReadStage:
         cutter = _cutter(storage.join(self.config.out, "tokenizer"), self.config.max_tokens, self.fingerprint)
         exclusion = _exclusion(self.excluded) if self.excluded is not None else None
         asked = self.config.inputs()
+        existing: Existing = ray.get(self.existing)
         for piece in pieces:
-            for checked in checked_records(piece, self.config):
+            for checked in checked_records(piece, self.config, existing.inputs):
                 found, excluded = exclusion.split(checked, piece.uri) if exclusion else (checked, Counter[str]())
                 bad.put(found.bad)
+                existing.refuse_streams(found.good)
                 table, cut = _tokenise(found.good, piece, cutter)
                 tally.add(str(asked[piece.input].name), found, excluded, table["content"].to_numpy(), cut)
                 if table.num_rows:
@@ -110,14 +117,17 @@ class ReadStage:
         return exchange.divided(run, partition // self.width, self._segments)
 
 
-def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.Checked]:
+def checked_records(piece: FilePiece, config: InputConfig, others: Collection[str] = ()) -> Iterator[records.Checked]:
     """The piece's batches, checked. With `on_error` `skip` a bad file ends in one quarantined row.
+
+    Args:
+        others: names of inputs that the settings do not have, and the store has.
 
     Raises:
         UserError: the file is missing or not what the source says, or a tag names no language; not with `skip`.
     """
     try:
-        for table in _read(piece, config.inputs()):
+        for table in _read(piece, config.inputs(), others):
             found = records.check_records(table, piece.uri)
             if found.unknown_language and config.on_error == "fail":
                 raise UserError(found.unknown_language)
@@ -130,10 +140,10 @@ def checked_records(piece: FilePiece, config: InputConfig) -> Iterator[records.C
         yield records.Checked(records.RECORDS.empty_table(), bad, None)
 
 
-def _read(piece: FilePiece, asked: Sequence[Input]) -> Iterator[pa.Table]:
+def _read(piece: FilePiece, asked: Sequence[Input], others: Collection[str]) -> Iterator[pa.Table]:
     """The piece's unchecked records. With several inputs, a source that rows name is of their input."""
     own = asked[piece.input]
-    several = len({one.name for one in asked}) > 1
+    several = len({*others, *(one.name for one in asked)}) > 1
     for table in source_of(str(own.source)).read(piece, inputs.layout_of(own)):
         if piece.limit is not None:
             table = table.filter(pc.less(table["row"], piece.limit))

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 
-from hbt_ray.config import PrepareConfig
 from hbt_ray.data.exchange import Runs
 from hbt_ray.data.pieces import Sizes
 from hbt_ray.data.split import SplitStage
@@ -65,15 +64,15 @@ def first_stage(reading: Stage, partitions: int, sizes: Sizes) -> FirstStage:
     return FirstStage(blocks, tally, quarantined)
 
 
-def divide(config: PrepareConfig, sizes: Sizes, partitions: int, blocks: list[Any]) -> Level:
-    """Bring the blocks of the first stage to the partitions."""
+def divide(root: str, seed: int, sizes: Sizes, partitions: int, blocks: list[Any]) -> Level:
+    """Bring the blocks of the first stage to the partitions; `root` is the folder of the stages [URI]."""
     wide = width(partitions, sizes)
     if wide == 1:
         return Level(partitions, blocks)
     segments = -(-partitions // wide)
     parts = [[block, segment] for segment in range(segments) for block in range(len(blocks))]
-    stage = Stage(config.out, "split", parts)
-    stage.run(SplitStage(stage.folder, config.seed, partitions, wide, blocks))
+    stage = Stage(root, "split", parts)
+    stage.run(SplitStage(stage.folder, seed, partitions, wide, blocks))
     files = ((stage_file(stage.folder, number, ".arrows"), commit) for number, commit in enumerate(stage.commits()))
     of_segment = ([(uri, commit["offsets"]) for uri, commit in islice(files, len(blocks))] for _ in range(segments))
     return Level(wide, [_put(runs) for runs in of_segment])

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
+from hbt_ray.config import UserError, WeightedStore
+from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lists, rowgroups
-from hbt_ray.data.alignment import INDEX, INDEX_FILE, Alignment, index_fingerprint, match
+from hbt_ray.data.alignment import Alignment, match, read_index
 from hbt_ray.data.keys import shuffle_order
 
 REQUESTS = 32  # at once
@@ -40,6 +41,9 @@ class Stream:
         files: path below the store and rows of each file, in stream order.
         tokens: all tokens of (queries, passages).
         lengths: histograms of the lengths of (queries, passages), see `data/lengths.py`.
+        row_group_rows: rows of every row group but the last.
+        store, weight: name of the store among those of a run, and how often a row of it is drawn while one of a store
+            with weight 1 is drawn once.
     """
 
     name: str
@@ -50,12 +54,30 @@ class Stream:
     files: tuple[tuple[str, int], ...]
     tokens: tuple[int, int]
     lengths: tuple[tuple[int, ...], tuple[int, ...]]
+    row_group_rows: int
+    store: str = PLAIN
+    weight: int = 1
 
     def column(self, role: Role) -> str | None:
         """The stored column for this one of a pair's, or None when there is none."""
         if self.kind == "bitext":
             return {"passage": "query", "negatives": None}.get(role, role)
         return role
+
+
+class Matched(NamedTuple):
+    """Two streams with translations of each other.
+
+    Attributes:
+        left, right: their numbers, left < right.
+        rows: number of matches.
+        block_rows: matches that are found together.
+    """
+
+    left: int
+    right: int
+    rows: int
+    block_rows: int
 
 
 class StreamStore:
@@ -73,7 +95,7 @@ class StreamStore:
             raise UserError(
                 f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
             )
-        self.streams = [_stream(entry) for entry in self.manifest["streams"]]
+        self.streams = [_stream(entry, self.row_group_rows) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:
         counts = self.manifest["counts"]
@@ -81,6 +103,21 @@ class StreamStore:
             f"StreamStore({self.uri!r}: {counts['kept']:,} records in {len(self.streams)} streams, "
             f"{len(counts['by_language'])} languages)"
         )
+
+    @property
+    def data(self) -> tuple[WeightedStore, ...]:
+        """What a run is told to train on this store, as it is now."""
+        return (WeightedStore(uri=self.uri, checksum=self.identity),)
+
+    @property
+    def identity(self) -> str:
+        """What the batches of a plan rest on, as JSON."""
+        return str(self.manifest["checksum"])
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each store, by name."""
+        return {PLAIN: 1.0}
 
     @cached_property
     def row_group_rows(self) -> int:
@@ -94,11 +131,15 @@ class StreamStore:
         Raises:
             UserError: the index is missing or not the one that the manifest tells of.
         """
-        uri, told = storage.join(self.uri, INDEX_FILE), self.manifest["alignment"]
-        index = storage.read_parquet(uri)
-        if index.schema != INDEX or index_fingerprint(index) != told["fingerprint"]:
-            raise UserError(f"{uri} is not as it was written")
-        return Alignment(index, told["block_rows"])
+        told = self.manifest["alignment"]
+        return Alignment(read_index(self.uri, told["fingerprint"]), told["block_rows"])
+
+    @cached_property
+    def matched(self) -> list[Matched]:
+        """The streams with translations of each other; `matches` takes numbers of this list."""
+        found = self.alignment
+        both = zip(found.streams.tolist(), found.rows.tolist(), strict=True)
+        return [Matched(left, right, rows, found.block_rows) for (left, right), rows in both]
 
     @property
     def tokenizer_uri(self) -> str:
@@ -142,7 +183,7 @@ class StreamStore:
         return pa.table(taken, names=list(columns))
 
     def matches(self, pair: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of both streams of a pair of the alignment that are its matches `numbers`, int64 [matches] each.
+        """The rows of both streams of `matched[pair]` that are its matches `numbers`, int64 [matches] each.
 
         Raises:
             UserError: a file of a stream is missing or truncated.
@@ -239,7 +280,7 @@ def _runs(values: np.ndarray) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _stream(entry: dict[str, Any]) -> Stream:
+def _stream(entry: dict[str, Any], row_group_rows: int) -> Stream:
     query, passage = entry["languages"]
     return Stream(
         name=entry["name"],
@@ -250,4 +291,5 @@ def _stream(entry: dict[str, Any]) -> Stream:
         files=tuple((file["path"], file["rows"]) for file in entry["files"]),
         tokens=(entry["tokens"][0], entry["tokens"][1]),
         lengths=(tuple(entry["lengths"]["query"]), tuple(entry["lengths"]["passage"])),
+        row_group_rows=row_group_rows,
     )

@@ -107,6 +107,23 @@ def warn_of_texts(tally: Tally, max_tokens: int) -> None:
             warn(f"{name}: {counts['cut']:,} texts are longer than --max-tokens {max_tokens} and were cut there")
 
 
+def joined_cards(cards: dict[str, dict[str, Any]], others: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The cards of inputs that were read at different times, as `card` gives them for all at once."""
+    found = dict(cards)
+    for name, other in others.items():
+        one = cards.get(name, {})
+        languages = Counter(one.get("languages", {})) + Counter(other["languages"])
+        content = int(one.get("content", "0"), 16) + int(other["content"], 16)
+        found[name] = {
+            **{key: sorted({*one.get(key, ()), *other[key]}) for key in ("formats", "splits")},
+            "license": other["license"] or one.get("license"),
+            **{key: one.get(key, 0) + other[key] for key in ("files", "rows", "bad", "cut")},
+            "languages": dict(sorted(languages.items())),
+            "content": f"{content % 2**64:016x}",
+        }
+    return dict(sorted(found.items()))
+
+
 def card(
     inputs: Sequence[Input], files: Iterable[InputFile], licenses: dict[str, str], tally: Tally
 ) -> dict[str, dict[str, Any]]:

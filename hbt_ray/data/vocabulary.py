@@ -67,6 +67,17 @@ def pieces_of(name: str) -> int | None:
     return int(pieces)
 
 
+def named_tokenizer(config: PrepareConfig) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that the settings name; None: it is to be learned.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if config.tokenizer is None or pieces_of(config.tokenizer) is not None:
+        return None
+    return tokenizer.load_tokenizer(config.tokenizer)
+
+
 def settle(config: PrepareConfig, parts: Sequence[ReadPart], named: PreTrainedTokenizerBase | None) -> dict[str, Any]:
     """Write `<out>/tokenizer`, unless an earlier run did: `named`, or one learned from the parts.
 
@@ -93,7 +104,7 @@ def _learn(config: PrepareConfig, parts: Sequence[ReadPart]) -> PreTrainedTokeni
     texts = sorted(text for commit in sampling.commits() for text in commit["texts"])
     if not texts:
         raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}")
-    pieces = pieces_of(config.tokenizer)
+    pieces = pieces_of(config.tokenizer or "")
     assert pieces is not None
     log.info("learning a vocabulary of %d pieces from %d texts", pieces, len(texts))
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig, UserError
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.train import checkpoint, validations
 from hbt_ray.train.encoders import trained_encoder
@@ -27,7 +27,7 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
     config = TrainConfig.model_validate(settings)
     assert config.validation.task is not None
     point = checkpoint.at(RunFolder.of(config).checkpoints, step)
-    encoder = trained_encoder(config, StreamStore(config.data))
+    encoder = trained_encoder(config, Stores(config.data))
     point.load_weights(Chunks(encoder))
     done = validations.uri_of(config, step).removesuffix(".json")
     with tempfile.TemporaryDirectory() as folder:

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from hbt_ray.batches.forecast import by_store
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.shapes import SIZES
 
@@ -23,7 +24,7 @@ STRATEGIES = {
 
 def model_card(
     config: TrainConfig,
-    store: StreamStore,
+    store: Stores,
     plan: Plan,
     encoder: Encoder,
     steps: int,
@@ -35,7 +36,6 @@ def model_card(
         steps: number of global batches that these weights were trained for.
         measures: what the evaluation of this checkpoint found, by name; None: there was none.
     """
-    licenses: dict[str, str] = store.manifest.get("licenses", {})
     front = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
@@ -52,13 +52,8 @@ def model_card(
         "## Training",
         _training(config, plan, steps),
         "### Data",
-        _table(
-            ["source", "records", "licence"],
-            [
-                [source, f"{count:,}", licenses.get(source, "not stated")]
-                for source, count in store.manifest["counts"]["by_source"].items()
-            ],
-        ),
+        _stores(store, plan, steps),
+        _sources(store),
         f"Languages: {', '.join(plan.languages)}.",
     ]
     if measures:
@@ -113,6 +108,22 @@ def _training(config: TrainConfig, plan: Plan, steps: int) -> str:
     if config.lora.lora_rank is not None:
         rows.insert(1, ["adapters", f"LoRA of rank {config.lora.lora_rank}, merged into these weights"])
     return _table(["setting", "value"], rows)
+
+
+def _stores(store: Stores, plan: Plan, steps: int) -> str:
+    """What the run drew of each store."""
+    found = by_store(store, plan, steps)
+    rows = [[one.name, f"{one.weight:g}", f"{one.rows:,}", f"{one.drawn:,}", f"{one.share:.1%}"] for one in found]
+    return _table(["store", "weight", "records", "pairs drawn", "share"], rows)
+
+
+def _sources(store: Stores) -> str:
+    rows = []
+    for name, one in zip(store.weights, store.stores, strict=True):
+        licenses = one.manifest.get("licenses", {})
+        for source, count in one.manifest["counts"]["by_source"].items():
+            rows.append([name, source, f"{count:,}", licenses.get(source, "not stated")])
+    return _table(["store", "source", "records", "licence"], rows)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from hbt_ray.batches import forecast
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.model import tokenizer
 from hbt_ray.model.build import prefixes
 from hbt_ray.model.encoder import ROLES
@@ -17,7 +17,7 @@ from hbt_ray.model.shapes import TOKEN_LIMIT
 from hbt_ray.train import engine, memory
 
 
-def dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, Any]:
+def dry_run(config: TrainConfig, store: Stores, plan: Plan) -> dict[str, Any]:
     """Print what the run would draw and the memory it would take, each with warnings; the result is `train`'s.
 
     Raises:
@@ -35,12 +35,13 @@ def dry_run(config: TrainConfig, store: StreamStore, plan: Plan) -> dict[str, An
         "dry_run": True,
         "steps": config.length,
         "plan_hash": plan.hash,
+        "stores": {one.name: {"weight": one.weight, "rows": one.rows, "share": one.share} for one in expected.stores},
         "warnings": expected.warnings + told,
         "memory": {str(stage.stage): round(stage.total / memory.GIB, 3) for stage in found},
     }
 
 
-def _work(config: TrainConfig, store: StreamStore, expected: forecast.Forecast) -> memory.Work:
+def _work(config: TrainConfig, store: Stores, expected: forecast.Forecast) -> memory.Work:
     """What a rank computes in a step of the stratum with the longest texts, which chunks of like length pad little.
 
     A model's own prompts are not asked for.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hbt_ray.config import TrainConfig, UserError
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import PairStore
 from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.tokenizer import tokenizer_fingerprint
 
 
-def trained_encoder(config: TrainConfig, store: StreamStore) -> Encoder:
+def trained_encoder(config: TrainConfig, store: PairStore) -> Encoder:
     """The encoder that a run with these settings begins with, adapters included.
 
     Raises:
@@ -21,7 +21,7 @@ def trained_encoder(config: TrainConfig, store: StreamStore) -> Encoder:
     return encoder
 
 
-def check_fits(encoder: Encoder, store: StreamStore) -> None:
+def check_fits(encoder: Encoder, store: PairStore) -> None:
     """Check that the encoder can be trained on the store.
 
     Raises:

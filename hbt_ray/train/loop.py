@@ -20,7 +20,7 @@ from hbt_ray.batches.order import Purpose, mix
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
 from hbt_ray.config import TrainConfig, UserError
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.terminal import start_worker_logging
 from hbt_ray.train import checkpoint, engine, problems, step, validations
@@ -46,13 +46,13 @@ def loop(settings: dict[str, Any]) -> str | None:
     if problem:
         return problem
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
-    store = StreamStore(config.data)
-    plan = Plan(store, config.batches)
     folder = RunFolder.of(config).checkpoints
     point = checkpoint.latest(folder)
     start = point.step if point else 0
 
     try:
+        store = Stores(config.data)
+        plan = Plan(store, config.batches)
         encoder = trained_encoder(config, store)
         encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
         model = step.Chunks(encoder)

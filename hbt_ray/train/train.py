@@ -15,7 +15,7 @@ from hbt_ray import storage
 from hbt_ray.batches import shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import check_is_model, local_models
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
@@ -44,11 +44,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
             logger is not installed.
     """
     sinks.check_loggers(config.loggers)
-    storage.refuse_overlap(config.out, [config.data, *local_models(config.encoder)])
+    storage.refuse_overlap(config.out, [*(one.uri for one in config.data), *local_models(config.encoder)])
     check_is_model(config.encoder)
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
     engine.deepspeed_settings(config, config.workers)
-    store = StreamStore(config.data)
+    store = Stores(config.data)
+    config = config.model_copy(update={"data": store.data})  # workers must find what the plan was made of
     plan = Plan(store, config.batches)
     if config.epochs is not None:
         config = config.model_copy(update={"steps": plan.steps(config.epochs), "epochs": None})
@@ -111,7 +112,7 @@ def _fit(config: TrainConfig) -> None:
         raise UserError(problem)
 
 
-def _export(config: TrainConfig, store: StreamStore, plan: Plan) -> None:
+def _export(config: TrainConfig, store: Stores, plan: Plan) -> None:
     """Write the model from the best checkpoint, or the last (or untrained, for no steps), then the run's manifest."""
     encoder = trained_encoder(config, store)
     steps = config.length

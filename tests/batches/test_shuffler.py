@@ -64,7 +64,7 @@ def consume(
 
 def run(store: StreamStore, start: int, stop: int, ranks: int, config: PlanConfig = CONFIG) -> Log:
     """The global batches that `ranks` consumers get."""
-    splits = shuffler.dataset(store.uri, config, start, stop, ranks).streaming_split(ranks, equal=True)
+    splits = shuffler.dataset(store.data, config, start, stop, ranks).streaming_split(ranks, equal=True)
     task = ray.remote(num_cpus=0)(consume)
     logs = ray.get([task.remote(splits[rank], store.uri, config, start, stop, rank, ranks) for rank in range(ranks)])
     return [
@@ -167,7 +167,7 @@ def test_two_thousand_steps_with_slow_and_killed_read_tasks(
     monkeypatch.setattr(chunk, "CHUNK_PAIRS", 8192)
     config, steps, ranks = PlanConfig(batch_size=2048), 2000, 4  # four steps a read task
     with Trouble(kills=steps // 4 // 20) as trouble:
-        splits = shuffler.dataset(store.uri, config, 0, steps, ranks).streaming_split(ranks, equal=True)
+        splits = shuffler.dataset(store.data, config, 0, steps, ranks).streaming_split(ranks, equal=True)
         task = ray.remote(num_cpus=0)(follow)
         logs = ray.get([task.remote(splits[rank], store.uri, config, steps, rank, ranks) for rank in range(ranks)])
     assert trouble.left == 0
@@ -215,7 +215,7 @@ def test_a_damaged_file_is_named_on_every_rank(store: StreamStore, tmp_path: Pat
     content = bytearray(victim.read_bytes())
     content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
     victim.write_bytes(content)
-    splits = shuffler.dataset(str(copy), CONFIG, 0, 60, 2).streaming_split(2, equal=True)
+    splits = shuffler.dataset(StreamStore(str(copy)).data, CONFIG, 0, 60, 2).streaming_split(2, equal=True)
     task = ray.remote(num_cpus=0)(consume)
     ended = [task.remote(split, str(copy), CONFIG, 0, 60, rank, 2) for rank, split in enumerate(splits)]
     for rank in ended:
@@ -229,10 +229,10 @@ def test_a_rank_notices_what_is_not_its_own(store: StreamStore) -> None:
     assert [part.step for part in chunk.slices(first, 0, 2)] == [0, 1]
     with pytest.raises(RuntimeError, match="rank 0 of 2 was handed the slices of rank 1 of 2"):
         next(chunk.slices(second, 0, 2))
-    late = shuffler.dataset(store.uri, CONFIG, 5, 9, 1).iterator()
+    late = shuffler.dataset(store.data, CONFIG, 5, 9, 1).iterator()
     with pytest.raises(RuntimeError, match="was handed step 5 .* where the plan has step 0"):
         list(shuffler.rank_slices(late, plan, 0, 9, 0, 1))
-    short = shuffler.dataset(store.uri, CONFIG, 0, 4, 1).iterator()
+    short = shuffler.dataset(store.data, CONFIG, 0, 4, 1).iterator()
     with pytest.raises(RuntimeError, match="ended at step 4, before step 9"):
         list(shuffler.rank_slices(short, plan, 0, 9, 0, 1))
 

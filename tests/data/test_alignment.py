@@ -34,7 +34,7 @@ def write(folder: str, groups: list[tuple[int, int, int]], cuts: int, block_rows
     spans: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0])
     for first, stop in pairwise(bounds):
         of_streams = [np.repeat(keys[first:stop], counts[first:stop, stream]) for stream in range(3)]
-        found = {(left, right): count for left, right, count in shared(of_streams, ["a", "a", "a"])}
+        found = {(left, right): count for left, right, count in shared(of_streams, ["a", "a", "a"], 3)}
         found |= {(stream, stream): len(of_stream) for stream, of_stream in enumerate(of_streams)}
         for pair in [(0, 0), (1, 1), (2, 2), *combinations(range(3), 2)]:
             spans[pair].append(spans[pair][-1] + found.get(pair, 0))

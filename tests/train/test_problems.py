@@ -20,7 +20,7 @@ from hbt_ray.config import (
     UserError,
 )
 from hbt_ray.data.prepare import prepare
-from hbt_ray.data.streams import StreamStore
+from hbt_ray.data.stores import Stores
 from hbt_ray.train import checkpoint, engine, problems
 from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.folder import RunFolder
@@ -65,9 +65,9 @@ def test_a_checkpoint_of_another_model_is_refused(folder: Path) -> None:
     point = checkpoint.latest(RunFolder.of(config).checkpoints)
     assert point is not None
     other = config.model_copy(update={"encoder": config.encoder.model_copy(update={"model": "mini"})})
-    checkpoint.check_same_model(point, Chunks(trained_encoder(config, StreamStore(config.data))))
+    checkpoint.check_same_model(point, Chunks(trained_encoder(config, Stores(config.data))))
     with pytest.raises(UserError, match=r"step-000000002 belongs to another model"):
-        checkpoint.check_same_model(point, Chunks(trained_encoder(other, StreamStore(config.data))))
+        checkpoint.check_same_model(point, Chunks(trained_encoder(other, Stores(config.data))))
 
 
 def test_out_of_memory_says_what_to_change(tmp_path: Path) -> None:

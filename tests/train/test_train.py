@@ -197,7 +197,7 @@ def test_mistakes_are_told_before_anything_starts(store: str, finished: Path, tm
     with pytest.raises(UserError, match="--batch-size 8 cannot be divided among --workers 3"):
         train(config.model_copy(update={"workers": 3}))
     with pytest.raises(UserError, match="holds no finished stream store"):
-        train(config.model_copy(update={"data": str(tmp_path / "none")}))
+        train(settings(str(tmp_path / "none"), tmp_path / "run"))
     with pytest.raises(UserError, match="is not a model"):
         (tmp_path / "model").mkdir()
         train(config.model_copy(update={"encoder": EncoderConfig(model=str(tmp_path / "model"))}))

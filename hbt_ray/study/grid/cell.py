@@ -12,7 +12,7 @@ from hbt_ray import storage
 from hbt_ray.config import Grid, TaskSettings, TrainConfig
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.storage.claims import GONE_SECONDS, FolderHeld
-from hbt_ray.study.grid.cells import Cell, store_id, task_config
+from hbt_ray.study.grid.cells import Cell, store_id, task_config, weighted
 from hbt_ray.study.grid.folder import StudyFolder
 from hbt_ray.train.train import train
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def run_cell(grid: Grid, cell: Cell, folder: StudyFolder) -> None:
-    """Train and evaluate a cell whose store is prepared.
+    """Train and evaluate a cell whose stores are prepared.
 
     Raises:
-        UserError: its settings do not fit its store, its model cannot be used, or its memory does not suffice.
+        UserError: its settings do not fit its stores, its model cannot be used, or its memory does not suffice.
     """
     note(folder, cell, "started")
     storage.remove_file(folder.failed(cell))
@@ -36,8 +36,9 @@ def run_cell(grid: Grid, cell: Cell, folder: StudyFolder) -> None:
 
 def train_config(grid: Grid, cell: Cell, folder: StudyFolder) -> TrainConfig:
     """The settings of the cell's run in this study."""
+    uris = {name: folder.store(store_id(grid.stores[name], name)) for name in cell.stores}
     places: dict[str, Any] = {
-        "data": folder.store(store_id(grid.stores[cell.store], cell.store)),
+        "data": weighted(cell.stores, uris),
         "out": folder.training(cell),
     }
     validation = cell.config.validation

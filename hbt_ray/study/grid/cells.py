@@ -23,7 +23,9 @@ from hbt_ray.config import (
     TaskSettings,
     TrainConfig,
     UserError,
+    WeightedStore,
 )
+from hbt_ray.data.stores import whole_numbers
 
 VERSION = 1  # of what an identity is made of
 SOMEWHERE = "/study"  # stands for the study's folder, which decides nothing
@@ -38,14 +40,14 @@ class Cell:
     Attributes:
         values: axis to the value that the cell has there, as it is shown.
         numbers: axis to its place among the axis' values.
-        store: name of its store.
+        stores: name of each of its stores to the store's weight.
         config: settings of its run, with `SOMEWHERE` for the study's folder.
         id: hash of what decides its result: neither where it runs, nor what it is called, nor on how many workers.
     """
 
     values: dict[str, str]
     numbers: dict[str, int]
-    store: str
+    stores: dict[str, float]
     config: TrainConfig
     id: str
 
@@ -137,14 +139,54 @@ def _options(axis: str, values: Sequence[Any] | Mapping[str, Mapping[str, Any]])
 def _cell(
     grid: Grid, values: dict[str, str], numbers: dict[str, int], settings: dict[str, Any], stores: Mapping[str, str]
 ) -> Cell:
-    store = settings.pop(STORE, next(iter(grid.stores)))
-    if store not in grid.stores:
-        raise UserError(f"store: {store} is none of {', '.join(grid.stores)}")
+    weights = _weights(settings.pop(STORE, next(iter(grid.stores))), grid)
     where = f"cell {', '.join(f'{axis} {value}' for axis, value in values.items())}"
     nested = _nested(TrainConfig, settings, where)
-    config = _checked(TrainConfig, {**nested, "data": f"{SOMEWHERE}/store", "out": f"{SOMEWHERE}/run"}, where)
+    data = weighted(weights, {name: f"{SOMEWHERE}/{name}" for name in weights})
+    config = _checked(TrainConfig, {**nested, "data": data, "out": f"{SOMEWHERE}/run"}, where)
     decides = config.model_dump(mode="json", exclude=set(TrainConfig.FREE | {"name"}))
-    return Cell(values, numbers, store, config, storage.fingerprint([VERSION, stores[store], decides]))
+    shares = whole_numbers(list(weights.values()))
+    several = sorted([name, stores[name], share] for name, share in zip(weights, shares, strict=True))
+    which = several if len(weights) > 1 else stores[next(iter(weights))]
+    return Cell(values, numbers, weights, config, storage.fingerprint([VERSION, which, decides]))
+
+
+def weighted(weights: Mapping[str, float], uris: Mapping[str, str]) -> tuple[WeightedStore, ...]:
+    """The stores as a run is told of them."""
+    several = len(weights) > 1
+    return tuple(
+        WeightedStore(name=name if several else None, uri=uris[name], weight=weight) for name, weight in weights.items()
+    )
+
+
+def _weights(asked: Any, grid: Grid) -> dict[str, float]:
+    """The stores that a cell asks for: a name, several as in `facts:2 more`, or a mapping of names to weights.
+
+    Raises:
+        UserError: no store is named, or one twice, or one that cannot be among several, or with a weight that is no
+            number greater than 0.
+    """
+    if isinstance(asked, Mapping):
+        told = [(str(name), weight) for name, weight in asked.items()]
+    else:
+        names = [asked] if asked in grid.stores else str(asked).split()
+        told = [(name, 1.0) if name in grid.stores else _with_weight(name) for name in names]
+    found: dict[str, float] = {}
+    for name, weight in told:
+        if name not in grid.stores:
+            raise UserError(f"store: {name} is none of {', '.join(grid.stores)}")
+        if name in found:
+            raise UserError(f"store: {name} is there twice; a weight draws a store more often")
+        given = {"uri": f"{SOMEWHERE}/{name}", "weight": weight, **({"name": name} if len(told) > 1 else {})}
+        found[name] = _checked(WeightedStore, given, "store").weight
+    if not found:
+        raise UserError(f"store: name one of {', '.join(grid.stores)}")
+    return found
+
+
+def _with_weight(text: str) -> tuple[str, Any]:
+    name, colon, weight = text.rpartition(":")
+    return (name, weight) if colon else (text, 1.0)
 
 
 def _refuse_equal(cells: Sequence[Cell]) -> None:

@@ -28,7 +28,7 @@ def prepare_shared(grid: Grid, cells: Sequence[Cell], folder: StudyFolder) -> di
     Returns: the stores that cannot be made, each with the line that says why.
     """
     failed = {}
-    for name in dict.fromkeys(cell.store for cell in cells):
+    for name in dict.fromkeys(name for cell in cells for name in cell.stores):
         identity = store_id(grid.stores[name], name)
         if storage.committed(folder.store(identity)):
             continue

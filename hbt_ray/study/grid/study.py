@@ -83,9 +83,9 @@ def run_study(
             log.info("study %s: %d of %d cells to run", grid.name, len(missing), len(cells))
             broken = prepare_shared(grid, missing, folder)
             for cell in missing:
-                if cell.store in broken:
-                    fail(folder, cell, broken[cell.store])
-            able = [cell for cell in missing if cell.store not in broken]
+                for name in [name for name in cell.stores if name in broken][:1]:
+                    fail(folder, cell, broken[name])
+            able = [cell for cell in missing if not set(cell.stores) & set(broken)]
             run_cells(grid, able, folder, parallel, retries, _costs(taken))
         return _conclude(grid, cells, chosen, folder, counts, estimated)
 

@@ -10,7 +10,9 @@ import yaml
 from small import grid
 
 from hbt_ray.config import UserError
+from hbt_ray.study.grid.cell import train_config
 from hbt_ray.study.grid.cells import cells_of, store_id, task_id
+from hbt_ray.study.grid.folder import StudyFolder
 from hbt_ray.study.grid.study import check_languages, parse_grid, preset, read_grid
 
 
@@ -32,6 +34,32 @@ def test_a_named_value_stands_for_several_settings() -> None:
     found = {cell.values["size"]: (cell.config.encoder.model, cell.config.optimizer.learning_rate)
              for cell in cells_of(study)}  # fmt: skip
     assert found == {"small": ("nano", 0.01), "large": ("mini", 0.001)}
+
+
+def test_stores_and_their_weights_are_an_axis() -> None:
+    pairs: dict[str, Any] = {"source": "pairs", "input": ["/none/a.parquet"], "tokenizer": "name"}
+    stores = {"qa": pairs, "odd name": {**pairs, "seed": 1}, "news": {**pairs, "seed": 2}}
+
+    def cells(*values: Any) -> list[Any]:
+        named = {f"v{number}": {"store": value} for number, value in enumerate(values)}
+        return cells_of(grid(stores=stores, axes={"which": named}, answer={"axis": "which"}))
+
+    found = cells("qa", "odd name", "qa:2 news", {"news": 3, "qa": 0.5})
+    assert [cell.stores for cell in found] == [
+        {"qa": 1.0}, {"odd name": 1.0}, {"qa": 2.0, "news": 1.0}, {"news": 3.0, "qa": 0.5},
+    ]  # fmt: skip
+    assert len({cell.id for cell in found}) == 4
+    folder = StudyFolder("/study")
+    config = train_config(grid(stores=stores), found[3], folder)
+    places = {name: folder.store(store_id(stores[name], name)) for name in ("news", "qa")}
+    assert [(one.name, one.uri, one.weight) for one in config.data] == [
+        ("news", places["news"], 3.0), ("qa", places["qa"], 0.5),
+    ]  # fmt: skip
+    plain = cells_of(grid(stores=stores, axes={"store": ["qa", "qa:2 news"]}, answer={"axis": "store"}))
+    assert [cell.values["store"] for cell in plain] == ["qa", "qa:2 news"]
+    assert [cell.id for cell in plain] == [found[0].id, found[2].id]
+    with pytest.raises(UserError, match="two cells have the same settings"):
+        cells("qa:2 news", {"news": 2, "qa": 4})
 
 
 @pytest.mark.parametrize(
@@ -88,6 +116,16 @@ def test_stores_and_evaluations_are_known_by_what_decides_them() -> None:
         ({"stores": {"facts": {"sample": {"align": 1}}}}, "no setting align; is aligned meant"),
         ({"stores": {"a": {"source": "pairs", "tokeniser": "t"}}}, "no setting tokeniser; is tokenizer meant"),
         ({"axes": {"alpha": [0.5], "store": ["other"]}}, "store: other is none of facts"),
+        ({"axes": {"alpha": [0.5], "store": ["facts:2 other"]}}, "store: other is none of facts"),
+        ({"axes": {"alpha": [0.5], "store": ["facts facts:2"]}}, "store: facts is there twice"),
+        (
+            {"axes": {"alpha": [0.5], "store": ["facts:0"]}},
+            "the weight of .*facts has to be a number greater than 0",
+        ),
+        (
+            {"axes": {"alpha": [0.5], "store": ["facts:x"]}},
+            "the weight of .*facts has to be a number greater than 0",
+        ),
         ({"tasks": [{"task": "world-facts", "evaluate": {"dept": 3}}]}, "no setting dept; is depth meant"),
     ],
 )
