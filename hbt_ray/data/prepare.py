@@ -145,8 +145,11 @@ def _write_store(
     grouping = Stage(place.root, "group", range(partitions))
     level = shuffle.divide(place.root, config.seed, sizes, partitions, blocks)
     uris = ray.put([file.uri for file in files])
-    once = config.drop_duplicates
-    grouping.run(GroupStage(place.quarantine, grouping.folder, config.seed, once, sizes.largest, there, *level, uris))
+    grouping.run(
+        GroupStage(
+            place.quarantine, grouping.folder, config.seed, config.drop_duplicates, sizes.largest, there, *level, uris
+        )
+    )
     streams = Streams(grouping.commits(), existing.streams)
     if not streams.entries:
         raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {place.quarantine}")
