@@ -281,9 +281,9 @@ def test_another_addition_takes_the_place_of_one_that_was_given_up(
     monkeypatch.setattr(storage, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(adding(out, [f"given-up={files['news']}"]), SMALL)
-    assert list((out / "streams").glob("given-up/**/*.parquet"))
+    assert list((out / "streams").glob("given-up*/**/*.parquet"))
     monkeypatch.setattr(storage, "commit", commit)
     for folder in (out, tmp_path / "copy"):
         prepare(adding(folder, [f"news={files['news']}"]), SMALL)
     same_store(out, tmp_path / "copy")
-    assert not list((out / "streams").glob("given-up/**/*.parquet"))
+    assert not list((out / "streams").glob("given-up*/**/*.parquet"))
