@@ -24,7 +24,7 @@ from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.stage import stage_file
 
 KINDS = ("pairs", "cross-lingual", "bitext")
-COLUMNS = {"pairs": ("group", "query", "passage", "negatives"), "bitext": ("group", "query")}
+TOKENS = {"pairs": ("query", "passage", "negatives"), "bitext": ("query",)}
 
 
 class Runs(NamedTuple):
@@ -76,8 +76,9 @@ class GroupStage:
     def __call__(self, number: int, partition: int) -> dict[str, Any]:
         """Write the partition's rows, a segment a stream, and their keys; and the records that no stream can use.
 
-        Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each; `offsets` of their segments
-        and of the keys; `shared`: what `align.shared` says of the streams; `duplicates`; `quarantined`: counts.
+        Returns: `streams`: name, source, kind, languages, rows, scored rows, tokens and lengths of each; `offsets` of
+        their segments and of the keys; `shared`: what `align.shared` says of the streams; `duplicates`; `quarantined`:
+        counts.
         """
         runs: Runs = ray.get(self.runs)
         spans = runs.offsets[:, partition : partition + 2].tolist()
@@ -99,7 +100,10 @@ class GroupStage:
         uri = stage_file(self.folder, number, ".arrows")
         offsets = exchange.write_segments(uri, _segments(table, streams, of_streams))
         alike = [(rows.source, rows.kind) if rows.kind != "cross-lingual" else None for rows in streams]
-        counted = {name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("query", "passage")}
+        counted = {
+            name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy()
+            for name in ("query", "passage", "scores")
+        }
         return {
             "streams": [{"name": rows.name, **_describe(rows, counted)} for rows in streams],
             "offsets": offsets,
@@ -107,6 +111,13 @@ class GroupStage:
             "duplicates": int(sum(of_rows.sum() for of_rows in same)),
             "quarantined": dict(bad.reasons),
         }
+
+
+def columns_of(kind: str, scored: bool, texts: bool) -> list[str]:
+    """The columns of a stream of this kind: scores if any of its rows has some, texts if the store keeps them."""
+    tokens = TOKENS["bitext" if kind == "bitext" else "pairs"]
+    scores = ["scores"] if scored and kind != "bitext" else []
+    return ["group", *tokens, *scores, *(f"{name}_text" for name in tokens if texts)]
 
 
 def assign(table: pa.Table, keys: np.ndarray) -> tuple[list[Rows], np.ndarray]:
@@ -157,14 +168,14 @@ def _codes(*columns: pa.ChunkedArray) -> tuple[list[str], list[np.ndarray]]:
 def _segments(table: pa.Table, streams: list[Rows], keys: list[np.ndarray]) -> Iterator[pa.Table]:
     """The rows of each stream as it stores them, and at last the keys of all."""
     for rows in streams:
-        yield table.select(COLUMNS["bitext" if rows.kind == "bitext" else "pairs"]).take(pa.array(rows.records))
+        yield table.select(columns_of(rows.kind, scored=True, texts=True)).take(pa.array(rows.records))
     if streams:
         of_stream = np.repeat(np.arange(len(streams), dtype=np.int32), [len(of_rows) for of_rows in keys])
         yield pa.table([of_stream, np.concatenate(keys)], schema=KEYS)
 
 
 def _describe(rows: Rows, counted: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What the manifest says of the rows; `counted`: length of every record's query and passage."""
+    """What the manifest says of the rows; `counted`: length of every record's query, passage and scores."""
     query = counted["query"][rows.records]
     sides = {"query": query, "passage": query if rows.kind == "bitext" else counted["passage"][rows.records]}
     return {
@@ -172,6 +183,7 @@ def _describe(rows: Rows, counted: dict[str, np.ndarray]) -> dict[str, Any]:
         "kind": rows.kind,
         "languages": list(rows.languages),
         "rows": len(rows.records),
+        "scored": 0 if rows.kind == "bitext" else int(np.count_nonzero(counted["scores"][rows.records])),
         "tokens": [int(of_side.sum()) for of_side in sides.values()],
         "lengths": {name: lengths.histogram(of_side) for name, of_side in sides.items()},
     }

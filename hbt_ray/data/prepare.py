@@ -28,6 +28,7 @@ from hbt_ray.data.stage import Stage, stage_file
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.data.tally import Tally, card, refuse_bad, warn_of_texts
 from hbt_ray.model import tokenizer
+from hbt_ray.model.prefixes import needs_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,8 +74,9 @@ def _write_store(
         config.out, [work, partitions, sizes, tokenizer.tokenizer_fingerprint(named) if named is not None else None]
     )
     about = vocabulary.settle(config, work, named)
+    texts = needs_texts(tokenizer.load_tokenizer(storage.join(config.out, "tokenizer")))
     reading = Stage(config.out, "read", [part.pieces for part in work])
-    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"]))
+    reading.run(ReadStage(config, reading.folder, partitions, sizes.run_bytes, about["fingerprint"], texts))
     runs, tally, quarantined = _read(reading, files, partitions)
     refuse_bad(tally, quarantined, config.max_bad_share, storage.join(config.out, "quarantine"))
     grouping = Stage(config.out, "group", range(partitions))
@@ -83,7 +85,7 @@ def _write_store(
     if not streams.entries:
         raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {config.out}/quarantine")
     file_rows = sizes.file_row_groups * config.row_group_rows
-    packing = Stage(config.out, "pack", files_of(streams.entries, file_rows))
+    packing = Stage(config.out, "pack", files_of(streams.entries, file_rows, texts))
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
     index, block_rows = align(config.out, grouping.folder, streams.keys, streams.shared(), config.row_group_rows)
     storage.write_parquet(storage.join(config.out, INDEX_FILE), index)
@@ -97,6 +99,7 @@ def _write_store(
             "row_group_rows": config.row_group_rows,
             "alignment": {"block_rows": block_rows, "fingerprint": index_fingerprint(index)},
             "tokenizer": about,
+            **({"texts": {"max_tokens": config.max_tokens}} if texts else {}),
             **({"licenses": config.licenses} if config.licenses else {}),
             "counts": {
                 "files": len(files),

@@ -28,6 +28,7 @@ from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import stage_file
 from hbt_ray.data.tally import Tally
 from hbt_ray.model import tokenizer
+from hbt_ray.model.prefixes import usable_texts
 
 # what is shuffled: checked records after tokenisation
 TOKENISED = pa.schema(
@@ -41,10 +42,16 @@ TOKENISED = pa.schema(
         ("query", pa.list_(pa.int32())),
         ("passage", pa.list_(pa.int32())),  # of bitext: null, the query says it
         ("negatives", pa.list_(pa.list_(pa.int32()))),
+        ("scores", pa.list_(pa.float32())),  # of the passage and then of each negative, or empty
+        ("query_text", pa.string()),  # null, like the other texts, where the store keeps none
+        ("passage_text", pa.string()),
+        ("negatives_text", pa.list_(pa.string())),
         ("file", pa.int32()),  # number of the input file
         ("row", pa.int64()),
     ]
 )
+
+TEXTS = ("query", "passage", "negatives")
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class ReadStage:
 
     Attributes:
         fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
+        texts: whether texts are kept beside their tokens.
     """
 
     config: PrepareConfig
@@ -60,6 +68,7 @@ class ReadStage:
     partitions: int
     run_bytes: int
     fingerprint: str
+    texts: bool
 
     def __call__(self, number: int, value: list[list[Any]]) -> dict[str, Any]:
         """Write the part's records, as one segment a partition in each run, and its bad rows.
@@ -87,7 +96,7 @@ class ReadStage:
         for piece in pieces:
             for found in checked_records(piece, self.config):
                 bad.put(found.bad)
-                table, cut = _tokenise(found.good, piece, cutter)
+                table, cut = _tokenise(found.good, piece, cutter, self.texts)
                 tally.add(str(asked[piece.input].name), found, table["content"].to_numpy(), cut)
                 if table.num_rows:
                     yield table
@@ -138,8 +147,8 @@ def _read(piece: FilePiece, asked: Sequence[Input]) -> Iterator[pa.Table]:
         yield table
 
 
-def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> tuple[pa.Table, int]:
-    """The records in tokens, and how many texts were cut."""
+def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer, texts: bool) -> tuple[pa.Table, int]:
+    """The records in tokens, with `texts` also what a run can use of their texts, and how many texts were cut."""
     cuts: list[int] = []
 
     def tokens(texts: pa.Array) -> pa.ListArray:
@@ -150,14 +159,25 @@ def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> tuple[pa.T
     query, passage, negatives, bitext = (
         good[name].combine_chunks() for name in ("query", "passage", "negatives", "bitext")
     )
+    passage = pc.if_else(bitext, "", passage)  # the query says it
+    ids = tokens(query), tokens(passage), tokens(negatives.values)
+    kept = [pa.nulls(good.num_rows, TOKENISED.field(f"{name}_text").type) for name in TEXTS]
+    if texts:
+        usable = [
+            usable_texts(cutter, some, of_some)
+            for some, of_some in zip((query, passage, negatives.values), ids, strict=True)
+        ]
+        kept = [*usable[:2], pa.ListArray.from_arrays(negatives.offsets, usable[2])]
     table = pa.table(
         {
             "group": pa.array(group_ids(good)),
             "content": pa.array(content_ids(good)),
             **{name: good[name] for name in ("source", "query_lang", "passage_lang", "bitext")},
-            "query": tokens(query),
-            "passage": pc.if_else(bitext, None, tokens(pc.if_else(bitext, "", passage))),
-            "negatives": pa.ListArray.from_arrays(negatives.offsets, tokens(negatives.values)),
+            "query": ids[0],
+            "passage": pc.if_else(bitext, None, ids[1]),
+            "negatives": pa.ListArray.from_arrays(negatives.offsets, ids[2]),
+            "scores": good["scores"],
+            **{f"{name}_text": of_texts for name, of_texts in zip(TEXTS, kept, strict=True)},
             "file": pa.repeat(pa.scalar(piece.number, pa.int32()), good.num_rows),
             "row": good["row"],
         },

@@ -4,6 +4,9 @@ A row of a stream is one pair. Rows are in the order of a keyed hash of their gr
 translations of a group lie at the same relative place in the streams of all its languages, and cross-lingual pairs are
 found there (`alignment.py`), not stored: the store is as large as its input. Columns: `group` (int64), `query`,
 `passage` (list<int32>, no special tokens) and `negatives` (list<list<int32>>); of bitext `query` alone, for both sides.
+A stream of which a row has scores has `scores` (list<float32>: of the passage and then of each negative; empty: none).
+Where a prefix changes a text's ids (`model/prefixes.py`), each column of tokens has its texts beside it, `query_text`
+and so on, to where no run needs more; a run with a prefix reads them instead of the tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from hbt_ray.data.keys import shuffle_order
 REQUESTS = 32  # at once
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
-Role = Literal["group", "query", "passage", "negatives"]
+Role = Literal[
+    "group", "query", "passage", "negatives", "scores", "query_text", "passage_text", "negatives_text"
+]  # a column of a pair
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Stream:
         files: path below the store and rows of each file, in stream order.
         tokens: all tokens of (queries, passages).
         lengths: histograms of the lengths of (queries, passages), see `data/lengths.py`.
+        scored: number of rows with scores.
     """
 
     name: str
@@ -50,11 +56,15 @@ class Stream:
     files: tuple[tuple[str, int], ...]
     tokens: tuple[int, int]
     lengths: tuple[tuple[int, ...], tuple[int, ...]]
+    scored: int = 0
 
     def column(self, role: Role) -> str | None:
         """The stored column for this one of a pair's, or None when there is none."""
+        if role == "scores" and not self.scored:
+            return None
         if self.kind == "bitext":
-            return {"passage": "query", "negatives": None}.get(role, role)
+            instead = {"passage": "query", "passage_text": "query_text", "negatives": None, "negatives_text": None}
+            return instead.get(role, role)
         return role
 
 
@@ -109,6 +119,12 @@ class StreamStore:
     def tokenizer_fingerprint(self) -> str:
         """The hash of what decides the tokens."""
         return str(self.manifest["tokenizer"]["fingerprint"])
+
+    @property
+    def text_tokens(self) -> int | None:
+        """What was asked to be kept of a text [tokens], where texts are there for prefixes that need them, or None."""
+        texts = self.manifest.get("texts")
+        return None if texts is None else int(texts["max_tokens"])
 
     def check_files(self) -> None:
         """Find out early what reading would find out late, by one listing a stream.
@@ -250,4 +266,5 @@ def _stream(entry: dict[str, Any]) -> Stream:
         files=tuple((file["path"], file["rows"]) for file in entry["files"]),
         tokens=(entry["tokens"][0], entry["tokens"][1]),
         lengths=(tuple(entry["lengths"]["query"]), tuple(entry["lengths"]["passage"])),
+        scored=entry.get("scored", 0),
     )

@@ -104,7 +104,7 @@ def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], c
     pieces = [[str(file), number, 0, None] for number, file in enumerate(sorted(corpus.iterdir())[:3])]
     found = []
     for run_bytes, runs in ((2**30, 1), (1, 3)):
-        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, run_bytes, "")(0, pieces)
+        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, run_bytes, "", False)(0, pieces)
         assert len(commit["offsets"]) == runs
         uri = str(tmp_path / f"{runs}" / "part-00000.arrows")
         partitions = zip(*(map(Segment, [uri] * 5, run, run[1:]) for run in commit["offsets"]), strict=True)
