@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hbt_ray.batches.plan import Batches, Plan
+from hbt_ray.batches.wanted import PLAIN, Wanted, column_of, take_turns, tokenised
 from hbt_ray.data import lists
 from hbt_ray.data.stores import PairStore
 from hbt_ray.data.streams import Role
@@ -18,7 +19,10 @@ from hbt_ray.data.streams import Role
 CHUNK_PAIRS = 65536
 CHUNK_TOKENS = 2**24
 SIDES = ("query", "passage")
-_NO_NEGATIVES = pa.array([[]], pa.list_(pa.list_(pa.int32())))
+_NOTHING = {
+    "negatives": pa.array([[]], pa.list_(pa.list_(pa.int32()))),
+    "scores": pa.array([[]], pa.list_(pa.float32())),
+}
 
 
 class Slice(NamedTuple):
@@ -29,7 +33,9 @@ class Slice(NamedTuple):
         stratum: name of the batch's stratum in the plan.
         query_languages, passage_languages: number of pairs in the whole global batch, by language.
         pairs: one row a pair of this rank: `group` (int64), `source`, `query_lang`, `passage_lang` (dictionaries of
-            strings), `query`, `passage` (list<int32>, no special tokens), `negatives` (list<list<int32>>).
+            strings), `query`, `passage` (list<int32>, no special tokens), `negatives` (list<list<int32>>: those used in
+            this step, in order) and, if asked for, `scores` (list<float32>: of the passage and of these negatives, as
+            the passage's row has them; empty: none). Texts that are tokenised with a prefix begin with it.
     """
 
     step: int
@@ -47,18 +53,15 @@ def steps_per_chunk(store: PairStore, batch_size: int) -> int:
 
 
 def read_chunk(
-    store: PairStore, plan: Plan, start: int, stop: int, world_size: int, negatives: bool = True
+    store: PairStore, plan: Plan, start: int, stop: int, world_size: int, wanted: Wanted = PLAIN
 ) -> list[pa.Buffer]:
     """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`.
-
-    Args:
-        negatives: whether hard negatives are read; they may be most of what a store holds.
 
     Raises:
         UserError: a stream file is missing or damaged.
     """
     batches = plan.batches(start, stop)
-    columns = _gather(store, plan, batches, negatives)
+    columns = _gather(store, plan, batches, start, wanted)
     languages = plan.member_languages[batches.members]
     steps = [
         {
@@ -102,7 +105,9 @@ def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
         yield Slice(about["start"] + number, **step, pairs=pairs.slice(number * rows, rows))
 
 
-def _gather(store: PairStore, plan: Plan, batches: Batches, negatives: bool) -> dict[str, tuple[pa.Array, np.ndarray]]:
+def _gather(
+    store: PairStore, plan: Plan, batches: Batches, start: int, wanted: Wanted
+) -> dict[str, tuple[pa.Array, np.ndarray]]:
     """The values of every column of `Slice.pairs` in the order they were read, and for each row of the batches, one
     after the other, the place of its value among them, int64 [steps * batch_size].
 
@@ -110,19 +115,28 @@ def _gather(store: PairStore, plan: Plan, batches: Batches, negatives: bool) -> 
     """
     member = batches.members.ravel()
     streams, rows = _located(store, plan, member, batches.rows.ravel())
-    wanted: tuple[tuple[int, tuple[Role, ...]], ...] = ((0, ("group", "query")), (1, ("passage", "negatives")))
+    steps = start + np.arange(len(member)) // batches.rows.shape[1]
+    scores: tuple[Role, ...] = ("scores",) if wanted.scores else ()
+    sides_of: tuple[tuple[Role, ...], ...] = (("group", "query"), ("passage", "negatives", *scores))
     gathered: dict[str, tuple[pa.Array, np.ndarray]] = {}
-    for side, columns in wanted:
+    for side, columns in enumerate(sides_of):
         pieces: dict[str, list[pa.Array]] = {name: [] for name in columns}
         index = {name: np.empty(len(member), dtype=np.int64) for name in columns}
         sizes = dict.fromkeys(columns, 0)
         for stream, at in _by_value(streams[side]):
-            stored = {name: store.streams[stream].column(name) for name in columns}
-            if not negatives:
-                stored.pop("negatives", None)
+            about = store.streams[stream]
+            prefixes = {name: wanted.prefix(name, about.source) for name in columns}
+            stored = {name: about.column(column_of(name, prefix)) for name, prefix in prefixes.items()}
+            if not wanted.negatives:
+                stored["negatives"] = None
             read = iter(store.read_each(stream, [(column, rows[side][at]) for column in stored.values() if column]))
-            for name in columns:
-                values, place = next(read) if stored.get(name) else (_NO_NEGATIVES, np.zeros(len(at), np.int64))
+            for name, prefix in prefixes.items():
+                values, place = next(read) if stored[name] else (_NOTHING[name], np.zeros(len(at), np.int64))
+                if stored[name] and name in _NOTHING:
+                    values = take_turns(values, place, steps[at], wanted.negatives, always=int(name == "scores"))
+                    place = np.arange(len(at))
+                if stored[name] and prefix is not None:
+                    values = tokenised(store, values, prefix, about.text_tokens)
                 pieces[name].append(values)
                 index[name][at] = sizes[name] + place
                 sizes[name] += len(values)

@@ -21,6 +21,7 @@ from ray.train import DataConfig
 from hbt_ray.batches import chunk
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.plan import Plan
+from hbt_ray.batches.wanted import PLAIN, Wanted
 from hbt_ray.config import PlanConfig, UserError, WeightedStore
 from hbt_ray.data.stores import Stores
 
@@ -55,9 +56,9 @@ def check_workers(batch_size: int, workers: int, max_workers: int | None = None)
 
 
 def dataset(
-    data: tuple[WeightedStore, ...], config: PlanConfig, start: int, stop: int, world_size: int, negatives: bool = True
+    data: tuple[WeightedStore, ...], config: PlanConfig, start: int, stop: int, world_size: int, wanted: Wanted = PLAIN
 ) -> Dataset:
-    """Steps start … stop of the plan as a lazy dataset in plan order, with hard negatives where they are used.
+    """Steps start … stop of the plan as a lazy dataset in plan order, with what is wanted of each pair.
 
     One row a (chunk, rank): `value`, made for `chunk.slices`, or what is wrong with the store in `problem`.
 
@@ -72,7 +73,7 @@ def dataset(
     context.enable_progress_bars = False  # training has its own
     steps = chunk.steps_per_chunk(Stores(data), config.batch_size)
     return whole.flat_map(partial(_chunks, size=steps), num_cpus=0).map_batches(
-        partial(_read, data=data, config=config, world_size=world_size, negatives=negatives),
+        partial(_read, data=data, config=config, world_size=world_size, wanted=wanted),
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=0,  # the trainer has reserved the CPUs; reading must not wait for one
@@ -89,21 +90,21 @@ class HybridBatches(DataConfig):
         config: PlanConfig,
         steps: int,
         next_step: Callable[[], int],
-        negatives: bool = True,
+        wanted: Wanted = PLAIN,
     ) -> None:
         super().__init__()
         self._data = data
         self._config = config
         self._steps = steps
         self._next_step = next_step
-        self._negatives = negatives
+        self._wanted = wanted
 
     def configure(
         self, datasets: dict[str, Dataset], world_size: int, *_: Any, **__: Any
     ) -> list[dict[str, DataIterator]]:
         """One iterator a rank over the remaining steps; the datasets given are only names."""
         start = self._next_step()
-        remaining = dataset(self._data, self._config, start, self._steps, world_size, self._negatives)
+        remaining = dataset(self._data, self._config, start, self._steps, world_size, self._wanted)
         return [{DATASET: split} for split in remaining.streaming_split(world_size, equal=True)]
 
 
@@ -148,13 +149,13 @@ def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
 
 
 def _read(
-    batch: pa.Table, data: tuple[WeightedStore, ...], config: PlanConfig, world_size: int, negatives: bool
+    batch: pa.Table, data: tuple[WeightedStore, ...], config: PlanConfig, world_size: int, wanted: Wanted
 ) -> Iterator[pa.Table]:
     """One row a rank: its slices, or what is wrong with the store (an exception would reach the ranks as Ray's own)."""
     start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
     values, problem = [pa.py_buffer(b"")] * world_size, None
     try:
-        values = chunk.read_chunk(*_opened(data, config), start, stop, world_size, negatives)
+        values = chunk.read_chunk(*_opened(data, config), start, stop, world_size, wanted)
     except UserError as error:
         problem = f"step {start}: {error}"
     for value in values:

@@ -11,6 +11,7 @@ import torch
 
 from hbt_ray.batches import chunk
 from hbt_ray.batches.plan import Plan
+from hbt_ray.batches.wanted import PLAIN
 from hbt_ray.config import TrainConfig
 from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import build_encoder
@@ -29,7 +30,7 @@ def main(run: TrainConfig) -> float:
     encoder = build_encoder(run.encoder, store.tokenizer_uri).to(device)
     model = Chunks(encoder).train()
     optimizer = adamw(model, run.optimizer)
-    collate = Collator(encoder, 0, device, run.engine.chunk_tokens)
+    collate = Collator(encoder, PLAIN, device, run.engine.chunk_tokens)
     (value,) = chunk.read_chunk(store, plan, 0, run.length, 1)
     times = []
     for part in chunk.slices(value, 0, 1):

@@ -14,6 +14,7 @@ import torch
 
 from hbt_ray.batches import shuffler
 from hbt_ray.batches.plan import Plan
+from hbt_ray.batches.wanted import PLAIN
 from hbt_ray.config import EncoderConfig, PlanConfig
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.model.build import build_encoder
@@ -56,7 +57,7 @@ class Consumer:
         torch.set_num_threads(1)
         self._store = StreamStore(uri)
         encoder = build_encoder(EncoderConfig(model="tiny"), self._store.tokenizer_uri)
-        self._collate = Collator(encoder, 0, torch.device("cpu"), sys.maxsize)
+        self._collate = Collator(encoder, PLAIN, torch.device("cpu"), sys.maxsize)
         self._rank, self._ranks = rank, ranks
 
     def ready(self) -> bool:

@@ -27,7 +27,7 @@ from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.stage import stage_file
 
 KINDS = ("pairs", "cross-lingual", "bitext")
-COLUMNS = {"pairs": ("group", "query", "passage", "negatives"), "bitext": ("group", "query")}
+TOKENS = {"pairs": ("query", "passage", "negatives"), "bitext": ("query",)}
 
 
 class Rows(NamedTuple):
@@ -71,9 +71,10 @@ class GroupStage:
     def __call__(self, number: int, partition: int) -> dict[str, Any]:
         """Write the partition's rows, a segment a stream, and their keys; and the records that no stream can use.
 
-        Returns: `streams`: name, source, kind, languages, rows, tokens and lengths of each; `there`: name and rows of
-        those that the store has already and that share groups with them; `offsets` of the segments of `streams` and of
-        the keys of both; `shared`: what `align.shared` says of both; `duplicates`; `quarantined`: counts.
+        Returns: `streams`: name, source, kind, languages, rows, scored rows, tokens and lengths of each; `there`: name
+        and rows of those that the store has already and that share groups with them; `offsets` of the segments of
+        `streams` and of the keys of both; `shared`: what `align.shared` says of both; `duplicates`; `quarantined`:
+        counts.
 
         Raises:
             UserError: the rows of one group are too many for a task.
@@ -102,7 +103,10 @@ class GroupStage:
         offsets = exchange.write_segments(uri, _segments(table, streams, of_streams))
         alike = [(rows.source, rows.kind) if rows.kind != "cross-lingual" else None for rows in streams]
         alike += [(one.source, one.kind) for one in there]
-        counted = {name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("query", "passage")}
+        counted = {
+            name: pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy()
+            for name in ("query", "passage", "scores")
+        }
         return {
             "streams": [{"name": rows.name, **_describe(rows, counted)} for rows in streams],
             "there": [[one.name, len(one.keys)] for one in there],
@@ -130,6 +134,13 @@ class GroupStage:
                     " translations of one pair, or the answers to one query; leave the column out, or use --partitions"
                     " for smaller ones"
                 )
+
+
+def columns_of(kind: str, scored: bool, texts: bool) -> list[str]:
+    """The columns of a stream of this kind: scores if any of its rows has some, texts if the store keeps them."""
+    tokens = TOKENS["bitext" if kind == "bitext" else "pairs"]
+    scores = ["scores"] if scored and kind != "bitext" else []
+    return ["group", *tokens, *scores, *(f"{name}_text" for name in tokens if texts)]
 
 
 def assign(table: pa.Table, keys: np.ndarray, there: Sequence[np.ndarray] = ()) -> tuple[list[Rows], np.ndarray]:
@@ -182,14 +193,14 @@ def _codes(*columns: pa.ChunkedArray) -> tuple[list[str], list[np.ndarray]]:
 def _segments(table: pa.Table, streams: list[Rows], keys: list[np.ndarray]) -> Iterator[pa.Table]:
     """The rows of each stream as it stores them, and at last the keys of these, and of those that are there."""
     for rows in streams:
-        yield table.select(COLUMNS["bitext" if rows.kind == "bitext" else "pairs"]).take(pa.array(rows.records))
+        yield table.select(columns_of(rows.kind, scored=True, texts=True)).take(pa.array(rows.records))
     if streams:
         of_stream = np.repeat(np.arange(len(keys), dtype=np.int32), [len(of_rows) for of_rows in keys])
         yield pa.table([of_stream, np.concatenate(keys)], schema=KEYS)
 
 
 def _describe(rows: Rows, counted: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What the manifest says of the rows; `counted`: length of every record's query and passage."""
+    """What the manifest says of the rows; `counted`: length of every record's query, passage and scores."""
     query = counted["query"][rows.records]
     sides = {"query": query, "passage": query if rows.kind == "bitext" else counted["passage"][rows.records]}
     return {
@@ -197,6 +208,7 @@ def _describe(rows: Rows, counted: dict[str, np.ndarray]) -> dict[str, Any]:
         "kind": rows.kind,
         "languages": list(rows.languages),
         "rows": len(rows.records),
+        "scored": 0 if rows.kind == "bitext" else int(np.count_nonzero(counted["scores"][rows.records])),
         "tokens": [int(of_side.sum()) for of_side in sides.values()],
         "lengths": {name: lengths.histogram(of_side) for name, of_side in sides.items()},
     }

@@ -27,9 +27,12 @@ def group_ids(good: pa.Table) -> np.ndarray:
 
 
 def content_ids(good: pa.Table) -> np.ndarray:
-    """A 63-bit id, int64 [records], of each record's texts: query, passage and negatives."""
-    columns = [good[name].to_pylist() for name in ("query", "passage", "negatives")]
-    names = ["\0".join([query, passage, *negatives]) for query, passage, negatives in zip(*columns, strict=True)]
+    """A 63-bit id, int64 [records], of each record's query, passage, negatives and scores."""
+    columns = [good[name].to_pylist() for name in ("query", "passage", "negatives", "scores")]
+    names = [
+        "\0".join([query, passage, *negatives, *map(repr, scores)])
+        for query, passage, negatives, scores in zip(*columns, strict=True)
+    ]
     return _hashed(names)
 
 

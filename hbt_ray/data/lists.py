@@ -7,13 +7,13 @@ import pyarrow as pa
 
 
 def take(values: pa.Array, index: np.ndarray) -> pa.Array:
-    """`values.take(index)`, for a column without nulls of numbers, texts, lists of numbers, or lists of such lists.
+    """`values.take(index)`, for a column without nulls of numbers, texts, lists of these, or lists of lists of numbers.
 
     `index` is int64 [rows], each 0 <= index < len(values).
     """
     if not pa.types.is_list(values.type):
         return values.take(pa.array(index))
-    if pa.types.is_list(values.type.value_type):
+    if pa.types.is_list(values.type.value_type) or pa.types.is_string(values.type.value_type):
         offsets = values.offsets.to_numpy()
         starts, lengths = offsets[index].astype(np.int64), np.diff(offsets)[index]
         ends = np.cumsum(lengths, dtype=np.int64)

@@ -88,7 +88,7 @@ class Streams:
 def _add(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {
         **one,
-        "rows": one["rows"] + other["rows"],
+        **{name: one[name] + other[name] for name in ("rows", "scored")},
         "tokens": [left + right for left, right in zip(one["tokens"], other["tokens"], strict=True)],
         "lengths": {side: lengths.add(counts, other["lengths"][side]) for side, counts in one["lengths"].items()},
     }

@@ -15,6 +15,7 @@ import ray
 from hbt_ray import storage
 from hbt_ray.data import exchange
 from hbt_ray.data.exchange import Segment
+from hbt_ray.data.group import columns_of
 from hbt_ray.data.stage import stage_file
 
 
@@ -33,17 +34,18 @@ class PackStage:
     segments: Any
 
     def __call__(self, number: int, value: list[Any]) -> dict[str, Any]:
-        """Write one file, `value` being stream, path, first row and the row it stops at; returns path, rows, bytes."""
-        stream, path, first, stop = value
-        partitions, starts, stops, rows = ray.get(self.segments)[stream].T
-        ends = np.cumsum(rows)
+        """Write one file, `value` being what `files_of` says of it; returns path, rows, bytes."""
+        stream, path, first, stop, columns = value
+        partitions, starts, stops, counts = ray.get(self.segments)[stream].T
+        ends = np.cumsum(counts)
         some = slice(int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, stop)) + 1)
         tables = exchange.read_segments(
             Segment(stage_file(self.grouped, partition, ".arrows"), *span)
             for partition, *span in zip(*(column[some].tolist() for column in (partitions, starts, stops)), strict=True)
         )
-        before = first - int(ends[some.start] - rows[some.start])
-        groups = _row_groups(_rows(tables, before, stop - first), self.row_group_rows)
+        before = first - int(ends[some.start] - counts[some.start])
+        rows = (table.select(columns) for table in _rows(tables, before, stop - first))
+        groups = _row_groups(rows, self.row_group_rows)
         with storage.create(storage.join(self.out, path)) as file:
             one = next(groups)
             with pq.ParquetWriter(file, one.schema, compression="zstd", write_statistics=False) as writer:
@@ -52,10 +54,16 @@ class PackStage:
             return {"path": path, "rows": stop - first, "bytes": file.tell()}
 
 
-def files_of(streams: Sequence[dict[str, Any]], file_rows: int) -> list[list[Any]]:
-    """The parts of this stage: stream (its number), path, first row, row it stops at."""
+def files_of(streams: Sequence[dict[str, Any]], file_rows: int, texts: bool) -> list[list[Any]]:
+    """The parts of this stage: stream (its number), path, first row, row it stops at, columns."""
     return [
-        [number, f"streams/{stream['name']}/part-{first // file_rows:05d}.parquet", first, min(first + file_rows, rows)]
+        [
+            number,
+            f"streams/{stream['name']}/part-{first // file_rows:05d}.parquet",
+            first,
+            min(first + file_rows, rows),
+            columns_of(stream["kind"], stream["scored"] > 0, texts),
+        ]
         for number, stream in enumerate(streams)
         for rows in [stream["rows"]]
         for first in range(0, rows, file_rows)

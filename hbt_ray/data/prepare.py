@@ -29,6 +29,7 @@ from hbt_ray.data.stage import Stage
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.data.tally import card, joined_cards, refuse_bad, warn_of_texts
 from hbt_ray.model import tokenizer
+from hbt_ray.model.prefixes import needs_texts
 
 # what it makes in its folder
 OWNS = ("work", "quarantine", "streams", "tokenizer", INDEX_FOLDER, "append", "appended", "manifest.json")
@@ -136,9 +137,13 @@ def _write_store(
     there, known = ray.put(existing), ray.put(excluded) if excluded else None
     wide = shuffle.width(partitions, sizes)
     reading = Stage(place.root, "read", [part.pieces for part in pieces.bundle(files, sizes.part_bytes)])
+    learned = tokenizer.load_tokenizer(storage.join(config.out, "tokenizer"))
+    texts = "texts" in existing.manifest if existing.manifest else needs_texts(learned)
     told = about["fingerprint"]
     reading.run(
-        ReadStage(config, reading.folder, partitions, wide, sizes.run_bytes, told, place.quarantine, there, known)
+        ReadStage(
+            config, reading.folder, partitions, wide, sizes.run_bytes, told, texts, place.quarantine, there, known
+        )
     )
     blocks, tally, quarantined = shuffle.first_stage(reading, partitions, sizes)
     refuse_bad(tally, quarantined, config.max_bad_share, place.quarantine)
@@ -155,7 +160,7 @@ def _write_store(
         raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {place.quarantine}")
     file_rows = sizes.file_row_groups * config.row_group_rows
     append.note_streams(place.root, [entry["name"] for entry in streams.entries])
-    packing = Stage(place.root, "pack", files_of(streams.entries, file_rows))
+    packing = Stage(place.root, "pack", files_of(streams.entries, file_rows, texts))
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
     had, had_rows = existing.index(config.row_group_rows)
     before = streams.renumbered(had), had_rows
@@ -182,6 +187,7 @@ def _write_store(
             "row_group_rows": config.row_group_rows,
             "alignment": {"block_rows": block_rows, "fingerprint": told},
             "tokenizer": about,
+            **({"texts": {"max_tokens": config.max_tokens}} if texts else {}),
             **({"licenses": licenses} if licenses else {}),
             "counts": existing.with_counts(counts, quarantined + streams.quarantined),
             "streams": streams.with_files(packing.commits()),

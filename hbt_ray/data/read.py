@@ -31,6 +31,7 @@ from hbt_ray.data.sources import source_of
 from hbt_ray.data.stage import stage_file
 from hbt_ray.data.tally import Tally
 from hbt_ray.model import tokenizer
+from hbt_ray.model.prefixes import usable_texts
 
 # what is shuffled: checked records after tokenisation
 TOKENISED = pa.schema(
@@ -44,10 +45,16 @@ TOKENISED = pa.schema(
         ("query", pa.list_(pa.int32())),
         ("passage", pa.list_(pa.int32())),  # of bitext: null, the query says it
         ("negatives", pa.list_(pa.list_(pa.int32()))),
+        ("scores", pa.list_(pa.float32())),  # of the passage and then of each negative, or empty
+        ("query_text", pa.string()),  # null, like the other texts, where the store keeps none
+        ("passage_text", pa.string()),
+        ("negatives_text", pa.list_(pa.string())),
         ("file", pa.int32()),  # number of the input file
         ("row", pa.int64()),
     ]
 )
+
+TEXTS = ("query", "passage", "negatives")
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class ReadStage:
         quarantine: folder of bad rows [URI].
         existing: reference to an `Existing`.
         fingerprint: hash of the tokenizer, which lies in `<out>/tokenizer`.
+        texts: whether texts are kept beside their tokens.
         width: partitions that a segment is for.
         excluded: reference to a list of `TaskItems`, or None.
     """
@@ -68,6 +76,7 @@ class ReadStage:
     width: int
     run_bytes: int
     fingerprint: str
+    texts: bool
     quarantine: str
     existing: Any
     excluded: Any = None
@@ -102,7 +111,7 @@ class ReadStage:
                 found, excluded = exclusion.split(checked, piece.uri) if exclusion else (checked, Counter[str]())
                 bad.put(found.bad)
                 existing.refuse_streams(found.good)
-                table, cut = _tokenise(found.good, piece, cutter)
+                table, cut = _tokenise(found.good, piece, cutter, self.texts)
                 tally.add(str(asked[piece.input].name), found, excluded, table["content"].to_numpy(), cut)
                 if table.num_rows:
                     yield table
@@ -157,8 +166,8 @@ def _read(piece: FilePiece, asked: Sequence[Input], others: Collection[str]) -> 
         yield table
 
 
-def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> tuple[pa.Table, int]:
-    """The records in tokens, and how many texts were cut."""
+def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer, texts: bool) -> tuple[pa.Table, int]:
+    """The records in tokens, with `texts` also what a run can use of their texts, and how many texts were cut."""
     cuts: list[int] = []
 
     def tokens(texts: pa.Array) -> pa.ListArray:
@@ -169,14 +178,25 @@ def _tokenise(good: pa.Table, piece: FilePiece, cutter: Tokenizer) -> tuple[pa.T
     query, passage, negatives, bitext = (
         good[name].combine_chunks() for name in ("query", "passage", "negatives", "bitext")
     )
+    passage = pc.if_else(bitext, "", passage)  # the query says it
+    ids = tokens(query), tokens(passage), tokens(negatives.values)
+    kept = [pa.nulls(good.num_rows, TOKENISED.field(f"{name}_text").type) for name in TEXTS]
+    if texts:
+        usable = [
+            usable_texts(cutter, some, of_some)
+            for some, of_some in zip((query, passage, negatives.values), ids, strict=True)
+        ]
+        kept = [*usable[:2], pa.ListArray.from_arrays(negatives.offsets, usable[2])]
     table = pa.table(
         {
             "group": pa.array(group_ids(good)),
             "content": pa.array(content_ids(good)),
             **{name: good[name] for name in ("source", "query_lang", "passage_lang", "bitext")},
-            "query": tokens(query),
-            "passage": pc.if_else(bitext, None, tokens(pc.if_else(bitext, "", passage))),
-            "negatives": pa.ListArray.from_arrays(negatives.offsets, tokens(negatives.values)),
+            "query": ids[0],
+            "passage": pc.if_else(bitext, None, ids[1]),
+            "negatives": pa.ListArray.from_arrays(negatives.offsets, ids[2]),
+            "scores": good["scores"],
+            **{f"{name}_text": of_texts for name, of_texts in zip(TEXTS, kept, strict=True)},
             "file": pa.repeat(pa.scalar(piece.number, pa.int32()), good.num_rows),
             "row": good["row"],
         },

@@ -49,6 +49,7 @@ PAIRS = ("query", "query_lang", "passage", "passage_lang")
 PARALLEL = ("group", "lang", "query", "passage")
 BITEXT = ("group", "lang", "text")
 NOT_OF_FORMAT = "not of this format"
+SCORE_COUNT, SCORE_VALUE = "scores do not fit the negatives", "a score is no finite number"
 LONELY = "bitext without a translation"  # which only all rows together tell
 TEST_ITEM = "a test item"  # of a task that the user excludes: no fault of the row
 REASONS = (
@@ -56,7 +57,8 @@ REASONS = (
     *(f"{name} is not UTF-8" for name in (*_TEXTS, "a negative")),
     *(f"{name} is no text" for name in (*_TEXTS, "a negative")),
     "unknown language tag",
-    "scores do not fit the negatives",
+    SCORE_COUNT,
+    SCORE_VALUE,
     "no JSON object",
     "wrong number of columns",
     NOT_OF_FORMAT,
@@ -64,6 +66,7 @@ REASONS = (
     LONELY,
     TEST_ITEM,
 )  # that a row is in quarantine for; what a value has to do with it stands beside them
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 VALUE_CHARACTERS = 200  # kept of a value
 QUARANTINE = pa.schema(
     [
@@ -124,8 +127,8 @@ def _sound(row: dict[str, Any]) -> dict[str, Any]:
     if wrongs := [wrong for value in negatives if (wrong := _wrong("a negative", value))]:
         row["negatives"], row["problem"] = [], row.get("problem") or wrongs[0]
     row["scores"] = _as_list(row["scores"])
-    if not all(isinstance(score, int | float) for score in row["scores"]):
-        row["scores"], row["problem"] = [], row.get("problem") or f"scores do not fit the negatives: {row['scores']!r}"
+    if not all(isinstance(score, int | float) and abs(score) <= LARGEST_SCORE for score in row["scores"]):
+        row["scores"], row["problem"] = [], row.get("problem") or f"{SCORE_VALUE}: {row['scores']!r}"
     return row
 
 
@@ -165,7 +168,10 @@ def check_records(records: pa.Table, file: str) -> Checked:
     for hollow, problem in ((invalid, "a negative is not UTF-8"), (_empty(flat), "a negative is empty")):
         mark(np.isin(np.arange(len(problems)), owners[hollow]), problem)
     counts, scored = (pc.list_value_length(records.column(name)).to_numpy() for name in ("negatives", "scores"))
-    mark((scored > 0) & (scored != counts + 1), "scores do not fit the negatives")
+    mark((scored > 0) & (scored != counts + 1), SCORE_COUNT)
+    scores = records.column("scores").combine_chunks()
+    finite = pc.fill_null(pc.is_finite(scores.flatten()), False).to_numpy(zero_copy_only=False)
+    mark(np.isin(np.arange(len(problems)), pc.list_parent_indices(scores).to_numpy()[~finite]), SCORE_VALUE)
     unknown_language = None
     for name in ("query_lang", "passage_lang"):
         tags, invalid = _decoded(records.column(name))

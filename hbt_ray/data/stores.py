@@ -50,6 +50,10 @@ class PairStore(Protocol):
     def tokenizer_fingerprint(self) -> str:
         """The hash of what decides the tokens."""
 
+    @property
+    def text_tokens(self) -> int | None:
+        """How many tokens of a text can be used with any prefix; None: there are no texts."""
+
     def matches(self, pair: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of both streams of `matched[pair]` that are its matches `numbers`, int64 [matches] each."""
 
@@ -130,6 +134,12 @@ class Stores:
     def tokenizer_fingerprint(self) -> str:
         """The hash of what decides the tokens."""
         return self.stores[0].tokenizer_fingerprint
+
+    @property
+    def text_tokens(self) -> int | None:
+        """How many tokens of a text can be used with any prefix; None: a store has no texts."""
+        found = [store.text_tokens for store in self.stores]
+        return None if None in found else min(tokens for tokens in found if tokens is not None)
 
     def check_files(self) -> None:
         """Find out early what reading would find out late, as `StreamStore.check_files` does.

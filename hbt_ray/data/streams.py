@@ -4,6 +4,9 @@ A row of a stream is one pair. Rows are in the order of a keyed hash of their gr
 translations of a group lie at the same relative place in the streams of all its languages, and cross-lingual pairs are
 found there (`alignment.py`), not stored: the store is as large as its input. Columns: `group` (int64), `query`,
 `passage` (list<int32>, no special tokens) and `negatives` (list<list<int32>>); of bitext `query` alone, for both sides.
+A stream of which a row has scores has `scores` (list<float32>: of the passage and then of each negative; empty: none).
+Where a prefix changes a text's ids (`model/prefixes.py`), each column of tokens has its texts beside it, `query_text`
+and so on, to where no run needs more; a run with a prefix reads them instead of the tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from hbt_ray.data.keys import shuffle_order
 REQUESTS = 32  # at once
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
-Role = Literal["group", "query", "passage", "negatives"]
+Role = Literal[
+    "group", "query", "passage", "negatives", "scores", "query_text", "passage_text", "negatives_text"
+]  # a column of a pair
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Stream:
         tokens: all tokens of (queries, passages).
         lengths: histograms of the lengths of (queries, passages), see `data/lengths.py`.
         row_group_rows: rows of every row group but the last.
+        scored: number of rows with scores.
+        text_tokens: of the texts beside the tokens, as many tokens can be used with any prefix; None: there are none.
         store, weight: name of the store among those of a run, and how often a row of it is drawn while one of a store
             with weight 1 is drawn once.
     """
@@ -55,13 +62,18 @@ class Stream:
     tokens: tuple[int, int]
     lengths: tuple[tuple[int, ...], tuple[int, ...]]
     row_group_rows: int
+    scored: int = 0
+    text_tokens: int | None = None
     store: str = PLAIN
     weight: int = 1
 
     def column(self, role: Role) -> str | None:
         """The stored column for this one of a pair's, or None when there is none."""
+        if role == "scores" and not self.scored:
+            return None
         if self.kind == "bitext":
-            return {"passage": "query", "negatives": None}.get(role, role)
+            instead = {"passage": "query", "passage_text": "query_text", "negatives": None, "negatives_text": None}
+            return instead.get(role, role)
         return role
 
 
@@ -95,7 +107,7 @@ class StreamStore:
             raise UserError(
                 f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
             )
-        self.streams = [_stream(entry, self.row_group_rows) for entry in self.manifest["streams"]]
+        self.streams = [_stream(entry, self.row_group_rows, self.text_tokens) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:
         counts = self.manifest["counts"]
@@ -150,6 +162,12 @@ class StreamStore:
     def tokenizer_fingerprint(self) -> str:
         """The hash of what decides the tokens."""
         return str(self.manifest["tokenizer"]["fingerprint"])
+
+    @property
+    def text_tokens(self) -> int | None:
+        """What was asked to be kept of a text [tokens], where texts are there for prefixes that need them, or None."""
+        texts = self.manifest.get("texts")
+        return None if texts is None else int(texts["max_tokens"])
 
     def check_files(self) -> None:
         """Find out early what reading would find out late, by one listing a stream.
@@ -280,7 +298,7 @@ def _runs(values: np.ndarray) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _stream(entry: dict[str, Any], row_group_rows: int) -> Stream:
+def _stream(entry: dict[str, Any], row_group_rows: int, text_tokens: int | None) -> Stream:
     query, passage = entry["languages"]
     return Stream(
         name=entry["name"],
@@ -292,4 +310,6 @@ def _stream(entry: dict[str, Any], row_group_rows: int) -> Stream:
         tokens=(entry["tokens"][0], entry["tokens"][1]),
         lengths=(tuple(entry["lengths"]["query"]), tuple(entry["lengths"]["passage"])),
         row_group_rows=row_group_rows,
+        scored=entry.get("scored", 0),
+        text_tokens=text_tokens,
     )

@@ -23,6 +23,7 @@ from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.corpus import Corpus, Part
 from hbt_ray.model import tokenizer as tokenizers
+from hbt_ray.model.prefixes import joins
 from hbt_ray.model.tokenizer import Template
 from hbt_ray.storage import parts
 from hbt_ray.storage.parts import Parts
@@ -109,13 +110,16 @@ def template_of(tokenizer: SerializedTokenizer, prefix: str) -> Template:
     """The template that is put around kept tokens.
 
     Raises:
-        UserError: text and prefix do not tokenise apart, or texts are cut at their beginning.
+        UserError: the prefix changes the tokens of a text, or texts are cut at their beginning.
     """
     if tokenizer.side != "right":
         raise UserError("--tokens: the model's tokenizer cuts long texts at their beginning, kept ones at their end")
     from transformers import PreTrainedTokenizerFast
 
-    return Template(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.text)), prefix)
+    found = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.text))
+    if not joins(found, prefix):
+        raise UserError(f"--tokens: with this tokenizer prefix {prefix!r} changes a text's tokens: leave --tokens out")
+    return Template(found, prefix)
 
 
 def serialize(tokenizer: PreTrainedTokenizerBase) -> SerializedTokenizer:

@@ -169,6 +169,28 @@ def local_models(config: EncoderConfig) -> list[str]:
     return [config.model] if "://" in config.model or os.path.isdir(config.model) else []
 
 
+def model_prefixes(config: EncoderConfig) -> dict[Role, str]:
+    """The text put before each role's texts, by role, as `build_encoder` finds it; weights are not loaded.
+
+    Raises:
+        UserError: the model is not a model.
+    """
+    if config.model in SIZES or None not in (config.query_prefix, config.passage_prefix):
+        return prefixes(config, None)
+    import_sentence_transformers()
+    from sentence_transformers.util import is_sentence_transformer_model, load_file_path
+
+    try:
+        check_is_model(config)
+        path = storage.local_copy(config.model) if "://" in config.model else config.model
+        if not is_sentence_transformer_model(path):
+            return prefixes(config, None)
+        settings = load_file_path(path, "config_sentence_transformers.json")
+        return prefixes(config, (storage.read_json(settings).get("prompts") or {}) if settings else {})
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"--model {config.model} is not a model: {' '.join(str(error).split())[:300]}") from None
+
+
 def prefixes(config: EncoderConfig, own: dict[str, str] | None) -> dict[Role, str]:
     """The text put before each role's texts, by role, for a model whose own prompts are `own` (None: it names none)."""
     query = own.get("query", "") if own is not None else "query: "

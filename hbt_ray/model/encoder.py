@@ -119,19 +119,11 @@ class Encoder(nn.Module):
         )
 
     def template(self, role: Role) -> Template:
-        """The template that is put around stored tokens in this role.
-
-        Raises:
-            UserError: the role's prefix and a text do not tokenise apart.
-        """
+        """The template that is put around stored tokens in this role."""
         return Template(self.tokenizer, self.prefixes[role])
 
     def templates(self) -> dict[str, Template]:
-        """The template for stored queries of each source that has an instruction, by source.
-
-        Raises:
-            UserError: an instruction and a text do not tokenise apart.
-        """
+        """The template for stored queries of each source that has an instruction, by source."""
         return {source: Template(self.tokenizer, prefix) for source, prefix in self.instructions.items()}
 
     def tokenize(self, texts: Sequence[str], role: Role) -> list[np.ndarray]:

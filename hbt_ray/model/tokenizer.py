@@ -122,24 +122,18 @@ class Template:
 
     Attributes:
         head, tail: token ids before and after the text, int32 [tokens].
+        side: where a text is cut, `right` or `left`.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prefix: str) -> None:
-        """Find out what the tokenizer puts around a text.
-
-        Raises:
-            UserError: prefix and text do not tokenise apart, so that stored tokens cannot be prefixed.
-        """
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prefix: str = "") -> None:
+        """Find out what the tokenizer puts around a text; `prefix` joins it, as `prefixes.joins` says."""
         bare = tokenizer("a", add_special_tokens=False)["input_ids"]
         full = tokenizer("a")["input_ids"]
         start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         prefix_ids = tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
         self.head = np.asarray([*full[:start], *prefix_ids], dtype=np.int32)
         self.tail = np.asarray(full[start + len(bare) :], dtype=np.int32)
-        probe = "Zürich 東京?"
-        whole = tokenizer(prefix + probe)["input_ids"]
-        if whole != self.apply(np.asarray(tokenizer(probe, add_special_tokens=False)["input_ids"]), 512).tolist():
-            raise UserError(f"prefix {prefix!r} does not tokenise apart from the text with this tokenizer")
+        self.side: str = tokenizer.truncation_side
 
     def apply(self, tokens: np.ndarray, max_tokens: int) -> np.ndarray:
         """`head + tokens + tail`, int32 [tokens], the text cut so that all has at most `max_tokens`.

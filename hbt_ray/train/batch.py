@@ -15,6 +15,7 @@ import torch
 
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import Purpose, mix, rekey
+from hbt_ray.batches.wanted import Wanted
 from hbt_ray.model import chunks
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.tokenizer import Template
@@ -50,7 +51,7 @@ class Collator:
     def __init__(
         self,
         encoder: Encoder,
-        hard_negatives: int,
+        wanted: Wanted,
         device: torch.device,
         chunk_tokens: int,
         agree: Callable[[list[int]], list[int]] = list,
@@ -58,18 +59,19 @@ class Collator:
         """Set up the templates of `encoder`, which pads the texts.
 
         Args:
+            wanted: what the slices were read with: texts that were tokenised with a prefix get no other.
             chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
             agree: gives the largest of each number over all ranks, which need the same number of chunks.
-
-        Raises:
-            UserError: a prefix or instruction and a text do not tokenise apart.
         """
         padding = encoder.tokenizer.pad_token_id
-        self._query = Padder(encoder.template("query"), encoder.limits["query"], padding)
-        self._passage = Padder(encoder.template("passage"), encoder.limits["passage"], padding)
+        prefixed = Template(encoder.tokenizer)
+        passage = encoder.template("passage") if wanted.passage_prefix is None else prefixed
+        of_source = {**encoder.templates(), **dict.fromkeys(wanted.query_prefixes, prefixed)}
         limit = encoder.limits["query"]
-        self._of_source = {source: Padder(template, limit, padding) for source, template in encoder.templates().items()}
-        self._hard_negatives = hard_negatives
+        self._query = Padder(encoder.template("query"), limit, padding)
+        self._passage = Padder(passage, encoder.limits["passage"], padding)
+        self._of_source = {source: Padder(template, limit, padding) for source, template in of_source.items()}
+        self._hard_negatives = wanted.negatives
         self._device = device
         self._chunk_tokens = chunk_tokens
         self._agree = agree
@@ -167,7 +169,8 @@ class Padder:
         ids[:, : len(head)] = head
         text = column < ends[:, None]
         text[:, : len(head)] = False
-        ids[text] = texts.values.to_numpy()[_places(offsets[:-1], lengths)]
+        starts = offsets[:-1] if self._template.side == "right" else offsets[1:] - lengths
+        ids[text] = texts.values.to_numpy()[_places(starts, lengths)]
         for place, token in enumerate(tail):
             ids[np.arange(len(ids)), ends + place] = token
         return Padded(ids, ends + len(tail), self._padding)
@@ -181,17 +184,13 @@ def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray | slice:
 
 
 def _negatives(part: Slice, count: int) -> tuple[pa.ListArray, np.ndarray]:
-    """`count` hard negatives of each row, first those of choice 0, and which of them are there; the others are empty.
-
-    With more at hand than used, each pass over the data meets others.
-    """
+    """`count` hard negatives of each row, those of choice 0 first, and which of them are there; others are empty."""
     lists = part.pairs["negatives"].combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
-    at_hand = np.diff(offsets)
     choice = np.arange(count)[:, None]
-    chosen = offsets[:-1] + (part.step + choice) % np.maximum(at_hand, 1)
-    there = choice < at_hand
-    picked = lists.values.take(pa.array(np.where(there, chosen, 0).ravel(), mask=~there.ravel()))
+    there = choice < np.diff(offsets)
+    chosen = np.where(there, offsets[:-1] + choice, 0)
+    picked = lists.values.take(pa.array(chosen.ravel(), mask=~there.ravel()))
     return picked.fill_null([]), there.ravel()
 
 

@@ -10,18 +10,20 @@ from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig
 from hbt_ray.data.stores import Stores
 from hbt_ray.model import tokenizer
-from hbt_ray.model.build import prefixes
+from hbt_ray.model.build import model_prefixes
 from hbt_ray.model.encoder import ROLES
 from hbt_ray.model.memory import FakeEncoder
 from hbt_ray.model.shapes import TOKEN_LIMIT
 from hbt_ray.train import engine, memory
+from hbt_ray.train.encoders import check_prefix
 
 
 def dry_run(config: TrainConfig, store: Stores, plan: Plan) -> dict[str, Any]:
     """Print what the run would draw and the memory it would take, each with warnings; the result is `train`'s.
 
     Raises:
-        UserError: the model has no readable config, or DeepSpeed's settings file cannot be read.
+        UserError: the model has no readable config, the store lacks texts that a prefix needs, or DeepSpeed's settings
+            file cannot be read.
     """
     limits = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)
     expected = forecast.forecast(store, plan, config.length, config.workers, limits)
@@ -42,13 +44,11 @@ def dry_run(config: TrainConfig, store: Stores, plan: Plan) -> dict[str, Any]:
 
 
 def _work(config: TrainConfig, store: Stores, expected: forecast.Forecast) -> memory.Work:
-    """What a rank computes in a step of the stratum with the longest texts, which chunks of like length pad little.
-
-    A model's own prompts are not asked for.
-    """
-    learned, texts = tokenizer.load_tokenizer(store.tokenizer_uri), prefixes(config.encoder, None)
+    """What a rank computes in a step of the stratum with the longest texts, which chunks of like length pad little."""
+    learned, texts = tokenizer.load_tokenizer(store.tokenizer_uri), model_prefixes(config.encoder)
     tokens = []
     for side, role in enumerate(ROLES):
+        check_prefix(learned, store, texts[role])
         template = tokenizer.Template(learned, texts[role])
         mean = max((stratum.means[side] for stratum in expected.strata if stratum.batches), default=0)
         limit = (config.encoder.max_query_tokens, config.encoder.max_passage_tokens)[side] or TOKEN_LIMIT

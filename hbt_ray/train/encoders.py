@@ -1,12 +1,19 @@
-"""The encoder of a training run, checked against what it is trained on."""
+"""The encoder of a training run, checked against what it is trained on, and what the run reads for it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.stores import PairStore
-from hbt_ray.model.build import build_encoder
+from hbt_ray.model.build import build_encoder, model_prefixes
 from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.prefixes import joins, needs_texts
 from hbt_ray.model.tokenizer import tokenizer_fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def trained_encoder(config: TrainConfig, store: PairStore) -> Encoder:
@@ -25,15 +32,62 @@ def check_fits(encoder: Encoder, store: PairStore) -> None:
     """Check that the encoder can be trained on the store.
 
     Raises:
-        UserError: the store was tokenised with another tokenizer, a prefix does not tokenise apart from the text, or an
-            instruction is for a source that the store does not have.
+        UserError: the store was tokenised with another tokenizer, a prefix changes the tokens of texts that the store
+            does not have, or an instruction is for a source that the store does not have.
     """
     if tokenizer_fingerprint(encoder.tokenizer) != store.tokenizer_fingerprint:
         raise UserError(
             f"{store.uri} was tokenised with another tokenizer than the model's: run prepare with the model's tokenizer"
         )
-    encoder.template("query"), encoder.template("passage"), encoder.templates()
+    for prefix in {*encoder.prefixes.values(), *encoder.instructions.values()}:
+        check_prefix(encoder.tokenizer, store, prefix)
     sources = {stream.source for stream in store.streams}
     unknown = sorted(set(encoder.instructions) - sources)
     if unknown:
         raise UserError(f"--instructions: the store has no source {unknown[0]!r}; it has {', '.join(sorted(sources))}")
+
+
+def with_prefixes(config: TrainConfig) -> TrainConfig:
+    """The settings with the model's own prompts where they leave a prefix to the model.
+
+    Raises:
+        UserError: the model is not a model.
+    """
+    found = model_prefixes(config.encoder)
+    told = {"query_prefix": found["query"], "passage_prefix": found["passage"]}
+    return config.model_copy(update={"encoder": config.encoder.model_copy(update=told)})
+
+
+def wanted(config: TrainConfig, store: PairStore) -> Wanted:
+    """What the run reads of each pair; a store with texts has them tokenised with any prefix there is.
+
+    Args:
+        config: as `with_prefixes` gives it, if the store has texts.
+    """
+    negatives = config.optimizer.hard_negatives
+    if store.text_tokens is None:
+        return Wanted(negatives)
+    query, passage = config.encoder.query_prefix, config.encoder.passage_prefix
+    assert query is not None and passage is not None
+    of_sources = {stream.source: config.encoder.instructions.get(stream.source, query) for stream in store.streams}
+    return Wanted(
+        negatives,
+        query_prefixes={source: prefix for source, prefix in of_sources.items() if prefix},
+        passage_prefix=passage or None,
+    )
+
+
+def check_prefix(tokenizer: PreTrainedTokenizerBase, store: PairStore, prefix: str) -> None:
+    """Check that the store has what is needed for texts behind the prefix.
+
+    Raises:
+        UserError: the prefix changes the tokens of texts that the store does not have.
+    """
+    if store.text_tokens is not None or not prefix:
+        return
+    if tokenizer.truncation_side == "right" and joins(tokenizer, prefix):
+        return
+    line = f"prefix {prefix!r} changes the tokens of a text behind it"
+    if needs_texts(tokenizer):
+        raise UserError(f"{line}, and {store.uri} has no texts: prepare it again, into another folder")
+    raise UserError(f"{line}: end it in a space")

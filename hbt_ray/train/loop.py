@@ -19,13 +19,14 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import Purpose, mix
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.shuffler import DATASET, rank_slices
+from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.stores import Stores
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.terminal import start_worker_logging
 from hbt_ray.train import checkpoint, engine, problems, step, validations
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.encoders import trained_encoder
+from hbt_ray.train.encoders import trained_encoder, wanted
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.loss import info_nce
@@ -66,7 +67,7 @@ def loop(settings: dict[str, Any]) -> str | None:
     trainer = engine.build_engine(model, config, ranks)
     loss_of = partial(info_nce, temperature=config.optimizer.temperature)
     slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.length, rank, ranks)
-    batches = ahead(collated(slices, encoder, config, trainer.device), trainer.device)
+    batches = ahead(collated(slices, encoder, config, wanted(config, store), trainer.device), trainer.device)
     runlog = None
     if rank == 0:
         runlog = RunLog(config.out, start, config.length, config.report_every, config.name, config.loggers)
@@ -121,14 +122,12 @@ def loop(settings: dict[str, Any]) -> str | None:
 
 
 def collated(
-    slices: Iterator[Slice], encoder: Encoder, config: TrainConfig, device: torch.device
+    slices: Iterator[Slice], encoder: Encoder, config: TrainConfig, read: Wanted, device: torch.device
 ) -> Iterator[tuple[Slice, Batch]]:
-    """The slices with their batches. Random numbers of a step depend on nothing before it, so that a resumed run draws
-    the same."""
+    """The slices, of which this was `read`, with their batches. Random numbers of a step depend on nothing before it,
+    so that a resumed run draws the same."""
     rank = dist.get_rank()
-    collate = Collator(
-        encoder, config.optimizer.hard_negatives, device, config.engine.chunk_tokens, agree=_largest_of_ranks()
-    )
+    collate = Collator(encoder, read, device, config.engine.chunk_tokens, agree=_largest_of_ranks())
     for part in slices:
         yield part, collate(part, seed=int(mix(config.batches.seed, Purpose.DROPOUT, part.step, rank) >> np.uint64(2)))
 

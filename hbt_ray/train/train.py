@@ -19,7 +19,7 @@ from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import check_is_model, local_models
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
-from hbt_ray.train.encoders import trained_encoder
+from hbt_ray.train.encoders import trained_encoder, wanted, with_prefixes
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
@@ -64,13 +64,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if not storage.committed(config.out):
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-                _fit(config)
+                _fit(with_prefixes(config) if store.text_tokens else config, store)
             _export(config, store, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
 
 
-def _fit(config: TrainConfig) -> None:
+def _fit(config: TrainConfig, store: Stores) -> None:
     gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
     validating = None
     if config.validation.task is not None:
@@ -98,7 +98,7 @@ def _fit(config: TrainConfig) -> None:
             config.batches,
             config.length,
             partial(checkpoint.next_step, RunFolder.of(config).checkpoints),
-            negatives=config.optimizer.hard_negatives > 0,
+            wanted(config, store),
         ),
     )
     problems.forget(config)

@@ -22,6 +22,7 @@ from flaky import FlakyServer
 from hbt_ray import storage
 from hbt_ray.batches import chunk, shuffler
 from hbt_ray.batches.plan import Plan
+from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import PlanConfig, PrepareConfig, UserError
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.streams import StreamStore
@@ -64,7 +65,7 @@ def consume(
 
 def run(store: StreamStore, start: int, stop: int, ranks: int, config: PlanConfig = CONFIG) -> Log:
     """The global batches that `ranks` consumers get."""
-    splits = shuffler.dataset(store.data, config, start, stop, ranks).streaming_split(ranks, equal=True)
+    splits = shuffler.dataset(store.data, config, start, stop, ranks, Wanted(2)).streaming_split(ranks, equal=True)
     task = ray.remote(num_cpus=0)(consume)
     logs = ray.get([task.remote(splits[rank], store.uri, config, start, stop, rank, ranks) for rank in range(ranks)])
     return [

@@ -13,6 +13,7 @@ columns = {
     "numbers": (numbers, pa.int64()),
     "texts": (st.text(max_size=4), pa.string()),
     "lists": (st.lists(numbers, max_size=5), pa.list_(pa.int32())),
+    "lists of texts": (st.lists(st.text(max_size=3), max_size=3), pa.list_(pa.string())),
     "lists of lists": (st.lists(st.lists(numbers, max_size=3), max_size=3), pa.list_(pa.list_(pa.int32()))),
 }
 

@@ -170,18 +170,6 @@ def test_a_learned_vocabulary_depends_on_the_texts_alone() -> None:
     assert tokenizer.tokenizer_fingerprint(one) == tokenizer.tokenizer_fingerprint(two)
 
 
-def test_a_prefix_that_sticks_to_the_text_is_refused() -> None:
-    sample = [f"query: Satz {n} über Zürich 東京 {n * 7 % 100}?" for n in range(2000)]
-    learned = tokenizer.learn(sample, 300)
-    template = tokenizer.Template(learned, "query: ")
-    text = "Zürich 12"
-    bare = np.array(learned(text, add_special_tokens=False)["input_ids"])
-    assert template.apply(bare, 100).tolist() == learned("query: " + text)["input_ids"]
-    assert len(template.apply(bare, 8)) == 8
-    with pytest.raises(UserError, match="does not tokenise apart"):
-        tokenizer.Template(learned, "query:Z")
-
-
 def test_what_the_user_has_in_the_output_stays(tmp_path: Path) -> None:
     """An input in `<out>/streams`, where a store's own files go."""
     source = pairs_file(tmp_path / "pairs.parquet", 4)

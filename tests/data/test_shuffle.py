@@ -128,7 +128,7 @@ def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], c
     pieces = [[str(file), number, 0, None] for number, file in enumerate(sorted(corpus.iterdir())[:3])]
     found, bad, nothing = [], str(tmp_path / "bad"), ray.put(Existing())
     for run_bytes, runs in ((2**30, 1), (1, 3)):
-        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, 1, run_bytes, "", bad, nothing)(0, pieces)
+        commit = ReadStage(config, str(tmp_path / f"{runs}"), 5, 1, run_bytes, "", False, bad, nothing)(0, pieces)
         assert len(commit["offsets"]) == runs
         uri = str(tmp_path / f"{runs}" / "part-00000.arrows")
         partitions = zip(*(map(Segment, [uri] * 5, run, run[1:]) for run in commit["offsets"]), strict=True)

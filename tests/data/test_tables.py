@@ -192,6 +192,11 @@ def test_lists_as_arrow_has_them(tmp_path: Path) -> None:
     assert good(tmp_path / "mined.parquet", "pairs")[0]["scores"] == pytest.approx([0.9, 0.5])
     parquet(tmp_path / "wrong.parquet", {**one, "negatives": [["x"]], "scores": [[0.9]]})
     assert read(tmp_path / "wrong.parquet", "pairs").bad["reason"].to_pylist() == ["scores do not fit the negatives"]
+    for number, odd in enumerate([float("nan"), float("inf"), None, 1e39]):
+        parquet(tmp_path / f"{number}.parquet", {**one, "negatives": [["x"]], "scores": [[0.9, odd]]})
+        assert read(tmp_path / f"{number}.parquet", "pairs").bad["reason"].to_pylist() == [
+            "a score is no finite number"
+        ]
 
 
 @pytest.mark.parametrize(("group", "kind"), [([1.0], "double"), ([True], "bool")])

@@ -128,6 +128,10 @@ def test_what_comes_out_goes_into_prepare_and_a_rerun_changes_nothing(folder: Pa
     assert made["rows"] == done["pairs"] and made["quarantined"] == 0
     store = StreamStore(made["out"])
     assert len(store.alignment.rows)  # groups are kept
+    assert sum(stream.scored for stream in store.streams) == done["pairs"]
+    numbers = range(len(store.streams))
+    first = [store.read(number, np.array([0]), ["negatives", "scores"]).to_pylist()[0] for number in numbers]
+    assert [len(row["scores"]) for row in first] == [1 + len(row["negatives"]) for row in first]
 
 
 def test_mistakes_are_one_line(folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from hbt_ray.batches.chunk import Slice
+from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, TrainConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
@@ -87,7 +88,7 @@ def whole_batch(folder: str) -> Slice:
 def truth(folder: str, negatives: int) -> dict[str, torch.Tensor]:
     """The step a plain optimizer takes, clipping included, as weight changes over the learning rate."""
     encoder = encoder_of(folder)
-    batch = Collator(encoder, negatives, torch.device("cpu"), 10**6)(whole_batch(folder))
+    batch = Collator(encoder, Wanted(negatives), torch.device("cpu"), 10**6)(whole_batch(folder))
     vectors = ExactChunks(encoder)(batch.chunks)
     loss, _ = info_nce(vectors[:ROWS], vectors[ROWS:], batch.groups, batch.keys, TEMPERATURE)
     loss.backward()
@@ -118,7 +119,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
             engine=EngineConfig(zero_stage=stage, deepspeed=f"{folder}/deepspeed.json"),
         )
         encoder = encoder_of(folder)
-        batch = Collator(encoder, negatives, torch.device("cpu"), CHUNK_TOKENS, agree)(part)
+        batch = Collator(encoder, Wanted(negatives), torch.device("cpu"), CHUNK_TOKENS, agree)(part)
         model = ExactChunks(encoder)
         before = {name: weight.detach().clone() for name, weight in encoder.named_parameters() if weight.requires_grad}
         optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=RATE)

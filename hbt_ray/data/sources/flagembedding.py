@@ -47,8 +47,8 @@ def _records(row: Row, source: str, languages: tuple[str, str]) -> Iterator[dict
         yield rows.bad(row, "passage is empty: the row has no positive")
         return
     scores, others = (row.values.get(name) or [] for name in ("pos_scores", "neg_scores"))
-    if scores and (len(scores), len(others)) != (len(positives), len(negatives)):
-        yield rows.bad(row, f"scores do not fit the negatives: {len(scores)} and {len(others)} scores")
+    if (scores or others) and (len(scores), len(others)) != (len(positives), len(negatives)):
+        yield rows.bad(row, f"{records.SCORE_COUNT}: {len(scores)} and {len(others)} scores")
         return
     prompt = row.values.get("prompt") or ""
     for place, positive in enumerate(positives):

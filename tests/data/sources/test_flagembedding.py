@@ -47,14 +47,17 @@ def test_bad_rows_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
         ({**SCORED, "pos": "a"}, no_format),
         ({**SCORED, "pos": []}, "passage is empty"),
         ({**SCORED, "neg_scores": [1]}, scores),
-        ({"query": "q", "pos": ["a"], "pos_scores": ["2"]}, scores),
+        ({"query": "q", "pos": ["a"], "pos_scores": ["2"]}, "a score is no finite number"),
+        ({"query": "q", "pos": ["a"], "pos_scores": [1e39]}, "a score is no finite number"),
+        ({**SCORED, "pos": ["a"], "pos_scores": [1], "neg_scores": [float("nan"), 1]}, "a score is no finite number"),
+        ({**SCORED, "pos_scores": None}, scores),
         ("not json", "no JSON object"),
         ({"query": "q"}, no_format),
         ({"query": "q", "pos": ["a"], "neg": ["\ud800"]}, "a negative is not UTF-8"),
     ]
     file = write_lines(tmp_path / "toy.jsonl", SCORED, *(row for row, _ in odd), SCORED)
     found = read("flagembedding", file, "en")
-    assert found.good["row"].to_pylist() == [0, 0, 8, 8]
+    assert found.good["row"].to_pylist() == [0, 0, 11, 11]
     assert columns(found.bad, "row", "reason") == [(row, reason) for row, (_, reason) in enumerate(odd, start=1)]
 
 
