@@ -15,7 +15,6 @@ from hbt_ray.data.stores import PairStore
 from hbt_ray.data.streams import Role
 from hbt_ray.model import tokenizer
 from hbt_ray.model.prefixes import tokenize_with
-from hbt_ray.model.shapes import TOKEN_LIMIT
 
 
 class Wanted(NamedTuple):
@@ -56,7 +55,7 @@ def tokenised(
     """The ids of prefix + text, list<int32> [texts] or, of lists of texts, list<list<int32>>, as the store's own."""
     assert text_tokens is not None
     cutter = _cutter(store.tokenizer_uri, store.tokenizer_fingerprint)
-    return tokenize_with(cutter, prefix, texts, TOKEN_LIMIT, text_tokens)
+    return tokenize_with(cutter, prefix, texts, text_tokens)
 
 
 def take_turns(values: pa.ListArray, index: np.ndarray, steps: np.ndarray, count: int, always: int = 0) -> pa.ListArray:
@@ -86,4 +85,4 @@ def take_turns(values: pa.ListArray, index: np.ndarray, steps: np.ndarray, count
 @lru_cache(maxsize=2)
 def _cutter(uri: str, fingerprint: str) -> Tokenizer:
     """The tokenizer in this process; the fingerprint tells it from one that lay there before."""
-    return tokenizer.cutter(uri, TOKEN_LIMIT)
+    return tokenizer.cutter(uri, 1)  # `tokenize_with` sets the limit

@@ -37,14 +37,27 @@ class EncoderConfig(Section):
     model: ModelName = Field(
         description="hub id, folder, or a random-weight size: nano, tiny, mini, small, base, large"
     )
-    pooling: Literal["mean", "cls", "last"] | None = Field(None, description="unset: the model's own, else mean")
-    query_prefix: str | None = Field(None, description="unset: the model's own, else 'query: '")
-    passage_prefix: str | None = Field(None, description="unset: the model's own, else 'passage: '")
+    revision: str | None = Field(None, description="of a hub id: branch, tag or commit; unset: the newest")
+    trust_remote_code: bool = Field(False, description="run code that the model brings: read it first")
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        None, description="unset: the model's own, else its family's, else mean"
+    )
+    query_prefix: str | None = Field(
+        None,
+        description="unset: the model's own, else its family's; else 'query: ' for a plain transformers encoder, and none"
+        " for a model in sentence-transformers' layout",
+    )
+    passage_prefix: str | None = Field(None, description="unset: as for queries, 'passage: ' in place of 'query: '")
     instructions: dict[str, str] = Field(
         {}, description="query prefix of pairs by their source, instead of query_prefix; become prompts of the model"
     )
-    max_query_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
-    max_passage_tokens: int | None = Field(None, ge=4, description="unset: the model's own limit, at most 512 [tokens]")
+    max_query_tokens: int | None = Field(
+        None,
+        ge=4,
+        description="prefix and special tokens included, at most what the model has positions for; unset: the model's"
+        " own limit, of a plain transformers encoder at most its family's, else 512 [tokens]",
+    )
+    max_passage_tokens: int | None = Field(None, ge=4, description="the same for passages [tokens]")
     dropout: float | None = Field(None, ge=0, lt=1, description="unset: the model's own [probability]")
     precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass; weights stay fp32")
     attention: Literal["auto", "varlen", "sdpa"] = Field(

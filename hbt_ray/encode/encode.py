@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import ray.data
 import torch
+from torch import nn
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig
@@ -20,6 +21,7 @@ from hbt_ray.encode.rate import Rate
 from hbt_ray.encode.tokens import SerializedTokenizer, Tokenize
 from hbt_ray.model.build import build_encoder, local_models
 from hbt_ray.model.encoder import Role
+from hbt_ray.model.prompts import tell
 from hbt_ray.storage import parts
 from hbt_ray.storage.parts import Parts
 from hbt_ray.terminal import Progress
@@ -53,6 +55,7 @@ def identify(config: EncoderConfig) -> Identity:
         UserError: it is not a model.
     """
     encoder = build_encoder(config)
+    tell(encoder.notes)
     weights = hashlib.sha256()
     for name, tensor in sorted(encoder.model.state_dict().items()):
         weights.update(name.encode())
@@ -61,7 +64,10 @@ def identify(config: EncoderConfig) -> Identity:
     common = {
         "weights": weights.hexdigest(),
         "tokenizer": tokenizer.fingerprint,
-        "modules": [[type(module).__name__, getattr(module, "pooling_mode", None)] for module in encoder.model],
+        "modules": [
+            [type(module).__name__, getattr(module, "pooling_mode", None), *_unlike(module)] for module in encoder.model
+        ],
+        **({"truncate_dim": encoder.model.truncate_dim} if encoder.model.truncate_dim is not None else {}),
         "precision": config.precision,
     }
     roles: tuple[Role, ...] = ("query", "passage")
@@ -72,6 +78,13 @@ def identify(config: EncoderConfig) -> Identity:
         for role in roles
     }
     return Identity(encoder.width, fingerprints, tokenizer, encoder.prefixes, encoder.limits)
+
+
+def _unlike(module: nn.Module) -> list[str]:
+    """What of a module decides vectors beside its weights and its pooling mode."""
+    if not getattr(module, "include_prompt", True):
+        return ["include_prompt: false"]
+    return [str(module.activation_function)] if hasattr(module, "activation_function") else []
 
 
 def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
@@ -90,8 +103,10 @@ def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dic
     corpus = corpora.scan_corpus(config.corpus, config.encoding.part_rows, config.language)
     task = Tokenize(identity.tokenizer, identity.prefixes[config.role], identity.limits[config.role])
     if config.tokens is not None:
-        task = replace(task, kept=config.tokens, template=tokens.template_of(task.tokenizer, task.prefix))
-        tokens.claim_tokens(config.tokens, task.tokenizer, corpus, config.encoding.part_rows)
+        kept, longest = tokens.kept_for(config.tokens, task.limit)
+        template = tokens.template_of(task.tokenizer, task.prefix)
+        task = replace(task, kept=kept, longest=longest, template=template)
+        tokens.claim_tokens(kept, task.tokenizer, corpus, config.encoding.part_rows)
     made = Parts(storage.join(config.out, "parts"), [part.name for part in corpus.parts])
     with storage.claimed(config.out, "encode", _settings(config, identity, corpus), OWNS):
         missing = [corpus.parts[number] for number in made.missing()]
@@ -100,7 +115,7 @@ def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dic
         if missing or not storage.committed(config.out):
             storage.commit(config.out, "embeddings", _manifest(config, identity, corpus, made))
     if task.kept is not None:
-        tokens.commit_tokens(task.kept, task.tokenizer, corpus)
+        tokens.commit_tokens(task.kept, task.tokenizer, corpus, task.longest)
     encoded = sum(part.rows for part in missing)
     return {"out": config.out, "rows": corpus.rows, "encoded": encoded, "width": identity.width}
 

@@ -31,7 +31,7 @@ class PartEncoder:
         self._config = config
         self._folder = folder
         self._encoder = build_encoder(config.encoder).eval().to(device)
-        self._batches = TextBatches(self._encoder, encoding.batch_tokens)
+        self._batches = TextBatches(self._encoder, encoding.batch_tokens, config.role)
         self._about = {"actor": uuid.uuid4().hex, "peak_flops": peak_flops(device) or 0.0}
 
     def __call__(self, batch: pa.Table) -> dict[str, list[Any]]:

@@ -31,7 +31,7 @@ from hbt_ray.storage.parts import Parts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LONGEST = 512  # text that is kept: no encoder here takes more [tokens]
+LONGEST = 512  # text that is kept for encoders that take no more [tokens]
 
 
 class SerializedTokenizer(NamedTuple):
@@ -58,6 +58,7 @@ class Tokenize:
         limit: longest text, all included [tokens].
         kept: folder of kept parts; those missing are added; None: nothing is kept.
         template: what is put around kept tokens.
+        longest: text that is kept [tokens].
     """
 
     tokenizer: SerializedTokenizer
@@ -65,6 +66,7 @@ class Tokenize:
     limit: int
     kept: str | None = None
     template: Template | None = None
+    longest: int = LONGEST
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Give one row for each part of the batch's one group.
@@ -97,13 +99,20 @@ class Tokenize:
             if part in missing:
                 ids, texts = next(texts_of_missing)
                 table = pa.table(
-                    {"id": ids, "tokens": tokenizers.tokenize(_cutter(self.tokenizer, LONGEST), pa.array(texts))}
+                    {"id": ids, "tokens": tokenizers.tokenize(_cutter(self.tokenizer, self.longest), pa.array(texts))}
                 )
                 parts.do(made.folder, part.name, partial(_keep, uri, table))
             else:
                 table = embeddings.read_table(uri, storage.read_json(made.uri(part.name, ".json"))["sha256"])
             whole = [self.template.apply(row, self.limit) for row in split_lists(table["tokens"].combine_chunks())]
             yield pa.table({"id": table["id"], "tokens": join_lists(whole)})
+
+
+def kept_for(kept: str, limit: int) -> tuple[str, int]:
+    """The folder of kept parts for encoders with this limit, and the longest text in it, special tokens left out
+    [tokens]: one folder for all that take no more than `LONGEST`, and one within it for each doubling."""
+    longest = max(LONGEST, 1 << (limit - 1).bit_length())
+    return (kept if longest == LONGEST else storage.join(kept, f"up-to-{longest}")), longest
 
 
 def template_of(tokenizer: SerializedTokenizer, prefix: str) -> Template:
@@ -138,7 +147,7 @@ def claim_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus, part
     storage.claim(kept, "tokens", about)
 
 
-def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus) -> None:
+def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus, longest: int) -> None:
     """Write the manifest of kept parts, once all are there."""
     if storage.committed(kept):
         return
@@ -148,7 +157,7 @@ def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus) -> 
             {"name": part.name, "language": part.language, **commit}
             for part, commit in zip(corpus.parts, made.commits(), strict=True)
         ]
-        about = {"tokenizer": tokenizer.fingerprint, "files": corpus_fingerprint(corpus), "longest": LONGEST}
+        about = {"tokenizer": tokenizer.fingerprint, "files": corpus_fingerprint(corpus), "longest": longest}
         storage.commit(kept, "tokens", {**about, "rows": corpus.rows, "parts": entries})
 
 

@@ -26,9 +26,10 @@ class TextBatches:
         tokens: largest batch of more than one text [tokens, padding included].
     """
 
-    def __init__(self, encoder: Encoder, tokens: int) -> None:
+    def __init__(self, encoder: Encoder, tokens: int, role: Role) -> None:
         self.tokens = tokens
         self._encoder = encoder
+        self._unpooled = encoder.left_out(encoder.prefixes[role])
 
     def encode(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """The unit vectors, fp32 [rows, width], of rows of token ids, int32 [tokens] each.
@@ -68,7 +69,8 @@ class TextBatches:
                 try:
                     padded = self._encoder.pad([rows[i] for i in chunk])
                     ids = padded["input_ids"].to(device)
-                    done.append(self._encoder(ids, padded["attention_mask"]).float())
+                    unpooled = torch.full((len(ids),), self._unpooled) if self._unpooled else None
+                    done.append(self._encoder(ids, padded["attention_mask"], unpooled).float())
                 except (MemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -78,4 +80,4 @@ class TextBatches:
 
 def encode_texts(encoder: Encoder, texts: Sequence[str], role: Role, batch_tokens: int) -> np.ndarray:
     """The texts' unit vectors, fp32 [texts, width]; a batch is of like lengths and at most `batch_tokens` [tokens]."""
-    return TextBatches(encoder, batch_tokens).encode(encoder.tokenize(texts, role))
+    return TextBatches(encoder, batch_tokens, role).encode(encoder.tokenize(texts, role))

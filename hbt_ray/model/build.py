@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,20 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
-from hbt_ray.model.encoder import Encoder, Role
+from hbt_ray.model.encoder import ROLES, Encoder
+from hbt_ray.model.files import ModelFiles, one_line
 from hbt_ray.model.imports import import_sentence_transformers
+from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.shapes import SIZES, TOKEN_LIMIT, Shape
+from hbt_ray.model.tokenizer import Template
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
 log = logging.getLogger(__name__)
 
 
@@ -34,27 +38,43 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
         seed: seed of the random weights.
 
     Raises:
-        UserError: the model is not a model, a size is named without a tokenizer, or attention cannot be as demanded.
+        UserError: the model is not a model, a size is named without a tokenizer, or a limit, the pooling or attention
+            cannot be as demanded.
     """
     import_sentence_transformers()
     from transformers.utils.logging import disable_progress_bar
+
+    from hbt_ray.model.limits import find_limits, room
 
     disable_progress_bar()
     if config.model in SIZES:
         if tokenizer_uri is None:
             raise UserError(f"--model {config.model}: random weights have no tokenizer here; name a folder or hub id")
-        model, own_prompts = (
-            _random(SIZES[config.model], tokenizers.load_tokenizer(tokenizer_uri), config.pooling, seed),
-            None,
-        )
+        learned = tokenizers.load_tokenizer(tokenizer_uri)
+        model = _random(SIZES[config.model], learned, config.pooling or "mean", seed)
     else:
-        model, own_prompts = _pretrained(config)
+        model = _pretrained(config)
     if config.dropout is not None:
         set_dropout(model, config.dropout)
-    encoder = Encoder(model, prefixes(config, own_prompts), _limits(config, model), config.precision == "bf16")
-    encoder.instructions = config.instructions
+    prompts, limits = find_prompts(config), find_limits(config, room(model[0].auto_model))
+    encoder = Encoder(model, prompts.prefixes, limits, config.precision == "bf16")
+    encoder.instructions, encoder.notes = config.instructions, prompts.notes
+    encoder.family = None if config.model in SIZES else ModelFiles.of(config).family
+    _refuse_long_prefixes(encoder)
     _choose_attention(encoder, config)
     return encoder
+
+
+def _refuse_long_prefixes(encoder: Encoder) -> None:
+    for role in ROLES:
+        for prefix in {encoder.prefixes[role], *(encoder.instructions.values() if role == "query" else ())}:
+            template = Template(encoder.tokenizer, prefix)
+            taken = len(template.head) + len(template.tail)
+            if taken >= encoder.limits[role]:
+                raise UserError(
+                    f"--max-{role}-tokens: of {encoder.limits[role]}, prefix {prefix!r} and special tokens take {taken}:"
+                    " no room is left for a text"
+                )
 
 
 def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
@@ -65,6 +85,8 @@ def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
     from hbt_ray.model import packed
 
     try:
+        if encoder.family and not encoder.family.packing:
+            raise packed.CannotPack("its attention takes padded texts only")
         if not encoder.bf16:
             raise packed.CannotPack("its kernels want --precision bf16")
         texts = encoder.pad(encoder.tokenize(["one", "another text, somewhat longer"], "passage"))
@@ -103,9 +125,11 @@ def shape_config(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> XLMRoberta
     )
 
 
-def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str | None, seed: int) -> SentenceTransformer:
+def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str, seed: int) -> SentenceTransformer:
     from sentence_transformers.base.modules.transformer import Transformer
     from transformers import XLMRobertaModel
+
+    from hbt_ray.model.modules import assemble
 
     settings = shape_config(shape, tokenizer)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
@@ -114,93 +138,46 @@ def _random(shape: Shape, tokenizer: PreTrainedTokenizerBase, pooling: str | Non
         weights = XLMRobertaModel(settings).state_dict()  # a model saves itself on rank 0 only; every rank needs it
         safetensors.torch.save_file(weights, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
-        return _assemble(Transformer(folder, max_seq_length=TOKEN_LIMIT), pooling or "mean")
+        return assemble(Transformer(folder, max_seq_length=TOKEN_LIMIT), pooling)
 
 
-def _pretrained(config: EncoderConfig) -> tuple[SentenceTransformer, dict[str, str] | None]:
-    """The model, and its own prompts when it comes in sentence-transformers' layout (else None)."""
+def _pretrained(config: EncoderConfig) -> SentenceTransformer:
+    """The model with its modules, or with the pooling that is asked for in place of its own, and normalisation."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules.normalize import Normalize
-    from sentence_transformers.util import is_sentence_transformer_model
 
-    from hbt_ray.model.weights import complete
+    from hbt_ray.model.modules import check_modules, set_pooling
+    from hbt_ray.model.weights import check_files, complete
 
     try:
-        check_is_model(config)
-        path = storage.local_copy(config.model) if "://" in config.model else config.model
-        own = is_sentence_transformer_model(path)
+        files = ModelFiles.of(config)
+        files.check()
+        path = files.path
+        if files.is_folder:
+            check_files(config.model, path)
         with complete(config.model):
-            model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
+            model = SentenceTransformer(
+                path,
+                device="cpu",
+                model_kwargs={"dtype": torch.float32},
+                trust_remote_code=config.trust_remote_code,
+                revision=config.revision,
+            )
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"--model {config.model} is not a model: {' '.join(str(error).split())[:300]}") from None
-    if model.tokenizer.pad_token_id is None:
-        raise UserError(f"--model {config.model}: its tokenizer has no padding token")
-    if config.pooling is not None:
-        model = _assemble(model[0], config.pooling)
-    elif not any(isinstance(module, Normalize) for module in model):
+    except UNREADABLE as error:
+        raise UserError(f"--model {config.model} is not a model: {one_line(error)}") from None
+    if not files.modules:
+        model[0].modality_config.pop("message", None)  # of a chat template: it is to encode texts as they are
+    check_modules(config.model, model)
+    pooling = config.pooling or (None if files.modules or files.family is None else files.family.pooling)
+    if pooling is not None:
+        set_pooling(config.model, model, pooling)
+    if not any(isinstance(module, Normalize) for module in model):
         model.append(Normalize())
-    return model, dict(model.prompts) if own else None
-
-
-def _assemble(transformer: nn.Module, pooling: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules.normalize import Normalize
-    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
-
-    width = transformer.get_embedding_dimension()  # type: ignore[operator]
-    mode = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[pooling]
-    return SentenceTransformer(modules=[transformer, Pooling(width, mode), Normalize()], device="cpu")
-
-
-def check_is_model(config: EncoderConfig) -> None:
-    """Look whether a folder can be a model, without loading anything.
-
-    Raises:
-        UserError: it has no config.json.
-    """
-    if local_models(config) and not storage.exists(storage.join(config.model, "config.json")):
-        raise UserError(f"--model {config.model} is not a model: it has no config.json")
+    return model
 
 
 def local_models(config: EncoderConfig) -> list[str]:
     """The folder of the model, if the settings name one, which no job may write into."""
-    return [config.model] if "://" in config.model or os.path.isdir(config.model) else []
-
-
-def model_prefixes(config: EncoderConfig) -> dict[Role, str]:
-    """The text put before each role's texts, by role, as `build_encoder` finds it; weights are not loaded.
-
-    Raises:
-        UserError: the model is not a model.
-    """
-    if config.model in SIZES or None not in (config.query_prefix, config.passage_prefix):
-        return prefixes(config, None)
-    import_sentence_transformers()
-    from sentence_transformers.util import is_sentence_transformer_model, load_file_path
-
-    try:
-        check_is_model(config)
-        path = storage.local_copy(config.model) if "://" in config.model else config.model
-        if not is_sentence_transformer_model(path):
-            return prefixes(config, None)
-        settings = load_file_path(path, "config_sentence_transformers.json")
-        return prefixes(config, (storage.read_json(settings).get("prompts") or {}) if settings else {})
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"--model {config.model} is not a model: {' '.join(str(error).split())[:300]}") from None
-
-
-def prefixes(config: EncoderConfig, own: dict[str, str] | None) -> dict[Role, str]:
-    """The text put before each role's texts, by role, for a model whose own prompts are `own` (None: it names none)."""
-    query = own.get("query", "") if own is not None else "query: "
-    passage = own.get("passage", own.get("document", "")) if own is not None else "passage: "
-    return {
-        "query": query if config.query_prefix is None else config.query_prefix,
-        "passage": passage if config.passage_prefix is None else config.passage_prefix,
-    }
-
-
-def _limits(config: EncoderConfig, model: SentenceTransformer) -> dict[Role, int]:
-    own = min(model.max_seq_length or TOKEN_LIMIT, TOKEN_LIMIT)
-    return {"query": min(config.max_query_tokens or own, own), "passage": min(config.max_passage_tokens or own, own)}
+    return [config.model] if ModelFiles(config.model).is_folder else []

@@ -14,13 +14,13 @@ from hbt_ray.config import LoraConfig, UserError
 from hbt_ray.model.flops import transformer_flops
 from hbt_ray.model.imports import without
 from hbt_ray.model.names import is_trained
-from hbt_ray.model.tokenizer import Template
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
     from hbt_ray.model import packed
+    from hbt_ray.model.families import Family
 
 Role = Literal["query", "passage"]
 ROLES: tuple[Role, ...] = ("query", "passage")
@@ -35,6 +35,8 @@ class Encoder(nn.Module):
         prefixes: role to the text put before every query or passage.
         instructions: source to the text put before every query of that source, instead of the role's.
         limits: role to the longest text, special tokens and prefix included [tokens].
+        notes: lines about its prompts that the user should see.
+        family: what is known of the model beside what it says; None: nothing.
         bf16: whether the forward pass computes in bf16.
         packing: how texts are encoded without padding, where that works; None: they are padded.
         must_pack: whether texts that would be padded are an error.
@@ -47,6 +49,8 @@ class Encoder(nn.Module):
         self.limits = limits
         self.bf16 = bf16
         self.instructions: dict[str, str] = {}
+        self.notes: tuple[str, ...] = ()
+        self.family: Family | None = None
         self.packing: packed.Packing | None = None
         self.must_pack = False
         self._adapted: list[Any] = []  # what can merge the adapters; in a list, since its weights are the model's
@@ -66,8 +70,14 @@ class Encoder(nn.Module):
         assert width is not None
         return int(width)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, unpooled: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Unit vectors, fp32 [rows, width], of padded token ids and mask, int64 [rows, tokens]; it may stay on the CPU.
+
+        Args:
+            unpooled: number of tokens that pooling leaves out at the beginning of each text, int64 [rows], on the CPU;
+                None: none (`left_out`).
 
         Raises:
             UserError: the settings demand packed texts, which this device cannot do.
@@ -80,8 +90,11 @@ class Encoder(nn.Module):
         else:
             features = {"input_ids": input_ids, "attention_mask": attention_mask.to(device, non_blocking=True)}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            features = self.model(features)
+            for module in self.model:
+                features = module(features) if unpooled is None else _without_prompts(module, features, unpooled)
         vectors = features["sentence_embedding"]
+        if self.model.truncate_dim is not None:
+            vectors = vectors[..., : self.model.truncate_dim]
         return nn.functional.normalize(vectors if vectors.dtype == torch.float64 else vectors.float(), dim=-1)
 
     def adapt(self, lora: LoraConfig, seed: int) -> None:
@@ -95,7 +108,7 @@ class Encoder(nn.Module):
         self.model.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._adapted.append(with_adapters(self.model[0].auto_model, lora))
+            self._adapted.append(with_adapters(self.model[0].auto_model, lora, self.family))
 
     def prepare(self, activation_checkpointing: bool, compiled: bool) -> None:
         """Set up the transformer for training: keep the inputs of layers only, and compile it for any shape."""
@@ -118,13 +131,13 @@ class Encoder(nn.Module):
             weights[True], config.num_hidden_layers * config.hidden_size, tokens, squares, backward, weights[False]
         )
 
-    def template(self, role: Role) -> Template:
-        """The template that is put around stored tokens in this role."""
-        return Template(self.tokenizer, self.prefixes[role])
-
-    def templates(self) -> dict[str, Template]:
-        """The template for stored queries of each source that has an instruction, by source."""
-        return {source: Template(self.tokenizer, prefix) for source, prefix in self.instructions.items()}
+    def left_out(self, prefix: str) -> int:
+        """How many tokens pooling leaves out of a text with this prefix: those up to the prefix's end, for a model with
+        `include_prompt: false`, as sentence-transformers counts them; else 0."""
+        if not prefix or all(getattr(module, "include_prompt", True) for module in self.model):
+            return 0
+        ids = self.tokenizer(prefix)["input_ids"]
+        return len(ids) - (ids[-1] in self.tokenizer.all_special_ids)
 
     def tokenize(self, texts: Sequence[str], role: Role) -> list[np.ndarray]:
         """The token ids of each text, int32 [tokens]: with prefix and special tokens, cut to the role's limit."""
@@ -160,8 +173,21 @@ class Encoder(nn.Module):
             self.model.save(folder, create_model_card=False)  # its card would have blank parts
 
 
-def with_adapters(transformer: nn.Module, lora: LoraConfig) -> Any:
-    """Put adapters into all linear layers of a transformers model; what is returned can merge them.
+def _without_prompts(module: nn.Module, features: dict[str, Any], unpooled: torch.Tensor) -> dict[str, Any]:
+    """What a module makes of the features; one that pools leaves out so many tokens of each text, int64 [rows]."""
+    if getattr(module, "include_prompt", True):
+        return module(features)  # type: ignore[no-any-return]
+    vectors: torch.Tensor | None = None
+    for count in unpooled.unique().tolist():  # which has one value but where sources have instructions of their own
+        found = module({**features, "prompt_length": count})["sentence_embedding"]
+        chosen = (unpooled == count).to(found.device)[:, None]
+        vectors = found if vectors is None else torch.where(chosen, found, vectors)
+    return {**features, "sentence_embedding": vectors}
+
+
+def with_adapters(transformer: nn.Module, lora: LoraConfig, family: Family | None = None) -> Any:
+    """Put adapters into the linear layers of a transformers model, those that its family names, else all; what is
+    returned can merge them.
 
     Raises:
         UserError: peft is not installed.
@@ -170,7 +196,12 @@ def with_adapters(transformer: nn.Module, lora: LoraConfig) -> Any:
         import peft  # here, since it is optional
     except ImportError:
         raise UserError("--lora-rank: peft is not installed: pip install 'hbt-ray[lora]'") from None
+    ends = {name.rpartition(".")[2] for name, _ in transformer.named_modules()}
+    known = sorted(ends & set(family.lora)) if family else []
     settings = peft.LoraConfig(
-        r=lora.lora_rank, lora_alpha=lora.lora_alpha, lora_dropout=lora.lora_dropout, target_modules="all-linear"
+        r=lora.lora_rank,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=known or "all-linear",
     )
     return peft.LoraModel(transformer, settings, "default")

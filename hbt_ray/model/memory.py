@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +10,15 @@ from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers import AutoModel, PretrainedConfig
 
-from hbt_ray import storage
-from hbt_ray.config import EncoderConfig, LoraConfig, UserError
+from hbt_ray.config import EncoderConfig, LoraConfig
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.build import set_dropout, shape_config
 from hbt_ray.model.encoder import with_adapters
+from hbt_ray.model.families import Family
+from hbt_ray.model.files import ModelFiles
+from hbt_ray.model.modules import MODES
 from hbt_ray.model.names import is_trained
 from hbt_ray.model.shapes import SIZES
 
@@ -44,19 +44,21 @@ class FakeEncoder:
         Raises:
             UserError: the model has no readable config.
         """
-        settings = _settings(config, tokenizer_uri)
+        settings, family = _settings(config, tokenizer_uri)
         self._fake = FakeTensorMode(allow_non_fake_inputs=lora.lora_rank is not None)
         self._bf16 = config.precision == "bf16"
         with self._fake:
-            self._model = AutoModel.from_config(settings, dtype=torch.float32).train()
+            self._model = AutoModel.from_config(
+                settings, dtype=torch.float32, trust_remote_code=config.trust_remote_code
+            ).train()
             if config.dropout is not None:
                 set_dropout(self._model, config.dropout)
         self.width = int(settings.hidden_size)
-        self._pooling = Pooling(self.width, "mean" if config.pooling is None else config.pooling)
+        self._pooling = Pooling(self.width, MODES[config.pooling or "mean"])
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(lora.lora_rank is None and is_trained(name))
         if lora.lora_rank is not None:
-            with_adapters(self._model, lora)  # real ones, which are small: peft cannot move fake ones
+            with_adapters(self._model, lora, family)  # real ones, which are small: peft cannot move fake ones
         if activation_checkpointing:
             self._model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self._model.parameters()]
@@ -121,15 +123,9 @@ def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace
     return torch.native_dropout(input, p, training)[0] if training and p > 0 else input
 
 
-def _settings(config: EncoderConfig, tokenizer_uri: str) -> PretrainedConfig:
+def _settings(config: EncoderConfig, tokenizer_uri: str) -> tuple[PretrainedConfig, Family | None]:
+    """The transformer's config, and its family."""
     if config.model in SIZES:
-        return shape_config(SIZES[config.model], tokenizers.load_tokenizer(tokenizer_uri))
-    try:
-        if "://" not in config.model:
-            return AutoConfig.from_pretrained(config.model)
-        with tempfile.TemporaryDirectory() as folder:  # not the whole model, which may be large
-            with open(os.path.join(folder, "config.json"), "wb") as file:
-                file.write(storage.read_bytes(storage.join(config.model, "config.json")))
-            return AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"--model {config.model} is not a model: {' '.join(str(error).split())[:300]}") from None
+        return shape_config(SIZES[config.model], tokenizers.load_tokenizer(tokenizer_uri)), None
+    files = ModelFiles.of(config)
+    return files.transformer_config(), files.family

@@ -89,22 +89,21 @@ def usable_texts(tokenizer: Tokenizer, texts: pa.StringArray, tokens: pa.ListArr
 
 
 def tokenize_with(
-    tokenizer: Tokenizer, prefix: str, texts: pa.StringArray | pa.ListArray, longest: int, max_tokens: int
+    tokenizer: Tokenizer, prefix: str, texts: pa.StringArray | pa.ListArray, max_tokens: int
 ) -> pa.ListArray:
     """The ids of prefix + text of each text, list<int32> [texts], without special tokens; of lists of texts,
     list<string> [lists], lists of ids, list<list<int32>> [lists].
 
     Args:
         tokenizer: one that cuts texts on its own side; its limit is set here.
-        longest: what any model takes at most [tokens].
         max_tokens: what was asked to be kept of a text [tokens]; the prefix comes on top of it.
     """
     if pa.types.is_list(texts.type):
-        flat = tokenize_with(tokenizer, prefix, texts.flatten(), longest, max_tokens)
+        flat = tokenize_with(tokenizer, prefix, texts.flatten(), max_tokens)
         offsets = texts.offsets.to_numpy()
         return pa.ListArray.from_arrays(pa.array(offsets - offsets[0]), flat)
     side = (tokenizer.truncation or {})["direction"]
     tokenizer.no_truncation()
     of_prefix = len(tokenizer.encode(prefix, add_special_tokens=False).ids)
-    tokenizer.enable_truncation(min(longest, max_tokens + of_prefix), direction=side)
+    tokenizer.enable_truncation(max_tokens + of_prefix, direction=side)
     return tokenize(tokenizer, pc.binary_join_element_wise(prefix, texts, ""))

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.model.files import ModelFiles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -32,8 +33,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer  # here, since it loads torch, which most processes do without
 
     try:
-        path = storage.local_copy(name) if "://" in name else name
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        files = ModelFiles(name)
+        tokenizer = AutoTokenizer.from_pretrained(files.path, subfolder=files.transformer)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"no tokenizer at {name}: {str(error).splitlines()[0]}") from None
     if not getattr(tokenizer, "is_fast", False):

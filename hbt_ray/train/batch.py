@@ -17,7 +17,7 @@ from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import Purpose, mix, rekey
 from hbt_ray.batches.wanted import Wanted
 from hbt_ray.model import chunks
-from hbt_ray.model.encoder import Encoder
+from hbt_ray.model.encoder import Encoder, Role
 from hbt_ray.model.tokenizer import Template
 from hbt_ray.train.loss import NO_PASSAGE
 
@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     """A rank's slice, ready for the model.
 
     Attributes:
-        chunks: padded `input_ids` and `attention_mask`, int64 [texts, tokens], and `seed`, an int for random numbers.
+        chunks: padded `input_ids` and `attention_mask`, int64 [texts, tokens], `unpooled`, int64 [texts] or None, as
+            `Encoder.forward` wants them, and `seed`, an int for random numbers.
         order: where among the texts of all chunks is each text of the slice, int64 [texts]: the queries, then the
             positives, then the hard negatives of choice 0, 1, ...
         groups: group of each row, int64 [rows], as `info_nce` wants them.
@@ -64,13 +65,17 @@ class Collator:
             agree: gives the largest of each number over all ranks, which need the same number of chunks.
         """
         padding = encoder.tokenizer.pad_token_id
-        prefixed = Template(encoder.tokenizer)
-        passage = encoder.template("passage") if wanted.passage_prefix is None else prefixed
-        of_source = {**encoder.templates(), **dict.fromkeys(wanted.query_prefixes, prefixed)}
-        limit = encoder.limits["query"]
-        self._query = Padder(encoder.template("query"), limit, padding)
-        self._passage = Padder(passage, encoder.limits["passage"], padding)
-        self._of_source = {source: Padder(template, limit, padding) for source, template in of_source.items()}
+        plain = Template(encoder.tokenizer)
+
+        def padder(role: Role, prefix: str, has_prefix: bool) -> Padder:
+            template = plain if has_prefix else Template(encoder.tokenizer, prefix)
+            return Padder(template, encoder.limits[role], padding, encoder.left_out(prefix))
+
+        self._query = padder("query", encoder.prefixes["query"], False)
+        self._passage = padder("passage", encoder.prefixes["passage"], wanted.passage_prefix is not None)
+        with_prefix = {source: padder("query", text, True) for source, text in wanted.query_prefixes.items()}
+        instructed = {source: padder("query", text, False) for source, text in encoder.instructions.items()}
+        self._of_source = {**instructed, **with_prefix}
         self._hard_negatives = wanted.negatives
         self._device = device
         self._chunk_tokens = chunk_tokens
@@ -114,11 +119,12 @@ class Collator:
             found.append((rows, self._of_source.get(source, self._query)(texts.take(pa.array(rows)))))
         width = max(padded.ids.shape[1] for _, padded in found)
         ids = np.full((len(texts), width), found[0][1].padding, dtype=np.int64)
-        lengths = np.zeros(len(texts), dtype=np.int64)
+        lengths, unpooled = np.zeros((2, len(texts)), dtype=np.int64)
         for rows, padded in found:
             ids[rows, : padded.ids.shape[1]] = padded.ids
             lengths[rows] = padded.lengths
-        return Padded(ids, lengths, found[0][1].padding)
+            unpooled[rows] = padded.unpooled
+        return Padded(ids, lengths, unpooled, found[0][1].padding)
 
     def _chunk(self, texts: Padded, rows: np.ndarray) -> dict[str, Any]:
         lengths = texts.lengths[rows]
@@ -126,7 +132,9 @@ class Collator:
         whole = len(rows) == len(texts.ids) and width == texts.ids.shape[1]  # one chunk, in the order as it came
         ids = texts.ids if whole else texts.ids[rows, :width]
         mask = torch.from_numpy(np.arange(width) < lengths[:, None]).long()
-        return {"input_ids": self._to_device(ids), "attention_mask": mask}  # the CPU packs without waiting for the GPU
+        unpooled = torch.from_numpy(texts.unpooled[rows]) if texts.unpooled.any() else None
+        # mask and numbers stay on the CPU, which packs without waiting for the GPU
+        return {"input_ids": self._to_device(ids), "attention_mask": mask, "unpooled": unpooled}
 
     def _to_device(self, values: np.ndarray) -> torch.Tensor:
         """Copy an array to the device while the GPU goes on with the step before."""
@@ -142,18 +150,21 @@ class Padded(NamedTuple):
     Attributes:
         ids: token ids, int64 [texts, longest].
         lengths: length of each text without padding, int [texts].
+        unpooled: number of tokens at the beginning of each text that pooling leaves out, int64 [texts].
         padding: token id that fills the rest.
     """
 
     ids: np.ndarray
     lengths: np.ndarray
+    unpooled: np.ndarray
     padding: int
 
 
 class Padder:
     """Makes padded arrays of the stored texts of one role."""
 
-    def __init__(self, template: Template, limit: int, padding: int) -> None:
+    def __init__(self, template: Template, limit: int, padding: int, unpooled: int = 0) -> None:
+        self._unpooled = unpooled
         self._template = template
         self._room = max(limit - len(template.head) - len(template.tail), 0)
         self._padding = padding
@@ -173,7 +184,7 @@ class Padder:
         ids[text] = texts.values.to_numpy()[_places(starts, lengths)]
         for place, token in enumerate(tail):
             ids[np.arange(len(ids)), ends + place] = token
-        return Padded(ids, ends + len(tail), self._padding)
+        return Padded(ids, ends + len(tail), np.full(len(ids), self._unpooled, dtype=np.int64), self._padding)
 
 
 def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray | slice:

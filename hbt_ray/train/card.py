@@ -42,6 +42,7 @@ def model_card(
         "tags": ["sentence-transformers", "feature-extraction", "hybrid-batch-training", "hbt_ray"],
         "language": list(plan.languages),
         **({"base_model": config.encoder.model} if _is_hub_id(config.encoder.model) else {}),
+        **({"base_model_revision": config.encoder.revision} if config.encoder.revision is not None else {}),
     }
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.stores import PairStore
-from hbt_ray.model.build import build_encoder, model_prefixes
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.prefixes import joins, needs_texts
+from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.tokenizer import tokenizer_fingerprint
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def with_prefixes(config: TrainConfig) -> TrainConfig:
     Raises:
         UserError: the model is not a model.
     """
-    found = model_prefixes(config.encoder)
+    found = find_prompts(config.encoder).prefixes
     told = {"query_prefix": found["query"], "passage_prefix": found["passage"]}
     return config.model_copy(update={"encoder": config.encoder.model_copy(update=told)})
 

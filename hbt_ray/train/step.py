@@ -30,7 +30,7 @@ class Chunks(nn.Module):
         vectors = []
         for chunk in chunks:
             torch.manual_seed(chunk["seed"])  # a chunk that is encoded again meets the same dropout
-            vectors.append(self.encoder(chunk["input_ids"], chunk["attention_mask"]))
+            vectors.append(self.encoder(chunk["input_ids"], chunk["attention_mask"], chunk["unpooled"]))
         return torch.cat(vectors)
 
 

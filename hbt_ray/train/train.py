@@ -16,7 +16,9 @@ from hbt_ray.batches import shuffler
 from hbt_ray.batches.plan import Plan
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.stores import Stores
-from hbt_ray.model.build import check_is_model, local_models
+from hbt_ray.model.build import local_models
+from hbt_ray.model.limits import model_limits
+from hbt_ray.model.prompts import find_prompts, tell
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
 from hbt_ray.train.encoders import trained_encoder, wanted, with_prefixes
@@ -45,7 +47,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     sinks.check_loggers(config.loggers)
     storage.refuse_overlap(config.out, [*(one.uri for one in config.data), *local_models(config.encoder)])
-    check_is_model(config.encoder)
+    model_limits(config.encoder)
+    tell(find_prompts(config.encoder).notes)
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
     engine.deepspeed_settings(config, config.workers)
     store = Stores(config.data)
