@@ -44,8 +44,8 @@ class EncoderConfig(Section):
     )
     query_prefix: str | None = Field(
         None,
-        description="unset: the model's own, else its family's; else 'query: ' for a plain transformers encoder, and none"
-        " for a model in sentence-transformers' layout",
+        description="unset: the model's own, else its family's; else 'query: ' for a plain transformers encoder and"
+        " none in sentence-transformers' layout",
     )
     passage_prefix: str | None = Field(None, description="unset: as for queries, 'passage: ' in place of 'query: '")
     instructions: dict[str, str] = Field(

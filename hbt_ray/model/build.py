@@ -68,12 +68,12 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
 def _refuse_long_prefixes(encoder: Encoder) -> None:
     for role in ROLES:
         for prefix in {encoder.prefixes[role], *(encoder.instructions.values() if role == "query" else ())}:
-            template = Template(encoder.tokenizer, prefix)
+            template, limit = Template(encoder.tokenizer, prefix), encoder.limits[role]
             taken = len(template.head) + len(template.tail)
-            if taken >= encoder.limits[role]:
+            if taken >= limit:
                 raise UserError(
-                    f"--max-{role}-tokens: of {encoder.limits[role]}, prefix {prefix!r} and special tokens take {taken}:"
-                    " no room is left for a text"
+                    f"--max-{role}-tokens: of {limit}, prefix {prefix!r} and special tokens take {taken}: no room is"
+                    " left for a text"
                 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 from torch import nn
 from torch.utils.cpp_extension import _get_build_directory
 
-from hbt_ray import storage
 from hbt_ray.config import EngineConfig, OptimizerConfig, TrainConfig, UserError
 from hbt_ray.model.imports import without
+from hbt_ray.train import deepspeed_file
 
 DEFAULT_STAGE = 2
 BUCKET = 50_000_000  # parameters reduced at once; DeepSpeed's own 5e8 would take 1.9 GiB of every GPU
@@ -25,9 +24,9 @@ def deepspeed_settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
     """DeepSpeed's settings: those of `--deepspeed`, with what follows from the run put in.
 
     Raises:
-        UserError: the file cannot be read, or contradicts the run.
+        UserError: the file cannot be read, says what no run can do, or contradicts the run.
     """
-    given = _read(config.engine.deepspeed) if config.engine.deepspeed else {}
+    given = deepspeed_file.read(config.engine.deepspeed) if config.engine.deepspeed else {}
     stage = _stage(config.engine, given)
     ours: dict[str, Any] = {
         "train_batch_size": config.batches.batch_size,
@@ -96,9 +95,17 @@ def compile_for_cpu() -> None:
 
 
 def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained, in one kernel a step."""
+    """AdamW over the parameters that are trained, in one kernel a step.
+
+    Weights decay; biases and the scales of normalisation layers, all of one dimension, do not, as in transformers'
+    trainer.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
 
 
 def take_step(engine: Any) -> float:
@@ -129,23 +136,11 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return config.learning_rate * (steps - step) / max(steps - warmup, 1)
 
 
-def _read(uri: str) -> dict[str, Any]:
-    try:
-        given = json.loads(storage.read_bytes(uri))
-    except FileNotFoundError:
-        raise UserError(f"--deepspeed: no file {uri}") from None
-    except ValueError as error:
-        raise UserError(f"--deepspeed {uri} is not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise UserError(f"--deepspeed {uri} is not a JSON object")
-    return given
-
-
 def _check(given: dict[str, Any], ours: dict[str, Any], config: TrainConfig) -> None:
-    """Check the user's settings file.
+    """Check the user's settings file against the run.
 
     Raises:
-        UserError: the file says something else than the run does, or sets what the run owns.
+        UserError: the file says something else than the run does.
     """
     file = f"--deepspeed {config.engine.deepspeed}"
     stated = {**given, "zero_optimization.stage": given.get("zero_optimization", {}).get("stage", "auto")}
@@ -161,13 +156,6 @@ def _check(given: dict[str, Any], ours: dict[str, Any], config: TrainConfig) -> 
         value = stated.get(name, "auto")
         if value not in ("auto", wanted[name]):
             raise UserError(f"{file} says {name} {value}, the run {wanted[name]} ({flag}): change one, or leave it out")
-    for name in ("optimizer", "scheduler"):
-        if name in given:
-            raise UserError(f"{file} has {name}: the run's own is set by --optimizer.*; leave it out")
-    if given.get("fp16", {}).get("enabled", False) is True:
-        raise UserError(f"{file} enables fp16: the run computes in {config.encoder.precision} (--precision)")
-    if given.get("bf16", {}).get("enabled", False) is True and config.encoder.precision != "bf16":
-        raise UserError(f"{file} enables bf16, the run computes in {config.encoder.precision} (--precision)")
 
 
 def stage_of(config: EngineConfig) -> int:
@@ -176,7 +164,7 @@ def stage_of(config: EngineConfig) -> int:
     Raises:
         UserError: the settings file cannot be read.
     """
-    return _stage(config, _read(config.deepspeed) if config.deepspeed else {})
+    return _stage(config, deepspeed_file.read(config.deepspeed) if config.deepspeed else {})
 
 
 def _stage(config: EngineConfig, given: dict[str, Any]) -> int:

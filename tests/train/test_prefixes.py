@@ -28,9 +28,8 @@ from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.encode.tokens import Tokenize, serialize, template_of
-from hbt_ray.model.build import build_encoder, model_prefixes
+from hbt_ray.model.build import build_encoder
 from hbt_ray.model.prefixes import joins, needs_texts, tokenize_with, usable_texts
-from hbt_ray.model.shapes import TOKEN_LIMIT
 from hbt_ray.model.tokenizer import Template, cutter, learn, tokenize
 from hbt_ray.train.batch import Collator, Padder
 from hbt_ray.train.encoders import check_fits, wanted, with_prefixes
@@ -95,7 +94,7 @@ def test_ids_are_those_of_prefix_and_text(
     stored = tokenize(cut, column)
     template = Template(found)
     if KINDS[kind][1] and prefix:
-        stored = tokenize_with(cut, prefix, usable_texts(cut, column, stored), TOKEN_LIMIT, MAX_TOKENS)
+        stored = tokenize_with(cut, prefix, usable_texts(cut, column, stored), MAX_TOKENS)
     elif joins(found, prefix):
         template = Template(found, prefix)
     else:
@@ -240,7 +239,7 @@ def test_a_model_trains_on_with_its_own_prompts(store: StreamStore, tmp_path: Pa
     first = settings_of(store, tmp_path / "first", query_prefix="Frage:", passage_prefix="")
     model = str(train(first.model_copy(update={"steps": 0}))["model"])
     own = settings_of(store, tmp_path / "own", model=model, query_prefix=None, passage_prefix=None)
-    assert model_prefixes(own.encoder) == build_encoder(own.encoder).prefixes == {"query": "Frage:", "passage": ""}
+    assert find_prompts(own.encoder).prefixes == build_encoder(own.encoder).prefixes == {"query": "Frage:", "passage": ""}
     told = settings_of(store, tmp_path / "told", model=model, query_prefix="Frage:", passage_prefix="")
     for config in (own, told):
         train(config)

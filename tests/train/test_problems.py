@@ -99,12 +99,49 @@ CONTRADICTIONS = [
     ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps 2, the run 1"),
     ({"gradient_clipping": 0.5}, "gradient_clipping 0.5, the run 1.0"),
     ({"zero_optimization": {"stage": 1}}, "zero_optimization.stage 1, the run 3"),
-    ({"optimizer": {"type": "Adam"}}, "has optimizer"),
-    ({"scheduler": {"type": "WarmupLR"}}, "has scheduler"),
-    ({"fp16": {"enabled": True}}, "enables fp16"),
-    ({"bf16": {"enabled": True}}, "enables bf16, the run computes in fp32"),
     ([1], "is not a JSON object"),
 ]
+REFUSED = [
+    ({"optimizer": {"type": "Adam"}}, "optimizer: the run's own"),
+    ({"scheduler": {"type": "WarmupLR"}}, "scheduler: the run's own"),
+    ({"fp16": {"enabled": True}}, "fp16.enabled true: fp16 loses"),
+    ({"bf16": {"enabled": True}}, "bf16.enabled true: it would lose the fp32 weights"),
+    ({"bf16": {"enabled": False, "immediate_grad_update": True}}, "bf16.immediate_grad_update"),
+    ({"gradient_allreduce_op": "sum"}, 'gradient_allreduce_op "sum": gradients are averaged'),
+    ({"prescale_gradients": True}, "prescale_gradients true"),
+    ({"gradient_predivide_factor": 4.0}, "gradient_predivide_factor 4.0"),
+    ({"communication_data_type": "fp16"}, 'communication_data_type "fp16"'),
+    ({"tensor_parallel": {"autotp_size": 2}}, "tensor_parallel: the model is divided by ZeRO"),
+    ({"zero_optimisation": {"stage": 1}}, "zero_optimisation: no run has that setting, but zero_optimization"),
+    ({"zero_optimization": {"offload_optimiser": {}}}, "but zero_optimization.offload_optimizer"),
+    ({"zero_optimization": {"zero_quantized_gradients": True}}, "zero_quantized_gradients true: gradients are sent"),
+    ({"zero_optimization": {"offload_param": {"device": "gpu"}}}, 'offload_param.device "gpu": a run knows "cpu"'),
+    ({"zero_optimization": {"stage": "2"}}, 'zero_optimization.stage "2"'),
+    ({"zero_optimization": 2}, "zero_optimization 2, which is not a JSON object"),
+    ({"quantize_training": {}}, "quantize_training: no run has that setting; leave it out"),
+]
+
+
+@pytest.mark.parametrize(("given", "line"), REFUSED)
+def test_what_no_run_can_do_is_refused_by_name(tmp_path: Path, given: Any, line: str) -> None:
+    file = tmp_path / "deepspeed.json"
+    file.write_text(json.dumps(given))
+    config = config_of(tmp_path, engine=EngineConfig(deepspeed=str(file)))
+    with pytest.raises(UserError, match="^--deepspeed .*deepspeed.json has ") as error:
+        engine.deepspeed_settings(config, 2)
+    assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_left_to_the_run_is_not_passed_on(tmp_path: Path) -> None:
+    """DeepSpeed itself knows no "auto", which files made for transformers are full of."""
+    file = tmp_path / "deepspeed.json"
+    zero = {"stage": "auto", "reduce_bucket_size": "auto", "overlap_comm": True}
+    fp16 = {"enabled": "auto", "loss_scale": 0}
+    file.write_text(json.dumps({"fp16": fp16, "bf16": {"enabled": "auto"}, "zero_optimization": zero}))
+    found = engine.deepspeed_settings(config_of(tmp_path, engine=EngineConfig(deepspeed=str(file))), 2)
+    assert "auto" not in json.dumps(found)
+    assert found["zero_optimization"]["reduce_bucket_size"] == engine.BUCKET
+    assert found["zero_optimization"]["overlap_comm"] is True
 
 
 @pytest.mark.parametrize(("given", "line"), CONTRADICTIONS)
