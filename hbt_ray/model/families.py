@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 TABLE = Path(__file__).with_name("families.yaml")
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(BaseModel):
     """What is known of a family.
 
     Attributes:
         names: regular expressions of its models' names.
         query, passage: text put before queries and passages.
-        pooling: mean, cls or last.
+        pooling: how the vectors of tokens become one.
         limit: longest text, special tokens and prefix included [tokens]; None: not known.
         packing: whether its attention can take texts without padding, where kernels and dropout allow it.
         lora: linear layers that adapters go into, as the ends of their names; none: all.
         remote_code: whether its repository brings code that transformers does not have.
-        base: whether it is an encoder to be trained, not a retriever.
+        base: whether it is an encoder to be trained, not a retriever: prefixes and limit are ours.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...]
     query: str = ""
     passage: str = ""
-    pooling: str = "mean"
+    pooling: Literal["mean", "cls", "last"] = "mean"
     limit: int | None = None
     packing: bool = True
     lora: tuple[str, ...] = ()
@@ -41,11 +43,7 @@ class Family:
 @cache
 def families() -> tuple[Family, ...]:
     """The table, in its order."""
-    rows = yaml.safe_load(TABLE.read_text("utf-8"))
-    return tuple(
-        Family(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-        for row in rows
-    )
+    return tuple(Family.model_validate(row) for row in yaml.safe_load(TABLE.read_text("utf-8")))
 
 
 def family_of(*names: str) -> Family | None:

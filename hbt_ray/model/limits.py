@@ -71,7 +71,7 @@ def on_meta(settings: PretrainedConfig, files: ModelFiles) -> PreTrainedModel:
 
 
 def _own(config: EncoderConfig, has_room: int | None) -> int:
-    """The model's own limit [tokens]: what it says in sentence-transformers' layout, of another at most its family's."""
+    """The model's own limit [tokens]: what it says in sentence-transformers' layout, else at most its family's."""
     if config.model in SIZES:
         return TOKEN_LIMIT
     files = ModelFiles.of(config)

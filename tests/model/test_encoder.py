@@ -3,16 +3,14 @@ loads back for more training."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 from sentence_transformers import SentenceTransformer
 
-from hbt_ray.config import EncoderConfig, LoraConfig, UserError
+from hbt_ray.config import EncoderConfig, LoraConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
 from hbt_ray.model.build import build_encoder
@@ -93,34 +91,3 @@ def test_instructions_become_prompts(vocabulary: str, tmp_path: Path) -> None:
         "faq": "find ",
         "news": "query: find ",
     }
-
-
-def changed(folder: Path, target: Path, weights: dict[str, torch.Tensor]) -> EncoderConfig:
-    """The model of `folder` with other weights in its checkpoint."""
-    shutil.copytree(folder, target)
-    safetensors.torch.save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    return EncoderConfig(model=str(target), precision="fp32")
-
-
-def test_weights_that_the_checkpoint_lacks_are_an_error(vocabulary: str, tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    build_encoder(EncoderConfig(model="tiny", precision="fp32"), vocabulary).export(str(whole))
-    weights = safetensors.torch.load_file(whole / "model.safetensors")
-    wrapped = {f"encoder_q.{name}": value for name, value in weights.items()}
-    with pytest.raises(
-        UserError, match=r"lacks 39 of the encoder's 39 weights, such as .*; it has others, such as enc"
-    ):
-        build_encoder(changed(whole, tmp_path / "wrapped", wrapped))
-    partly = {name: value for name, value in weights.items() if "layer.1.output" not in name}
-    with pytest.raises(UserError, match=r"lacks 4 of the encoder's 39 weights, such as encoder\.layer\.1\.output"):
-        build_encoder(changed(whole, tmp_path / "partly", partly))
-    more = {**weights, "encoder.layer.2.output.dense.bias": weights["encoder.layer.1.output.dense.bias"].clone()}
-    with pytest.raises(UserError, match=r"has 1 weights for which its config has no place, such as encoder\.layer\.2"):
-        build_encoder(changed(whole, tmp_path / "deeper", more))
-    # heads behind the encoder, and the pooling layer in it, are not used
-    headed = {name: value for name, value in weights.items() if "pooler" not in name}
-    headed = {f"roberta.{name}": value for name, value in headed.items()} | {"lm_head.bias": torch.zeros(500)}
-    again = build_encoder(changed(whole, tmp_path / "headed", headed))
-    assert torch.equal(
-        vectors(again, "query"), vectors(build_encoder(EncoderConfig(model=str(whole), precision="fp32")), "query")
-    )

@@ -239,7 +239,9 @@ def test_a_model_trains_on_with_its_own_prompts(store: StreamStore, tmp_path: Pa
     first = settings_of(store, tmp_path / "first", query_prefix="Frage:", passage_prefix="")
     model = str(train(first.model_copy(update={"steps": 0}))["model"])
     own = settings_of(store, tmp_path / "own", model=model, query_prefix=None, passage_prefix=None)
-    assert find_prompts(own.encoder).prefixes == build_encoder(own.encoder).prefixes == {"query": "Frage:", "passage": ""}
+    assert (
+        find_prompts(own.encoder).prefixes == build_encoder(own.encoder).prefixes == {"query": "Frage:", "passage": ""}
+    )
     told = settings_of(store, tmp_path / "told", model=model, query_prefix="Frage:", passage_prefix="")
     for config in (own, told):
         train(config)
