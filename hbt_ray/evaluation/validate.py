@@ -38,7 +38,11 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
             task=config.validation.task,
             data=config.validation.data,
             out=storage.join(done, "evaluation"),
-            encoder=EncoderConfig(model=storage.join(done, "model"), precision=config.encoder.precision),
+            encoder=EncoderConfig(
+                model=storage.join(done, "model"),
+                precision=config.encoder.precision,
+                trust_remote_code=config.encoder.trust_remote_code,
+            ),
             encoding=config.validation.encoding,
         )
     )["settings"]

@@ -87,12 +87,13 @@ def _named(prompts: Mapping[str, str]) -> dict[Role, str] | None:
 
 
 def _line_breaks(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """A line for each prefix that holds the two characters of an escaped line break."""
+    """A line for each prefix that holds the two characters of an escaped line break or tab."""
+    found = ((name, re.search(r"\\([nrt])", text)) for name, text in texts.items())
     return tuple(
-        f"{name} {text!r}: holds a backslash and an n, not a line break; a shell passes one on in $'…\\n…', YAML in"
-        ' "…\\n…"'
-        for name, text in texts.items()
-        if "\\n" in text
+        f"{name} holds a backslash and an {escape[1]}, which stay as they are; for a line break or a tab a shell wants"
+        f" $'…\\{escape[1]}…', and YAML \"…\\{escape[1]}…\""
+        for name, escape in found
+        if escape
     )
 
 

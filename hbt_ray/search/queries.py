@@ -42,10 +42,12 @@ class QueryEncoder:
 
         Args:
             manifest: manifest of the index.
-            config: settings, which must be of the same model; None: as the documents were encoded.
+            config: settings, which must be of the same model; None: as the documents were encoded. That whoever encoded
+                them trusted the model's code is no reason to run it here: the settings must say so.
         """
         self._manifest = manifest
-        self._config = config or EncoderConfig.model_validate(manifest.get("encoder") or {"model": manifest["model"]})
+        told = {**(manifest.get("encoder") or {"model": manifest["model"]}), "trust_remote_code": False}
+        self._config = config or EncoderConfig.model_validate(told)
         self._encoder: Encoder | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:

@@ -42,14 +42,14 @@ def model_card(
         "tags": ["sentence-transformers", "feature-extraction", "hybrid-batch-training", "hbt_ray"],
         "language": list(plan.languages),
         **({"base_model": config.encoder.model} if _is_hub_id(config.encoder.model) else {}),
-        **({"base_model_revision": config.encoder.revision} if config.encoder.revision is not None else {}),
+        **({"base_model_revision": revision} if (revision := config.encoder.revision or _commit(encoder)) else {}),
     }
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {config.name}",
         _what(config, encoder),
         "## How to use it",
-        _usage(encoder),
+        _usage(encoder, config.encoder.trust_remote_code),
         "## Training",
         _training(config, plan, steps),
         "### Data",
@@ -78,13 +78,20 @@ def _what(config: TrainConfig, encoder: Encoder) -> str:
     )
 
 
-def _usage(encoder: Encoder) -> str:
+def _commit(encoder: Encoder) -> str | None:
+    """The commit of the hub that the weights are of; None: they are not from there."""
+    commit: str | None = getattr(encoder.model[0].auto_model.config, "_commit_hash", None)
+    return commit
+
+
+def _usage(encoder: Encoder, own_code: bool) -> str:
     prompts = [[role, f"`{prefix!r}`"] for role, prefix in encoder.prefixes.items()]
     prompts += [[f"query of `{source}`", f"`{prefix!r}`"] for source, prefix in encoder.instructions.items()]
-    code = """```python
+    trusted = ", trust_remote_code=True" if own_code else ""
+    code = f"""```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("path/to/this/folder")
+model = SentenceTransformer("path/to/this/folder"{trusted})
 queries = model.encode_query(["…"])
 passages = model.encode_document(["…", "…"])
 scores = queries @ passages.T

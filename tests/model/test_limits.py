@@ -42,9 +42,9 @@ def with_positions(folder: Path, positions: int) -> EncoderConfig:
     ],
 )
 def test_limits(
-    changed: Callable[..., Path], positions: int, tokenizer: int | None, plain: bool, own: int, most: int
+    changed_model: Callable[..., Path], positions: int, tokenizer: int | None, plain: bool, own: int, most: int
 ) -> None:
-    folder = changed("tokenizer_config.json", model_max_length=10**30 if tokenizer is None else tokenizer)
+    folder = changed_model("tokenizer_config.json", model_max_length=10**30 if tokenizer is None else tokenizer)
     if plain:
         (folder / "modules.json").unlink()
     config = with_positions(folder, positions)
@@ -64,20 +64,20 @@ def test_limits(
             made(config.model_copy(update={"max_query_tokens": most + 1}))
 
 
-def test_what_the_settings_of_sentence_transformers_say_counts(changed: Callable[..., Path]) -> None:
-    folder = changed("sentence_bert_config.json", max_seq_length=77)
+def test_what_the_settings_of_sentence_transformers_say_counts(changed_model: Callable[..., Path]) -> None:
+    folder = changed_model("sentence_bert_config.json", max_seq_length=77)
     config = EncoderConfig(model=str(folder), precision="fp32")
     assert build_encoder(config).limits == model_limits(config) == {"query": 77, "passage": 77}
     assert SentenceTransformer(str(folder), device="cpu").max_seq_length == 77
 
 
-def test_random_weights_have_room_for_512(changed: Callable[..., Path]) -> None:
+def test_random_weights_have_room_for_512(changed_model: Callable[..., Path]) -> None:
     assert model_limits(EncoderConfig(model="tiny", max_query_tokens=9)) == {"query": 9, "passage": 512}
     with pytest.raises(UserError, match="--max-passage-tokens 513: tiny has room for 512 tokens"):
         model_limits(EncoderConfig(model="tiny", max_passage_tokens=513))
 
 
-def test_a_prefix_must_leave_room_for_a_text(changed: Callable[..., Path]) -> None:
-    config = EncoderConfig(model=str(changed()), max_query_tokens=5, query_prefix="query: query: query: find ")
+def test_a_prefix_must_leave_room_for_a_text(changed_model: Callable[..., Path]) -> None:
+    config = EncoderConfig(model=str(changed_model()), max_query_tokens=5, query_prefix="query: query: query: find ")
     with pytest.raises(UserError, match="--max-query-tokens: of 5, prefix 'query: .*: no room is left for a text"):
         build_encoder(config)

@@ -45,9 +45,9 @@ MODES: list[Any] = ["cls", "mean", "max", "weightedmean", "lasttoken", "mean_sqr
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_pooling_and_what_is_behind_it(whole: Path, tmp_path: Path, mode: Any) -> None:
+def test_pooling_and_what_is_behind_it(small_model: Path, tmp_path: Path, mode: Any) -> None:
     torch.manual_seed(0)
-    first = SentenceTransformer(str(whole), device="cpu")[0]
+    first = SentenceTransformer(str(small_model), device="cpu")[0]
     pooling = Pooling(64, mode)
     dense = Dense(pooling.get_embedding_dimension(), 40, activation_function=nn.GELU())
     for behind in ([pooling], [pooling, Normalize()], [pooling, dense], [pooling, dense, Dense(40, 24), Normalize()]):
@@ -60,8 +60,8 @@ def test_pooling_and_what_is_behind_it(whole: Path, tmp_path: Path, mode: Any) -
         assert_same(encoder, SentenceTransformer(str(tmp_path / "export"), device="cpu"))
 
 
-def test_another_pooling_leaves_what_is_behind_it(whole: Path, tmp_path: Path) -> None:
-    first = SentenceTransformer(str(whole), device="cpu")[0]
+def test_another_pooling_leaves_what_is_behind_it(small_model: Path, tmp_path: Path) -> None:
+    first = SentenceTransformer(str(small_model), device="cpu")[0]
     dense = Dense(64, 24)
     SentenceTransformer(modules=[first, Pooling(64, "mean"), dense], device="cpu").save(str(tmp_path / "model"))
     wanted = SentenceTransformer(modules=[first, Pooling(64, "cls"), dense], device="cpu")
@@ -77,8 +77,8 @@ def test_another_pooling_leaves_what_is_behind_it(whole: Path, tmp_path: Path) -
         built(tmp_path / "twice", pooling="cls")
 
 
-def test_truncated_vectors(changed: Callable[..., Path], tmp_path: Path) -> None:
-    folder = changed("config_sentence_transformers.json", truncate_dim=16)
+def test_truncated_vectors(changed_model: Callable[..., Path], tmp_path: Path) -> None:
+    folder = changed_model("config_sentence_transformers.json", truncate_dim=16)
     encoder = built(folder)
     assert encoder.width == 16
     theirs = SentenceTransformer(str(folder), device="cpu")
@@ -91,10 +91,10 @@ def test_truncated_vectors(changed: Callable[..., Path], tmp_path: Path) -> None
     assert_same(encoder.eval(), SentenceTransformer(str(tmp_path / "export"), device="cpu"))
 
 
-def test_a_transformer_in_a_folder_of_its_own(whole: Path, tmp_path: Path) -> None:
+def test_a_transformer_in_a_folder_of_its_own(small_model: Path, tmp_path: Path) -> None:
     """As sentence-transformers wrote them before its version 2."""
     folder = tmp_path / "model"
-    shutil.copytree(whole, folder)
+    shutil.copytree(small_model, folder)
     (folder / "0_Transformer").mkdir()
     for file in folder.iterdir():
         if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
@@ -113,16 +113,16 @@ def test_a_transformer_in_a_folder_of_its_own(whole: Path, tmp_path: Path) -> No
         built(folder)
 
 
-def test_models_that_are_no_text_transformers(whole: Path, tmp_path: Path) -> None:
-    words = SentenceTransformer(str(whole), device="cpu").tokenizer.backend_tokenizer
+def test_models_that_are_no_text_transformers(small_model: Path, tmp_path: Path) -> None:
+    words = SentenceTransformer(str(small_model), device="cpu").tokenizer.backend_tokenizer
     SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=8)], device="cpu").save(str(tmp_path / "static"))
     (tmp_path / "static" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="its first module is StaticEmbedding"):
         built(tmp_path / "static")
 
 
-def test_code_of_its_own(changed: Callable[..., Path], tmp_path: Path) -> None:
-    folder = changed()
+def test_code_of_its_own(changed_model: Callable[..., Path], tmp_path: Path) -> None:
+    folder = changed_model()
     code = "from sentence_transformers.base.modules.normalize import Normalize\nclass Mine(Normalize):\n    pass\n"
     (folder / "mine.py").write_text(code)
     modules = json.loads((folder / "modules.json").read_text())
@@ -134,12 +134,14 @@ def test_code_of_its_own(changed: Callable[..., Path], tmp_path: Path) -> None:
     assert type(encoder.model[2]).__name__ == "Mine"
     assert_same(encoder, SentenceTransformer(str(folder), device="cpu", trust_remote_code=True))
 
-    folder = changed(name="new", model_type="mine", auto_map={"AutoModel": "mine.MyModel", "AutoConfig": "mine.My"})
+    folder = changed_model(
+        name="new", model_type="mine", auto_map={"AutoModel": "mine.MyModel", "AutoConfig": "mine.My"}
+    )
     for made in (built, lambda folder: model_limits(EncoderConfig(model=str(folder)))):
         with pytest.raises(UserError, match=r"code of its own \(mine.MyModel\): read it, then say --trust-remote-code"):
             made(folder)
 
 
-def test_a_revision_is_of_the_hub(changed: Callable[..., Path]) -> None:
+def test_a_revision_is_of_the_hub(changed_model: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="--revision main: .* is a folder; only hub ids have revisions"):
-        ModelFiles.of(EncoderConfig(model=str(changed()), revision="main"))
+        ModelFiles.of(EncoderConfig(model=str(changed_model()), revision="main"))

@@ -55,7 +55,7 @@ E5 = {"query": "query: ", "passage": "passage: "}
     ],
 )
 def test_prompts(
-    changed: Callable[..., Path],
+    changed_model: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
     name: str,
     prompts: dict[str, str],
@@ -63,7 +63,7 @@ def test_prompts(
     found: tuple[str, str],
     note: str,
 ) -> None:
-    folder = changed(ABOUT, name, prompts=prompts, default_prompt_name=default)
+    folder = changed_model(ABOUT, name, prompts=prompts, default_prompt_name=default)
     config = EncoderConfig(model=str(folder), precision="fp32")
     told = find_prompts(config)
     assert tuple(told.prefixes.values()) == found
@@ -74,8 +74,8 @@ def test_prompts(
     assert asked.prefixes == {"query": "a", "passage": ""} and not asked.notes
 
 
-def test_a_plain_encoder_gets_ours_and_says_so(changed: Callable[..., Path]) -> None:
-    folder = changed()
+def test_a_plain_encoder_gets_ours_and_says_so(changed_model: Callable[..., Path]) -> None:
+    folder = changed_model()
     (folder / "modules.json").unlink()
     told = find_prompts(EncoderConfig(model=str(folder)))
     assert told.prefixes == E5 and "'query: ' goes before queries and 'passage: ' before passages" in told.notes[0]
@@ -85,16 +85,16 @@ def test_a_plain_encoder_gets_ours_and_says_so(changed: Callable[..., Path]) -> 
 @pytest.mark.parametrize("setting", [{"query_prefix": r"Instruct: find\nQuery: "}, {"instructions": {"a": r"b\n"}}])
 def test_a_line_break_that_is_none_is_told(setting: dict[str, Any]) -> None:
     note = find_prompts(EncoderConfig.model_validate({"model": "tiny", **setting})).notes[0]
-    assert "holds a backslash and an n, not a line break" in note
+    assert "holds a backslash and an n, which stay as they are" in note
     assert not find_prompts(EncoderConfig(model="tiny", query_prefix="Instruct: find\nQuery: ")).notes
 
 
 @pytest.mark.parametrize("mode", ["mean", "cls", "weightedmean", "lasttoken", "max"])
-def test_a_prompt_that_is_not_pooled(changed: Callable[..., Path], tmp_path: Path, mode: str) -> None:
+def test_a_prompt_that_is_not_pooled(changed_model: Callable[..., Path], tmp_path: Path, mode: str) -> None:
     """Encoded, in chunks of training, and after training in the export, it has sentence-transformers' vectors."""
     prompts = {"query": "find the passage: ", "document": "", "news": "found: "}
-    changed("1_Pooling/config.json", include_prompt=False, pooling_mode=mode)
-    folder = changed(ABOUT, prompts=prompts)
+    changed_model("1_Pooling/config.json", include_prompt=False, pooling_mode=mode)
+    folder = changed_model(ABOUT, prompts=prompts)
     instructions = {"news": "found: "}
     encoder = build_encoder(EncoderConfig(model=str(folder), precision="fp32", instructions=instructions))
     optimizer = torch.optim.SGD([weight for weight in encoder.parameters() if weight.requires_grad], lr=0.1)

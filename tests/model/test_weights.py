@@ -28,8 +28,8 @@ def saved(folder: Path, weights: Weights) -> EncoderConfig:
 
 
 @pytest.fixture
-def weights(whole: Path) -> Weights:
-    return safetensors.torch.load_file(whole / "model.safetensors")
+def weights(small_model: Path) -> Weights:
+    return safetensors.torch.load_file(small_model / "model.safetensors")
 
 
 DAMAGE: list[tuple[Callable[[Weights], Weights], str]] = [
@@ -49,25 +49,27 @@ DAMAGE: list[tuple[Callable[[Weights], Weights], str]] = [
 
 @pytest.mark.parametrize(("damage", "line"), DAMAGE)
 def test_weights_that_are_not_the_encoders(
-    changed: Callable[..., Path], weights: Weights, damage: Callable[[Weights], Weights], line: str
+    changed_model: Callable[..., Path], weights: Weights, damage: Callable[[Weights], Weights], line: str
 ) -> None:
     with pytest.raises(UserError, match=f"^--model .*{line}") as error:
-        build_encoder(saved(changed(), damage(weights)))
+        build_encoder(saved(changed_model(), damage(weights)))
     assert "\n" not in str(error.value)
 
 
 def test_heads_behind_the_encoder_and_its_pooling_layer_are_not_used(
-    changed: Callable[..., Path], whole: Path, weights: Weights
+    changed_model: Callable[..., Path], small_model: Path, weights: Weights
 ) -> None:
     headed = {f"roberta.{name}": value for name, value in weights.items() if "pooler" not in name}
-    again = build_encoder(saved(changed(), headed | {"lm_head.bias": torch.zeros(500)})).eval()
-    vectors = encode_texts(build_encoder(EncoderConfig(model=str(whole), precision="fp32")).eval(), TEXTS, "query", 300)
+    again = build_encoder(saved(changed_model(), headed | {"lm_head.bias": torch.zeros(500)})).eval()
+    vectors = encode_texts(
+        build_encoder(EncoderConfig(model=str(small_model), precision="fp32")).eval(), TEXTS, "query", 300
+    )
     assert (encode_texts(again, TEXTS, "query", 300) == vectors).all()
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "pytorch_model.bin"])
-def test_files_that_are_not_there(changed: Callable[..., Path], file: str) -> None:
-    folder = changed()
+def test_files_that_are_not_there(changed_model: Callable[..., Path], file: str) -> None:
+    folder = changed_model()
     (folder / "model.safetensors").unlink()
     for content, line in (
         (b"version https://git-lfs.github.com/spec/v1\noid 1", "is a pointer of git-lfs"),
@@ -82,13 +84,13 @@ def test_files_that_are_not_there(changed: Callable[..., Path], file: str) -> No
     assert "\n" not in str(error.value)
 
 
-def test_a_config_of_another_width(changed: Callable[..., Path]) -> None:
+def test_a_config_of_another_width(changed_model: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match=r"22 weights .* other shapes than its config says, such as embeddings"):
-        build_encoder(EncoderConfig(model=str(changed(hidden_size=32))))
+        build_encoder(EncoderConfig(model=str(changed_model(hidden_size=32))))
 
 
-def test_modules_behind_the_transformer_have_theirs(whole: Path, tmp_path: Path) -> None:
-    theirs = SentenceTransformer(str(whole), device="cpu")
+def test_modules_behind_the_transformer_have_theirs(small_model: Path, tmp_path: Path) -> None:
+    theirs = SentenceTransformer(str(small_model), device="cpu")
     SentenceTransformer(modules=[theirs[0], theirs[1], Dense(64, 24)], device="cpu").save(str(tmp_path))
     change(tmp_path / "2_Dense" / "config.json", out_features=30)
     with pytest.raises(UserError, match=r"is not a model: .*size mismatch for linear.weight") as error:

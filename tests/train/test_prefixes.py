@@ -30,6 +30,7 @@ from hbt_ray.data.streams import StreamStore
 from hbt_ray.encode.tokens import Tokenize, serialize, template_of
 from hbt_ray.model.build import build_encoder
 from hbt_ray.model.prefixes import joins, needs_texts, tokenize_with, usable_texts
+from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.tokenizer import Template, cutter, learn, tokenize
 from hbt_ray.train.batch import Collator, Padder
 from hbt_ray.train.encoders import check_fits, wanted, with_prefixes
