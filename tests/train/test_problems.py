@@ -21,7 +21,7 @@ from hbt_ray.config import (
 )
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.stores import Stores
-from hbt_ray.train import checkpoint, engine, problems
+from hbt_ray.train import checkpoint, deepspeed_file, engine, problems
 from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.step import Chunks
@@ -130,6 +130,22 @@ def test_what_no_run_can_do_is_refused_by_name(tmp_path: Path, given: Any, line:
     with pytest.raises(UserError, match="^--deepspeed .*deepspeed.json has ") as error:
         engine.deepspeed_settings(config, 2)
     assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_every_setting_taken_is_one_of_deepspeed() -> None:
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from deepspeed.runtime.zero.offload_config import (
+        DeepSpeedZeroOffloadOptimizerConfig,
+        DeepSpeedZeroOffloadParamConfig,
+    )
+
+    def names(model: Any) -> set[str]:
+        return {field.alias or name for name, field in model.model_fields.items()}
+
+    taken = deepspeed_file._table()["taken"]["zero_optimization"]
+    assert set(taken) <= names(DeepSpeedZeroConfig)
+    assert set(taken["offload_param"]) == names(DeepSpeedZeroOffloadParamConfig)
+    assert set(taken["offload_optimizer"]) < names(DeepSpeedZeroOffloadOptimizerConfig)
 
 
 def test_what_is_left_to_the_run_is_not_passed_on(tmp_path: Path) -> None:
