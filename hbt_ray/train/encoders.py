@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import TrainConfig, UserError
-from hbt_ray.data.stores import PairStore
+from hbt_ray.data.lengths import percentile
+from hbt_ray.data.stores import PairStore, Stores
 from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder
-from hbt_ray.model.prefixes import joins, needs_texts
+from hbt_ray.model.prefixes import MARGIN, joins, needs_texts
 from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.tokenizer import tokenizer_fingerprint
 
@@ -46,6 +47,23 @@ def check_fits(encoder: Encoder, store: PairStore) -> None:
     unknown = sorted(set(encoder.instructions) - sources)
     if unknown:
         raise UserError(f"--instructions: the store has no source {unknown[0]!r}; it has {', '.join(sorted(sources))}")
+
+
+def check_lengths(config: TrainConfig, store: Stores) -> None:
+    """Check that texts as long as the settings ask for are there, where longer ones were cut when they were prepared.
+
+    Raises:
+        UserError: they are not.
+    """
+    asked = max(config.encoder.max_query_tokens or 0, config.encoder.max_passage_tokens or 0)
+    for one in store.stores:
+        cut = sum(about.get("cut", 0) for about in one.manifest.get("inputs", {}).values())
+        longest = max((percentile(counts, 100) for stream in one.streams for counts in stream.lengths), default=0)
+        if cut and asked > longest + MARGIN:
+            raise UserError(
+                f"--max-query-tokens or --max-passage-tokens {asked}: {cut} longer texts of {one.uri} were cut at {longest}"
+                f" tokens: prepare it again with --max-tokens {asked}, or say at most {longest}"
+            )
 
 
 def with_prefixes(config: TrainConfig) -> TrainConfig:

@@ -21,7 +21,7 @@ from hbt_ray.model.limits import model_limits
 from hbt_ray.model.prompts import find_prompts, tell
 from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
-from hbt_ray.train.encoders import trained_encoder, wanted, with_prefixes
+from hbt_ray.train.encoders import check_lengths, trained_encoder, wanted, with_prefixes
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
@@ -52,6 +52,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     shuffler.check_workers(config.batches.batch_size, config.workers, config.max_workers)
     engine.deepspeed_settings(config, config.workers)
     store = Stores(config.data)
+    check_lengths(config, store)
     config = config.model_copy(update={"data": store.data})  # workers must find what the plan was made of
     plan = Plan(store, config.batches)
     if config.epochs is not None:

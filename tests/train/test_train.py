@@ -228,3 +228,30 @@ def test_cross_lingual_training_needs_translations(tmp_path: Path) -> None:
     config = settings(out, tmp_path / "run", batches=PlanConfig(strategy="x-y", batch_size=8))
     with pytest.raises(UserError, match="no translations"):
         train(config)
+
+
+def test_texts_that_were_cut_too_short_when_prepared(store: str, tmp_path: Path) -> None:
+    pq.write_table(world_facts.fact_rows("train").slice(0, 60), tmp_path / "facts.parquet")
+    config = PrepareConfig.model_validate(
+        {
+            "source": "parallel",
+            "input": str(tmp_path / "facts.parquet"),
+            "tokenizer": StreamStore(store).tokenizer_uri,
+            "max_tokens": 8,
+            "out": str(tmp_path / "store"),
+            "partitions": 1,
+        }
+    )
+    short = str(prepare(config)["out"])
+    long = EncoderConfig(model="tiny", max_passage_tokens=100)
+    with pytest.raises(UserError, match=r"--max-passage-tokens 100: .* were cut at 8 tokens: .* say at most 8"):
+        train(settings(short, tmp_path / "run", encoder=long, dry_run=True))
+    assert train(settings(short, tmp_path / "run", dry_run=True))["dry_run"]
+
+
+def test_limits_are_checked_before_anything_starts(store: str, tmp_path: Path) -> None:
+    long = EncoderConfig(model="tiny", max_passage_tokens=600)
+    for dry in (True, False):
+        with pytest.raises(UserError, match="--max-passage-tokens 600: tiny has room for 512 tokens"):
+            train(settings(store, tmp_path / "run", encoder=long, dry_run=dry))
+    assert not (tmp_path / "run").exists()
