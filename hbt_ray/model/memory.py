@@ -51,6 +51,8 @@ class FakeEncoder:
             self._model = AutoModel.from_config(
                 settings, dtype=torch.float32, trust_remote_code=config.trust_remote_code
             ).train()
+            if hasattr(self._model, "encoder") and hasattr(self._model, "decoder"):  # T5, whose encoder alone is used
+                self._model = self._model.encoder
             if config.dropout is not None:
                 set_dropout(self._model, config.dropout)
         self.width = int(settings.hidden_size)

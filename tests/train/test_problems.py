@@ -117,6 +117,7 @@ REFUSED = [
     ({"zero_optimization": {"zero_quantized_gradients": True}}, "zero_quantized_gradients true: gradients are sent"),
     ({"zero_optimization": {"offload_param": {"device": "gpu"}}}, 'offload_param.device "gpu": a run knows "cpu"'),
     ({"zero_optimization": {"stage": "2"}}, 'zero_optimization.stage "2"'),
+    ({"zero_optimization": {"stage": True}}, "zero_optimization.stage true: a run knows 0, 1, 2, 3"),
     ({"zero_optimization": 2}, "zero_optimization 2, which is not a JSON object"),
     ({"quantize_training": {}}, "quantize_training: no run has that setting; leave it out"),
 ]
