@@ -23,7 +23,6 @@ class Family(BaseModel):
         limit: longest text, special tokens and prefix included [tokens]; None: not known.
         packing: whether its attention can take texts without padding, where kernels and dropout allow it.
         lora: linear layers that adapters go into, as the ends of their names; none: all.
-        remote_code: whether its repository brings code that transformers does not have.
         base: whether it is an encoder to be trained, not a retriever: prefixes and limit are ours.
     """
 
@@ -36,7 +35,6 @@ class Family(BaseModel):
     limit: int | None = None
     packing: bool = True
     lora: tuple[str, ...] = ()
-    remote_code: bool = False
     base: bool = False
 
 

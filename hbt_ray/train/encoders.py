@@ -61,8 +61,8 @@ def check_lengths(config: TrainConfig, store: Stores) -> None:
         longest = max((percentile(counts, 100) for stream in one.streams for counts in stream.lengths), default=0)
         if cut and asked > longest + MARGIN:
             raise UserError(
-                f"--max-query-tokens or --max-passage-tokens {asked}: {cut} longer texts of {one.uri} were cut at {longest}"
-                f" tokens: prepare it again with --max-tokens {asked}, or say at most {longest}"
+                f"--max-query-tokens or --max-passage-tokens {asked}: {cut} longer texts of {one.uri} were cut at"
+                f" {longest} tokens: prepare it again with --max-tokens {asked}, or say at most {longest}"
             )
 
 
