@@ -236,6 +236,7 @@ def test_a_store_without_texts_refuses_a_prefix_that_needs_them(store: StreamSto
         template_of(serialize(made("qwen")), "query: ")
 
 
+@pytest.mark.long
 def test_a_model_trains_on_with_its_own_prompts(store: StreamStore, tmp_path: Path) -> None:
     first = settings_of(store, tmp_path / "first", query_prefix="Frage:", passage_prefix="")
     model = str(train(first.model_copy(update={"steps": 0}))["model"])
