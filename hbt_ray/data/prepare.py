@@ -164,9 +164,7 @@ def _write_store(
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
     had, had_rows = existing.index(config.row_group_rows)
     before = streams.renumbered(had), had_rows
-    index, block_rows = align(
-        place.root, grouping.folder, streams.keys, streams.shared(), config.row_group_rows, before
-    )
+    index, block_rows = align(place.root, grouping.folder, streams.keys, streams.matches, config.row_group_rows, before)
     told = index_fingerprint(index)
     storage.write_parquet(index_uri(config.out, told), index)
     counts = {
