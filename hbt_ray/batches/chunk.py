@@ -18,7 +18,7 @@ from hbt_ray.batches.plan import MIX_ROWS, Batches, Plan
 from hbt_ray.batches.wanted import PLAIN, Wanted, column_of, take_turns, tokenised
 from hbt_ray.data import lists
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Role
+from hbt_ray.data.stream import Role
 
 # Pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536

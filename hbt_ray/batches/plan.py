@@ -17,7 +17,7 @@ from hbt_ray.batches.order import Purpose, Shares, mix, permute, rekey
 from hbt_ray.batches.strata import Stratum, chosen_languages, weighted_strata
 from hbt_ray.config import PlanConfig
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Stream
+from hbt_ray.data.stream import Stream
 
 VERSION = 6  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
 CYCLE = 1024  # draws over which everything that is drawn gets its share; the order within is random

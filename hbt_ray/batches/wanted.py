@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from hbt_ray.data import lists
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Role
+from hbt_ray.data.stream import Role
 from hbt_ray.model import tokenizer
 from hbt_ray.model.prefixes import tokenize_with
 from hbt_ray.model.shapes import TOKEN_LIMIT

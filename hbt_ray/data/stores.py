@@ -21,7 +21,8 @@ import pyarrow as pa
 from hbt_ray.config import UserError, WeightedStore
 from hbt_ray.config.data import PLAIN
 from hbt_ray.data.keys import group_within
-from hbt_ray.data.streams import Matched, Stream, StreamStore
+from hbt_ray.data.stream import Matched, Stream
+from hbt_ray.data.streams import StreamStore
 
 
 class PairStore(Protocol):
