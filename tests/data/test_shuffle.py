@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from flaky import FlakyServer
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
@@ -214,6 +215,26 @@ def test_a_store_on_s3_is_the_local_one(
         columns = ["group", "query", "passage"]
         assert store.read(number, rows, columns) == whole.read(number, rows, columns)
     assert storage.sizes(place + "/store").keys() == {"manifest.json", "run.json"}
+
+
+@pytest.mark.long
+def test_a_task_sends_as_many_requests_whatever_the_input(
+    settings: dict[str, object], s3: str, s3_server: FlakyServer, tmp_path: Path
+) -> None:
+    each = []
+    for files in (24, 48):
+        (tmp_path / f"{files}").mkdir()
+        for number in range(files):
+            parallel_file(tmp_path / f"{files}" / f"{number:02d}.parquet", range(number * 50, number * 50 + 50))
+        place = f"{s3}{tmp_path.name}/{files}"
+        storage.upload(str(tmp_path / f"{files}"), place + "/input")
+        config = {**settings, "input": (place + "/input/*.parquet",), "out": place + "/store", "partitions": files}
+        before = len(s3_server.requests)
+        prepare(PrepareConfig.model_validate(config), SMALL._replace(fan_out=6, file_row_groups=64))
+        sent = [path for _, path in s3_server.requests[before:]]
+        tasks = {path for path in sent if "/work/" in path and path.endswith(".json")}
+        each.append(len(sent) / len(tasks))
+    assert each[1] < 1.2 * each[0]
 
 
 RUN = """
