@@ -21,6 +21,7 @@ from hbt_ray.encode.spans import Scanned, Span, Texts
 from hbt_ray.storage.text_files import stem
 
 TOGETHER = 65536  # ids that are hashed at once, for which they become Python's strings
+UNHELD = r"[\s\p{Z}\x00\x0b\x1c-\x1f\x85]"  # what a field of a TREC file cannot hold, for RE2: \s of Python, and NUL
 NAMED = 1000  # repeated ids that are looked up to name one
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,15 @@ def scan_corpus(corpus: str, part_rows: int, language: str | None = None) -> Cor
 
 
 def absent(corpus: str, ids: Collection[str], language: str | None = None) -> set[str]:
-    """The ids among `ids` (`lang:docid`) that the corpus does not have. A task that scans a file holds the file's ids.
+    """The ids among `ids` (`lang:docid`) that the corpus does not have; all of the corpus's must fit into a TREC file.
+
+    A task that scans a file holds the file's ids.
 
     Args:
         language: language of files that do not tell it.
 
     Raises:
-        UserError: nothing is there, or a file is none that `scan_corpus` takes.
+        UserError: nothing is there, a file is none that `scan_corpus` takes, or an id has white space or NUL.
     """
     wanted = ray.put(pa.array(sorted(ids), pa.large_string()))
     task = ray.remote(_known)
@@ -109,6 +112,8 @@ def absent(corpus: str, ids: Collection[str], language: str | None = None) -> se
 
 def _known(file: str, language: str | None, wanted: pa.Array) -> list[str]:
     keys = _format(file).scan_file(file, language, TOGETHER).keys
+    if (row := pc.index(pc.match_substring_regex(keys, UNHELD), True).as_py()) >= 0:
+        raise UserError(f"{file} row {row}: id {keys[row].as_py()!r} has white space or NUL, which TREC files cannot hold")
     known: list[str] = keys.filter(pc.is_in(keys, value_set=wanted)).to_pylist()
     return known
 

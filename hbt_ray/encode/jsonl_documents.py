@@ -50,6 +50,7 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
         keys.clear()
 
     with text_files.opened(file) as lines:
+        start = stop = lines.tell()
         for row, line in enumerate(lines):
             keys.append(f"{tag}:{_key(line, file, row)}")
             stop += len(line)
@@ -118,7 +119,7 @@ def _document(line: bytes, file: str) -> Any:
         ValueError: the line is not of the file's format.
     """
     if not file.endswith(TABLE):
-        return json.loads(line)
+        return json.loads(line.decode("utf-8"))  # of bytes, json takes half a surrogate pair
     key, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
     if not tab:
         raise ValueError

@@ -23,6 +23,7 @@ from hbt_ray.storage.text_files import is_utf8
 T = TypeVar("T")
 COLUMNS = ("id", "lang", "text")
 ROW = "row in the file"  # a column of ours
+LARGEST = 2**53  # float64 has all whole numbers up to this one
 LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
 
 
@@ -133,7 +134,12 @@ def _open(file: str) -> pq.ParquetFile:
 
 
 def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
-    """The column as strings; `table` has the number of each row in column `ROW`, or all rows."""
+    """The column as strings; `table` has the number of each row in column `ROW`, or all rows.
+
+    Whole numbers are written without a point, also those that a missing value made floats on their way here.
+    """
+    if pa.types.is_floating(table[column].type) and column == "id":
+        table = table.set_column(table.column_names.index("id"), "id", _whole(file, table))
     try:
         raw = table[column].cast(pa.large_binary() if _is_text(table[column].type) else pa.large_string())
         values = raw.combine_chunks().view(pa.large_string())
@@ -146,6 +152,17 @@ def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
         place = next(place for place, value in enumerate(raw.to_pylist()) if value is not None and not is_utf8(value))
         row = table[ROW][place] if ROW in table.column_names else place
         raise UserError(f"{file} row {row}: {column} is not UTF-8") from None
+
+
+def _whole(file: str, table: pa.Table) -> pa.ChunkedArray:
+    """The ids, which are floats, as int64; NaN as a missing one."""
+    values = table["id"].cast(pa.float64())
+    values = pc.if_else(pc.is_nan(values), None, values)
+    exact = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), LARGEST))
+    if (place := pc.index(exact, False).as_py()) >= 0:
+        row = table[ROW][place] if ROW in table.column_names else place
+        raise UserError(f"{file} row {row}: the id {values[place]} is a fraction, or too large to be exact as a float")
+    return values.cast(pa.int64())
 
 
 def _is_text(kind: pa.DataType) -> bool:

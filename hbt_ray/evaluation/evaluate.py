@@ -196,8 +196,6 @@ def _run(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
 
 def _missing(task: Task, rule: str) -> frozenset[str]:
     """Judged documents that are not among the task's."""
-    if not task.judged_documents:
-        return frozenset()
     missing: Set[str]
     if isinstance(task.documents, CorpusAt):
         missing = corpora.absent(task.documents.uri, task.judged_documents, task.documents.language)

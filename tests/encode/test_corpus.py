@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -243,3 +244,51 @@ def test_texts_that_are_none(tmp_path: Path) -> None:
         uri = write(folder, **{**columns, column: pa.array(rows).view(pa.string())})
         with pytest.raises(UserError, match=f"corpus.parquet row 4: {column} is not UTF-8"):
             documents(corpus.scan_corpus(uri, 9))
+    half.write_bytes(b'{"_id": "1", "text": "a"}\n{"_id": "2", "text": "half \xed\xa0\xbd"}\n')
+    with pytest.raises(UserError, match="corpus.jsonl row 1 is not UTF-8"):  # which json takes as bytes
+        corpus.scan_corpus(str(half), 9, "en")
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.xz"])
+@pytest.mark.parametrize("part_rows", [1, 3, 9])
+def test_a_byte_order_mark_is_dropped(tmp_path: Path, ending: str, part_rows: int) -> None:
+    data = b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\n" for row in BEIR).encode()
+    pack = {".gz": gzip.compress, ".xz": lzma.compress}.get(ending[-3:], bytes)
+    (tmp_path / f"corpus{ending}").write_bytes(pack(data))
+    found = documents(corpus.scan_corpus(str(tmp_path), part_rows, "en"))
+    assert found == {f"en:d{n}": f"Titel Text {n}" if n % 2 else f"Text {n}" for n in range(7)}
+
+
+def test_a_byte_order_mark_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "collection.tsv").write_bytes(b"\xef\xbb\xbf0\tzero\n1\tone\n")
+    assert documents(corpus.scan_corpus(str(tmp_path), 1, "en")) == {"en:0": "zero", "en:1": "one"}
+    for data in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "collection.tsv").write_bytes(data)
+        with pytest.raises(UserError, match="is empty"):
+            corpus.scan_corpus(str(tmp_path), 1, "en")
+
+
+def test_ids_that_a_missing_value_made_floats(tmp_path: Path) -> None:
+    floats = {"id": pa.array([1.0, 20.0, 3.0]), "lang": ["de", "en", "de"], "text": ["a", "b", "c"]}
+    assert documents(corpus.scan_corpus(write(tmp_path, **floats), 1)) == {"de:1": "a", "de:3": "c", "en:20": "b"}
+    whole = {**floats, "id": pa.array([1, 20, 3], pa.int32())}
+    assert documents(corpus.scan_corpus(write(tmp_path, **whole), 1)).keys() == {"de:1", "de:3", "en:20"}
+    for value, why in ((1.5, "row 1: the id 1.5 is a fraction"), (1e18, "row 1: the id .* too large to be exact"),
+                       (float("nan"), "row 1 has no id"), (None, "row 1 has no id")):  # fmt: skip
+        with pytest.raises(UserError, match=why):
+            corpus.scan_corpus(write(tmp_path, **{**floats, "id": pa.array([1.0, value, 3.0])}), 1)
+
+
+def test_ids_that_differ_behind_a_nul_are_two(tmp_path: Path) -> None:
+    columns = {"id": ["a\0b", "a\0c", "a"], "lang": ["de"] * 3, "text": ["x", "y", "z"]}
+    assert documents(corpus.scan_corpus(write(tmp_path, **columns), 2)) == {
+        "de:a\0b": "x", "de:a\0c": "y", "de:a": "z"
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("key", ["a b", "a\tb", "a\u00a0b", "a\u3000b", "a\u2028b", "a\0b", "a\x85b", " a"])
+def test_ids_that_a_trec_file_cannot_hold(tmp_path: Path, key: str) -> None:
+    uri = write(tmp_path, id=["1", key], lang=["de", "de"], text=["x", "y"])
+    with pytest.raises(UserError, match=r"corpus.parquet row 1: id .* has white space or NUL"):
+        corpus.absent(uri, [])

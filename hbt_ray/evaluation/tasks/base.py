@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from hbt_ray.config import Setting, UserError
 
-SPACE = re.compile(r"\s")  # would end a field of a TREC file
+SPACE = re.compile(r"[\s\0\ud800-\udfff]")  # would end a field of a TREC file, or the string, or is no character
+
+UNHELD = "white space, NUL or half a surrogate pair, which TREC files cannot hold"
 
 
 class CorpusAt(NamedTuple):
@@ -44,7 +46,8 @@ class Task:
             (`first_document.py`).
 
     Raises:
-        UserError: an id is repeated or has white space, a judgement is of no query, or nothing has a judgement.
+        UserError: an id is repeated or has what a TREC file cannot hold, a judgement is of no query, or nothing has a
+            judgement.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Task:
         self._check_ids("query", self.queries)
         if isinstance(self.documents, pa.Table):
             self._check_ids("document", self.documents)
+        self._check_fields("judged document", self.judged_documents)
         strange = self.judgements.keys() - set(self.queries["id"].to_pylist())
         if strange:
             raise UserError(
@@ -92,6 +96,9 @@ class Task:
         key, times = Counter(ids).most_common(1)[0]
         if times > 1:
             raise UserError(f"{self.name}: {kind} {key} occurs {times} times")
+        self._check_fields(kind, ids)
+
+    def _check_fields(self, kind: str, ids: Iterable[str]) -> None:
         for key in ids:
             if SPACE.search(key):
-                raise UserError(f"{self.name}: {kind} id {key!r} has white space, which TREC files cannot hold")
+                raise UserError(f"{self.name}: {kind} id {key!r} has {UNHELD}")

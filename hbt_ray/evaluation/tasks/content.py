@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.base import CorpusAt
+from hbt_ray.storage.text_files import is_encodable
 
+Row = TypeVar("Row", bound=tuple[str, ...])
 QUERY = ("id", "lang", "text", "item")
 DOCUMENT = ("id", "lang", "text")
 
@@ -49,13 +52,21 @@ class Collected:
         self.answers: dict[str, dict[str, tuple[str, ...]]] = {}
 
     def query(self, language: str, key: str, text: str, item: str) -> str:
-        """Add a query; returns its id."""
-        self._queries.append((f"{language}:{key}", language, text, item))
+        """Add a query; returns its id.
+
+        Raises:
+            UserError: it holds half a surrogate pair.
+        """
+        self._queries.append(_whole("query", (f"{language}:{key}", language, text, item)))
         return self._queries[-1][0]
 
     def document(self, language: str, key: str, text: str) -> str:
-        """Add a document; returns its id."""
-        self._documents.append((f"{language}:{key}", language, text))
+        """Add a document; returns its id.
+
+        Raises:
+            UserError: it holds half a surrogate pair.
+        """
+        self._documents.append(_whole("document", (f"{language}:{key}", language, text)))
         return self._documents[-1][0]
 
     def judge(self, query: str, document: str, grade: int = 1) -> None:
@@ -84,6 +95,13 @@ class Collected:
         """
         there = documents or _table(DOCUMENT, self._documents)
         return Content(_table(QUERY, self._queries), there, self.judgements, self.answers)
+
+
+def _whole(kind: str, row: Row) -> Row:
+    for value in row:
+        if not is_encodable(value):
+            raise UserError(f"{kind} {row[0]!r} is not UTF-8: half a surrogate pair is no character")
+    return row
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> pa.Table:
