@@ -31,6 +31,18 @@ def normalize(tag: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
+def canonical(tag: str) -> str:
+    """The tag as this project writes it; one that names no language (`mul`, a name of one's own) as it is."""
+    return normalize(tag) or tag
+
+
+def canonical_id(key: str) -> str:
+    """The id `lang:docid` with its language as this project writes it."""
+    tag, colon, rest = key.partition(":")
+    return f"{canonical(tag)}{colon}{rest}" if colon else key
+
+
+@lru_cache(maxsize=4096)
 def named(name: str) -> str | None:
     """The tag of the language with this English name (`arabic`), as the Unicode CLDR has it; None when none has."""
     return _names().get(name.lower())

@@ -147,4 +147,4 @@ def _language(file: str, language: str | None) -> str:
     tag = (languages.named(name) or languages.normalize(name)) if name else language
     if tag is None:
         raise UserError(f"{file} does not tell its language: name it with --language")
-    return tag
+    return languages.canonical(tag)

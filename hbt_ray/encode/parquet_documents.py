@@ -1,6 +1,7 @@
 """Documents in parquet: columns `id`, `lang`, `text`, optional `title`.
 
-The language may also be a folder's, `lang=de/`, or a setting's for all rows.
+The language may also be a folder's, `lang=de/`, or a setting's for all rows. Its tag may have any spelling: in ids and
+parts it has that of `languages.normalize`.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
         if not LANGUAGE.fullmatch(tag):
             row = pc.index(tags, pa.scalar(tag, pa.large_string())).as_py()
             raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
+    tags = _canonical(tags)
     keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
     return Scanned(pa.chunked_array([keys]), cut_spans(tags, part_rows))
 
 
 def folder_language(file: str, language: str | None) -> str | None:
-    """The language of all rows of a file: its folder's, as of `lang=de/part-0.parquet`, or else `language`.
+    """The language of all rows of a file: its folder's, as of `lang=de/part-0.parquet`, or else `language`; as this
+    project writes it.
 
     Raises:
         UserError: both are there and differ.
@@ -67,7 +70,8 @@ def folder_language(file: str, language: str | None) -> str | None:
     told = storage.partition_columns(file).get("lang")
     if told and language and languages.normalize(told) != languages.normalize(language):
         raise UserError(f"{file}: its folder says lang={told}, and --language says {language}; leave that out")
-    return told or language
+    tag = told or language
+    return languages.canonical(tag) if tag else None
 
 
 def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
@@ -97,7 +101,7 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
         chosen = _rows(file, span.start, span.stop).slice(0, span.stop - span.start)
         chosen = chosen.append_column(ROW, pa.array(np.arange(span.start, span.start + len(chosen))))
         if "lang" in chosen.column_names:
-            chosen = chosen.filter(pc.equal(chosen["lang"].cast(pa.large_string()), span.language))
+            chosen = chosen.filter(pc.equal(_canonical(_strings(file, chosen, "lang")), span.language))
         if len(chosen) != span.rows:
             raise UserError(f"{file} changed while it was being encoded")
         texts = _strings(file, chosen, "text").to_pylist()
@@ -163,6 +167,13 @@ def _whole(file: str, table: pa.Table) -> pa.ChunkedArray:
         row = table[ROW][place] if ROW in table.column_names else place
         raise UserError(f"{file} row {row}: the id {values[place]} is a fraction, or too large to be exact as a float")
     return values.cast(pa.int64())
+
+
+def _canonical(tags: pa.Array) -> pa.Array:
+    """Each tag, large_string [rows], as this project writes it."""
+    coded = tags.dictionary_encode()
+    ours = pa.array(map(languages.canonical, coded.dictionary.to_pylist()), pa.large_string())
+    return ours.take(coded.indices)
 
 
 def _is_text(kind: pa.DataType) -> bool:

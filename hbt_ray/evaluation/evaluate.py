@@ -26,6 +26,7 @@ from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.rankings import Ranker, Rankings
 from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
+from hbt_ray.languages import canonical
 from hbt_ray.model.build import local_models
 from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
@@ -155,7 +156,7 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
             "documents": both.submit(encode_corpus, documents, identity),
         }
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
-    vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
+    vectors = embeddings.read_aligned(parts["queries"], _encoded_ids(task.queries))
     if config.streaming:
         yield EvaluatedSystem(
             [(StreamingSearcher(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"]
@@ -183,8 +184,8 @@ def _words(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
 def _run(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
     """The lists of a run file, for which nothing is encoded."""
     assert config.run is not None
-    ranker = RunRanker(config.run)
     keys = task.queries["id"].to_pylist()
+    ranker = RunRanker(config.run, frozenset(keys))
     if not ranker.queries.intersection(keys):
         raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
     documents = len(task.documents) if isinstance(task.documents, pa.Table) else None
@@ -218,10 +219,15 @@ def _processes(pairs: int) -> int:
 def _table(texts: pa.Table, out: str) -> str:
     """Write a task's table as a corpus, whose ids are without language; returns its URI."""
     uri = f"{out}.parquet"
-    pairs = zip(texts["id"].to_pylist(), texts["lang"].to_pylist(), strict=True)
-    ids = pa.array([key.removeprefix(f"{language}:") for key, language in pairs], pa.string())
+    ids = pa.array([key.partition(":")[2] for key in _encoded_ids(texts)], pa.string())
     storage.write_parquet(uri, pa.table({"id": ids, "lang": texts["lang"], "text": texts["text"]}))
     return uri
+
+
+def _encoded_ids(texts: pa.Table) -> list[str]:
+    """The ids of a task's table as its embeddings have them: a variety of a language stays in front of the docid."""
+    pairs = zip(texts["id"].to_pylist(), texts["lang"].to_pylist(), strict=True)
+    return [key if canonical(language) == language else f"{canonical(language)}:{key}" for key, language in pairs]
 
 
 def _write(

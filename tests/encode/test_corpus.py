@@ -16,7 +16,7 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.encode import corpus, parquet_documents
+from hbt_ray.encode import corpus, parquet_documents, texts
 
 TEXTS = {"id": ["1", "2", "1", "3", "2", "4"], "lang": ["de", "de", "en", "de", "en", "de"], "text": list("abcdef")}
 BEIR: list[dict[str, Any]] = [
@@ -292,3 +292,23 @@ def test_ids_that_a_trec_file_cannot_hold(tmp_path: Path, key: str) -> None:
     uri = write(tmp_path, id=["1", key], lang=["de", "de"], text=["x", "y"])
     with pytest.raises(UserError, match=r"corpus.parquet row 1: id .* has white space or NUL"):
         corpus.absent(uri, [])
+
+
+def test_languages_in_any_spelling_have_one_in_ids_and_parts(tmp_path: Path) -> None:
+    columns = {"id": list("12345"), "lang": ["pt-BR", "zho_Hans", "PT", "mul", "zh-TW"], "text": list("abcde")}
+    found = corpus.scan_corpus(write(tmp_path, **columns), 1)
+    assert found.rows_by_language == {"mul": 1, "pt": 2, "zh": 1, "zh-Hant": 1}
+    assert documents(found) == {"pt:1": "a", "zh:2": "b", "pt:3": "c", "mul:4": "d", "zh-Hant:5": "e"}
+    lines(f"{tmp_path}/lang=pt_BR/corpus.jsonl", BEIR[:1])
+    assert documents(corpus.scan_corpus(f"{tmp_path}/lang=pt_BR", 1)) == {"pt:d0": "Text 0"}
+    assert documents(corpus.scan_corpus(f"{tmp_path}/lang=pt_BR/corpus.jsonl", 1, "por")) == {"pt:d0": "Text 0"}
+    twice = {"id": ["1", "1"], "lang": ["pt-BR", "pt-PT"], "text": ["a", "b"]}
+    with pytest.raises(UserError, match="document pt:1 occurs twice: .* row 0 and .* row 1"):
+        corpus.scan_corpus(write(tmp_path / "twice", **twice), 1)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_texts_are_found_by_ids_of_embeddings_from_before(tmp_path: Path) -> None:
+    uri = write(tmp_path, id=["1", "2"], lang=["pt-BR", "de"], text=["a", "b"])
+    assert texts.of_corpus(uri, None, ["pt-BR:1", "de:2"]) == {"pt-BR:1": "a", "de:2": "b"}
+    assert texts.of_corpus(uri, None, ["pt:1"]) == {"pt:1": "a"}

@@ -10,13 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hbt_ray.config import UserError
+from hbt_ray.encode.corpus import read_texts, scan_corpus
 from hbt_ray.evaluation import tasks
+from hbt_ray.evaluation.evaluate import _encoded_ids, _table
+from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
+from hbt_ray.storage import trec
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "eval"
 real = pytest.mark.skipif(not DATA.is_dir(), reason=f"the evaluation data is not at {DATA}")
@@ -179,13 +184,71 @@ def test_mkqa_as_published(tmp_path: Path) -> None:
     assert (task.documents, task.judgements) == (CorpusAt(str(tmp_path), "en"), {})
 
 
+def test_languages_have_one_spelling_whatever_the_files_say(tmp_path: Path) -> None:
+    rows = {"id": ["1", "2"], "lang": ["pt-BR", "zho_Hans"], "text": ["a", "b"]}
+    pq.write_table(pa.table(rows), tmp_path / "documents.parquet")
+    pq.write_table(pa.table({**rows, "item": ["1", "2"]}), tmp_path / "queries.parquet")
+    task = tasks.load_task("world-facts", str(tmp_path))
+    assert task.relevant == {"pt:1": ("pt:1",), "zh:2": ("zh:2",)}
+    assert (languages(task.queries), languages(task.documents)) == ({"pt": 1, "zh": 1}, {"pt": 1, "zh": 1})
+    put(tmp_path / "beir/queries.jsonl", {"_id": "q", "text": "?"})
+    put(tmp_path / "beir/corpus.jsonl", {"_id": "d", "text": "."})
+    put(tmp_path / "beir/qrels/test.tsv", "q\td\t1")
+    assert tasks.load_task(f"beir:{tmp_path}/beir", language="PT_br").relevant == {"pt:q": ("pt:d",)}
+
+
+def test_two_varieties_of_a_language_in_mkqa_stay_two(tmp_path: Path) -> None:
+    answer = {"type": "entity", "text": "New York", "aliases": []}
+    line = {"example_id": 7, "query": "where", "queries": {"zh_hk": "邊度", "zh_tw": "哪裡"}, "answers": {"en": [answer]}}
+    put(tmp_path / "mkqa.jsonl.gz", line)
+    task = tasks.load_task("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
+    assert task.queries["id"].to_pylist() == ["en:7", "zh_hk:7", "zh_tw:7"]
+    encoded = scan_corpus(_table(task.queries, str(tmp_path / "queries")), 9)
+    assert sorted(key for part in encoded.parts for texts in read_texts([part]) for key in texts.ids) == sorted(
+        _encoded_ids(task.queries)
+    )
+
+
+def test_half_a_character_in_any_task_is_one_line_that_names_it(tmp_path: Path) -> None:
+    line = {"link": "l", "question_number": 1, "flores_passage": "P.", "question": "Q \ud83d"}
+    put(tmp_path / "deu_Latn.jsonl", line)
+    with pytest.raises(UserError, match="^query 'de:l#1' is not UTF-8: half a surrogate pair is no character$"):
+        tasks.load_task("belebele", str(tmp_path))
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", gzip.compress)])
+def test_byte_order_marks_in_what_a_task_reads(tmp_path: Path, ending: str, pack: Any) -> None:
+    mark = b"\xef\xbb\xbf"
+    files = {
+        f"queries.jsonl{ending}": pack(mark + b'{"_id": "q1", "text": "?"}\n{"_id": "q2", "text": "!"}\n'),
+        f"corpus.jsonl{ending}": pack(mark + b'{"_id": "d1", "text": "."}\n'),
+        "qrels/test.tsv": mark + b"query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td1\t0\n",
+    }
+    for name, data in files.items():
+        (tmp_path / "beir" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "beir" / name).write_bytes(data)
+    task = tasks.load_task(f"beir:{tmp_path}/beir")
+    assert (task.judgements, len(task.queries)) == ({"en:q1": {"en:d1": 1}, "en:q2": {"en:d1": 0}}, 2)
+    (tmp_path / f"x.trec{ending}").write_bytes(pack(mark + b"en:q1 Q0 en:d1 1 2.5 t\nen:q2 Q0 en:d1 1 2.5 t\n"))
+    assert RunRanker(f"{tmp_path}/x.trec{ending}").queries == {"en:q1", "en:q2"}
+    (tmp_path / "qrels.tsv").write_bytes(mark + b"q1 0 d1 1\n")
+    assert list(trec.read_qrels(str(tmp_path / "qrels.tsv"))) == [("q1", "d1", 1)]
+
+
+def test_the_languages_of_a_run_may_have_any_spelling(tmp_path: Path) -> None:
+    (tmp_path / "x.trec").write_text("pt-BR:q Q0 PT:d 1 2 t\nzh_hk:q Q0 zho_Hans:d 1 2 t\n")
+    found = RunRanker(str(tmp_path / "x.trec"), {"pt:q", "zh_hk:q"})
+    assert (found.queries, set(found.languages)) == ({"pt:q", "zh_hk:q"}, {"pt", "zh"})
+    assert found.search_languages(np.array(["pt:q"], dtype=object), 3)["pt"].ids.tolist() == [["pt:d"]]
+
+
 def test_belebele_as_on_the_hub(tmp_path: Path) -> None:
     line = {"link": "https://x/y", "question_number": 1, "flores_passage": "P.", "question": "Q?", "mc_answer1": "A"}
     for code in ("arb_Arab", "arz_Arab"):
         put(tmp_path / f"{code}.jsonl", line, line | {"question_number": 2})
     task = tasks.load_task("belebele", str(tmp_path))
-    assert languages(task.documents) == {"arb_Arab": 1, "arz_Arab": 1}
-    assert task.relevant["arb_Arab:https://x/y#2"] == ("arb_Arab:https://x/y", "arz_Arab:https://x/y")
+    assert languages(task.documents) == {"ar": 1, "arz": 1}
+    assert task.relevant["ar:https://x/y#2"] == ("ar:https://x/y", "arz:https://x/y")
 
 
 def test_xpqa_as_on_the_hub(tmp_path: Path) -> None:

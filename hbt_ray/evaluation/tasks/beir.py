@@ -13,6 +13,7 @@ from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
+from hbt_ray.languages import canonical
 from hbt_ray.storage import text_files, trec
 
 SPLITS = ("test", "dev", "validation")  # the first that is there
@@ -27,7 +28,7 @@ def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
     Raises:
         UserError: a file is missing or malformed, or a judged query has no text.
     """
-    language = asked.language or "en"
+    language = canonical(asked.language or "en")
     collected = Collected()
     for query, document, grade in _judgements(asked.data, splits):
         collected.judge(f"{language}:{query}", f"{language}:{document}", grade)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.base import CorpusAt
+from hbt_ray.languages import canonical
 from hbt_ray.storage.text_files import is_encodable
 
 Row = TypeVar("Row", bound=tuple[str, ...])
@@ -43,9 +44,15 @@ class Content(NamedTuple):
 
 
 class Collected:
-    """Gathers a task's content row by row."""
+    """Gathers a task's content row by row; languages may have any spelling and get that of `languages.normalize`."""
 
-    def __init__(self) -> None:
+    def __init__(self, varieties: bool = False) -> None:
+        """Start with nothing.
+
+        Args:
+            varieties: keep tags as they are, for a task that asks the same in two varieties of a language.
+        """
+        self._tag: Callable[[str], str] = str if varieties else canonical
         self._queries: list[tuple[str, str, str, str]] = []
         self._documents: list[tuple[str, str, str]] = []
         self.judgements: dict[str, dict[str, int]] = {}
@@ -57,6 +64,7 @@ class Collected:
         Raises:
             UserError: it holds half a surrogate pair.
         """
+        language = self._tag(language)
         self._queries.append(_whole("query", (f"{language}:{key}", language, text, item)))
         return self._queries[-1][0]
 
@@ -66,11 +74,13 @@ class Collected:
         Raises:
             UserError: it holds half a surrogate pair.
         """
+        language = self._tag(language)
         self._documents.append(_whole("document", (f"{language}:{key}", language, text)))
         return self._documents[-1][0]
 
     def judge(self, query: str, document: str, grade: int = 1) -> None:
-        """Add a judgement, of two different ones the higher."""
+        """Add a judgement of ids that begin with a language in any spelling; of two different ones the higher."""
+        query, document = (f"{self._tag(tag)}:{key}" for tag, _, key in (query.partition(":"), document.partition(":")))
         grades = self.judgements.setdefault(query, {})
         grades[document] = max(grade, grades.get(document, grade))
 
@@ -78,6 +88,7 @@ class Collected:
         """Add answers to the questions of an item, as passages in the language have them; empty ones are none."""
         texts = [text for text in texts if text]
         if texts:
+            language = self._tag(language)
             known = self.answers.setdefault(item, {})
             known[language] = tuple(dict.fromkeys([*known.get(language, ()), *texts]))
 

@@ -27,7 +27,7 @@ def read_mkqa(asked: Asked) -> Content:
     Raises:
         UserError: the file is missing, or a line is not MKQA's.
     """
-    collected = Collected()
+    collected = Collected(varieties=True)
     for number, line in text_files.json_lines(asked.data):
         try:
             assert line is not None

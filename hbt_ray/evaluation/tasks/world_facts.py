@@ -10,6 +10,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.content import DOCUMENT, QUERY, Asked, Content
 from hbt_ray.evaluation.tasks.definition import EVERY, Definition
+from hbt_ray.languages import canonical
 
 COLUMNS = {"documents": DOCUMENT, "queries": QUERY}
 
@@ -39,7 +40,8 @@ def _read(data: str, name: str) -> pa.Table:
     for column in COLUMNS[name]:
         if column not in table.column_names or table[column].null_count:
             raise UserError(f"{uri} has no column {column}, or a row without it")
-    return table.select(list(COLUMNS[name]))
+    table = table.select(list(COLUMNS[name]))
+    return table.set_column(1, "lang", pa.array(map(canonical, table["lang"].to_pylist()), pa.string()))
 
 
 def _unique(table: pa.Table) -> list[str]:
