@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+PRIVATE = "-x-"  # as BCP-47 has it
 NO_LANGUAGE = frozenset(["nan", "mul", "mis", "zxx", "und"])
 
 
@@ -32,8 +33,17 @@ def normalize(tag: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def canonical(tag: str) -> str:
-    """The tag as this project writes it; one that names no language (`mul`, a name of one's own) as it is."""
-    return normalize(tag) or tag
+    """The tag as this project writes it; one that names no language (`mul`, a name of one's own) as it is.
+
+    What stands behind `-x-`, for private use, is kept: `en-x-de` is a pool of English documents of its own.
+    """
+    language, private, rest = tag.partition(PRIVATE)
+    return f"{normalize(language) or language}{private}{rest}"
+
+
+def plain(tag: str) -> str:
+    """The tag without what is for private use: `en` for `en-x-de`."""
+    return tag.partition(PRIVATE)[0]
 
 
 def canonical_id(key: str) -> str:

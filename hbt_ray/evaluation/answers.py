@@ -37,8 +37,9 @@ def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:
     for block in blocks(len(queries), QUERIES):
         found = ranker.search_languages(queries[block], depth)
         lists += merge(found, depth, block.stop - block.start).ids.tolist()
+    uri, language, duplicates = task.documents
     wanted = {key for ids in lists for key in ids if key}
-    words = {key: spaced(text) for key, text in texts.of_corpus(*task.documents, wanted).items()}
+    words = {key: spaced(text) for key, text in texts.of_corpus(uri, language, wanted, duplicates).items()}
     judgements: dict[str, dict[str, int]] = {}
     columns = (task.queries[name].to_pylist() for name in ("id", "item"))
     for query, item, ids in zip(*columns, lists, strict=True):

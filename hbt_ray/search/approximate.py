@@ -68,4 +68,3 @@ def centroid_bytes(index: faiss.Index) -> int:
 def training_bytes(index: faiss.Index, sample: int) -> int:
     """The memory that training takes [bytes]: `sample` vectors, their copy by k-means, and its centroids twice."""
     return 8 * int(index.d) * sample + 2 * centroid_bytes(index)
-

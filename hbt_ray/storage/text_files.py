@@ -64,7 +64,7 @@ def is_encodable(text: str) -> bool:
 
 
 def id_of(value: Any) -> str | None:
-    """The id that a JSON value is: a string, or a whole number, also one that was a float on its way here; else None."""
+    """The id that a JSON value is: a string, or a whole number, also one that is written as a float; else None."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, float) and value.is_integer():

@@ -16,7 +16,7 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.encode import corpus, parquet_documents, texts
+from hbt_ray.encode import corpus, parquet_documents, texts, tokens
 
 TEXTS = {"id": ["1", "2", "1", "3", "2", "4"], "lang": ["de", "de", "en", "de", "en", "de"], "text": list("abcdef")}
 BEIR: list[dict[str, Any]] = [
@@ -312,3 +312,39 @@ def test_texts_are_found_by_ids_of_embeddings_from_before(tmp_path: Path) -> Non
     uri = write(tmp_path, id=["1", "2"], lang=["pt-BR", "de"], text=["a", "b"])
     assert texts.of_corpus(uri, None, ["pt-BR:1", "de:2"]) == {"pt-BR:1": "a", "de:2": "b"}
     assert texts.of_corpus(uri, None, ["pt:1"]) == {"pt:1": "a"}
+
+
+@pytest.mark.parametrize("part_rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_the_last_of_documents_with_one_id(tmp_path: Path, part_rows: int, ending: str) -> None:
+    ids = ["1", "2", "1", "3", "2", "1", "4", "4"]
+    if ending == ".parquet":
+        tags = ["de", "de", "en", "de", "de", "de", "en", "en"]
+        pq.write_table(pa.table({"id": ids, "lang": tags, "text": list("abcdefgh")}), tmp_path / "corpus.parquet")
+        expected = {"de:1": "f", "de:2": "e", "en:1": "c", "de:3": "d", "en:4": "h"}
+    else:
+        lines(f"{tmp_path}/corpus{ending}", [{"_id": k, "text": t} for k, t in zip(ids, "abcdefgh", strict=True)])
+        expected = {"en:1": "f", "en:2": "e", "en:3": "d", "en:4": "h"}
+    with pytest.raises(
+        UserError, match="twice: --duplicates last takes the last of .* row [01] and .* row [245]"
+    ):
+        corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None)
+    found = corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None, "last")
+    assert documents(found) == expected
+    assert (found.rows, found.duplicates) == (len(expected), len(ids) - len(expected))
+    assert all(part.rows for part in found.parts)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_last_of_documents_with_one_id_in_several_files(tmp_path: Path) -> None:
+    write(tmp_path / "a", id=["1", "2"], lang=["de", "de"], text=["x", "y"])
+    write(tmp_path / "b", id=["2", "3", "2"], lang=["de", "de", "en"], text=["v", "w", "z"])
+    found = corpus.scan_corpus(str(tmp_path), 1, None, "last")
+    assert documents(found) == {"de:1": "x", "de:2": "v", "de:3": "w", "en:2": "z"}
+    assert found.duplicates == 1
+
+
+def test_a_corpus_without_duplicates_keeps_its_fingerprint(tmp_path: Path) -> None:
+    found = corpus.scan_corpus(write(tmp_path, **TEXTS), 2)
+    assert tokens.corpus_fingerprint(found) == storage.fingerprint([*found.files, *(part[:6] for part in found.parts)])
+    assert found == corpus.scan_corpus(str(tmp_path), 2, None, "last")

@@ -18,7 +18,7 @@ import pytest
 from hbt_ray.config import UserError
 from hbt_ray.encode.corpus import read_texts, scan_corpus
 from hbt_ray.evaluation import tasks
-from hbt_ray.evaluation.evaluate import _encoded_ids, _table
+from hbt_ray.evaluation.ids import encoded_ids, write_table
 from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.storage import trec
@@ -199,13 +199,18 @@ def test_languages_have_one_spelling_whatever_the_files_say(tmp_path: Path) -> N
 
 def test_two_varieties_of_a_language_in_mkqa_stay_two(tmp_path: Path) -> None:
     answer = {"type": "entity", "text": "New York", "aliases": []}
-    line = {"example_id": 7, "query": "where", "queries": {"zh_hk": "邊度", "zh_tw": "哪裡"}, "answers": {"en": [answer]}}
+    line = {
+        "example_id": 7,
+        "query": "where",
+        "queries": {"zh_hk": "邊度", "zh_tw": "哪裡"},
+        "answers": {"en": [answer]},
+    }
     put(tmp_path / "mkqa.jsonl.gz", line)
     task = tasks.load_task("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
     assert task.queries["id"].to_pylist() == ["en:7", "zh_hk:7", "zh_tw:7"]
-    encoded = scan_corpus(_table(task.queries, str(tmp_path / "queries")), 9)
+    encoded = scan_corpus(write_table(task.queries, str(tmp_path / "queries")), 9)
     assert sorted(key for part in encoded.parts for texts in read_texts([part]) for key in texts.ids) == sorted(
-        _encoded_ids(task.queries)
+        encoded_ids(task.queries)
     )
 
 
@@ -269,7 +274,49 @@ def test_xpqa_as_on_the_hub(tmp_path: Path) -> None:
         "Wie groß?": ["Zwei Meter", "Two, metres"],
         "Jak duży?": ["Dwa metry", "2 m"],
     }
+    # one pool a pair of languages, as in MTEB
+    pools = {(query[:2], key.partition(":")[0]) for query, keys in task.relevant.items() for key in keys}
+    assert pools == {("de", "de"), ("de", "en-x-de"), ("pl", "pl"), ("pl", "en-x-pl"), ("en", "de"), ("en", "pl")}
+    assert languages(task.documents) == {"de": 1, "en-x-de": 1, "pl": 1, "en-x-pl": 1}
     assert len(set(task.queries["item"].to_pylist())) == 1
+
+
+def test_a_hub_source_is_read_at_the_revision_that_is_pinned() -> None:
+    from hbt_ray.evaluation.tasks.definition import _at
+
+    assert _at("hf://datasets/jinaai/xpqa/test.csv", "c99d") == "hf://datasets/jinaai/xpqa@c99d/test.csv"
+    assert _at("hf://datasets/google/xquad", "51ad") == "hf://datasets/google/xquad@51ad"
+    pinned = {name for name, of in tasks.DEFINITIONS.items() if of.revision or of.corpus_revision}
+    assert pinned == {"xquad", "miracl", "mrtydi", "msmarco", "mkqa", "belebele", "xpqa"}
+    mteb = pytest.importorskip("mteb")
+    for task, theirs in (("msmarco", "MSMARCO"), ("mkqa", "NQ")):
+        of = tasks.DEFINITIONS[task]
+        assert (of.revision or of.corpus_revision) == mteb.get_task(theirs).metadata.dataset["revision"]
+
+
+def test_judged_queries_without_text(tmp_path: Path) -> None:
+    put(tmp_path / "queries.jsonl", {"_id": "q1", "text": "?"}, {"_id": "q2", "text": None}, {"_id": "q4"})
+    put(tmp_path / "corpus.jsonl", {"_id": "d", "text": "."})
+    put(tmp_path / "qrels/test.tsv", "q1\td\t1", "q2\td\t1", "q3\td\t1")
+    message = "2 queries have judgements and no text, for example en:q2; --missing-queries skip leaves them out"
+    with pytest.raises(UserError, match=message):
+        tasks.load_task(f"beir:{tmp_path}")
+    task = tasks.load_task(f"beir:{tmp_path}", skip_queries=True)
+    assert (task.judgements, len(task.queries)) == ({"en:q1": {"en:d": 1}}, 1)
+    assert task.left_out["missing_queries"] == 2
+
+
+def test_documents_of_one_id_in_a_table(tmp_path: Path) -> None:
+    rows = {"id": ["1", "2", "1"], "lang": ["de", "de", "de"], "text": ["a", "b", "c"]}
+    pq.write_table(pa.table(rows), tmp_path / "documents.parquet")
+    queries = {name: values[:1] for name, values in {**rows, "item": ["1"]}.items()}
+    pq.write_table(pa.table(queries), tmp_path / "queries.parquet")
+    with pytest.raises(UserError, match="document de:1 occurs 2 times; --duplicates last takes the last"):
+        tasks.load_task("world-facts", str(tmp_path))
+    task = tasks.load_task("world-facts", str(tmp_path), duplicates="last")
+    assert isinstance(task.documents, pa.Table)
+    assert task.documents.select(["id", "text"]).to_pylist() == [{"id": "de:2", "text": "b"}, {"id": "de:1", "text": "c"}]
+    assert task.left_out["duplicate_documents"] == 1
 
 
 def test_pooled_parallel_groups(tmp_path: Path) -> None:

@@ -34,8 +34,10 @@ def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
         collected.judge(f"{language}:{query}", f"{language}:{document}", grade)
     uri = _one(asked.data, "queries", (".jsonl", ".jsonl.gz", ".jsonl.xz"))
     for number, line in text_files.json_lines(uri):
-        if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text"), str):
+        if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text") or "", str):
             raise UserError(f"{uri} line {number + 1} is no query: it needs _id and text")
+        if line.get("text") is None:  # none, and a judgement of it counts as one of a missing query
+            continue
         if not text_files.is_encodable(line["text"]):
             raise UserError(f"{uri} line {number + 1} is not UTF-8: half a surrogate pair is no character")
         if f"{language}:{line['_id']}" in collected.judgements:
@@ -61,4 +63,11 @@ def _one(folder: str, name: str, suffixes: tuple[str, ...]) -> str:
     raise UserError(f"{folder} has no file {name}{suffixes[0]}")
 
 
-BEIR = Definition("a folder in BEIR's layout", read_beir, ("monolingual",), ("ndcg@10", "recall@100"), published=False)
+BEIR = Definition(
+    "a folder in BEIR's layout",
+    read_beir,
+    ("monolingual",),
+    ("ndcg@10", "recall@100"),
+    published=False,
+    ignore_identical_ids=True,
+)

@@ -44,5 +44,9 @@ def read_belebele(asked: Asked) -> Content:
 
 
 BELEBELE = Definition(
-    "hf://datasets/facebook/belebele/data", read_belebele, ("monolingual", "cross-lingual"), ("ndcg@10",)
+    "hf://datasets/facebook/belebele/data",
+    read_belebele,
+    ("monolingual", "cross-lingual"),
+    ("ndcg@10",),
+    revision="75b399394a9803252cfec289d103de462763db7c",
 )

@@ -51,4 +51,5 @@ MKQA = Definition(
     ("monolingual", "cross-lingual"),
     ("success@100", "success@20"),
     corpus="hf://datasets/mteb/nq/corpus.jsonl",
+    corpus_revision="b774495ed302d8c44a3a7ea25c90dbce03968f31",
 )
