@@ -55,6 +55,7 @@ class EvaluateConfig(Section):
         None, description="TREC run to evaluate [URI]; nothing is encoded then, and --model is only its name"
     )
     encoder: EncoderConfig
+    """Its precision is fp32 when unset and no GPU encodes."""
     encoding: EncodingConfig = EncodingConfig(dtype="float32")
 
 

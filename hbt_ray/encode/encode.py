@@ -148,7 +148,7 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
 
 def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
     # what is left out shows in the parts
-    without = {"out": True, "tokens": True, "duplicates": True, "encoding": set(config.encoding.FREE)}
+    without: dict[str, Any] = {"out": True, "tokens": True, "duplicates": True, "encoding": set(config.encoding.FREE)}
     return {
         **config.model_dump(mode="json", exclude=without),
         "files": tokens.corpus_fingerprint(corpus),

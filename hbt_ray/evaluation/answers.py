@@ -13,7 +13,8 @@ import numpy as np
 
 from hbt_ray.arrays import blocks
 from hbt_ray.encode import texts
-from hbt_ray.evaluation.rankings import QUERIES, Ranker
+from hbt_ray.evaluation.ranker import Ranker
+from hbt_ray.evaluation.rankings import QUERIES
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.search.ranking import merge
 

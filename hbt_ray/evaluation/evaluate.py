@@ -20,9 +20,10 @@ from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.encode import Identity, encode_corpus, identify
-from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, rankings, tasks
+from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, precision, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
-from hbt_ray.evaluation.rankings import Ranker, Rankings
+from hbt_ray.evaluation.ranker import Ranker
+from hbt_ray.evaluation.rankings import Rankings
 from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.model.build import local_models
@@ -74,6 +75,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         UserError: task, model or run are unusable, judged documents are missing, `out` holds another run, or mteb is
             not installed.
     """
+    config = precision.settled(config)
     if config.task.startswith(MTEB):
         return _mteb(config)
     started = time.monotonic()
@@ -224,6 +226,7 @@ def _write(
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
+        "precision": precision.of(config),
         "headline": list(task.headline),
         "settings": rankings.settings_of(summary, measures),
         "protocol": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from hbt_ray.config import Setting
 from hbt_ray.evaluation.bias import by_script, per_query
 from hbt_ray.evaluation.identical import Identical
 from hbt_ray.evaluation.metrics import average_precision, columns, macro, ranks_in_lists, trec_measures
+from hbt_ray.evaluation.ranker import Ranker
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.languages import plain
 from hbt_ray.search.ranking import Above, Hits, merge
@@ -21,38 +22,6 @@ QUERIES = 2048  # searched at once
 
 Lists = list[tuple[np.ndarray, Hits]]  # rows of queries and their lists
 Summary = dict[Setting, dict[tuple[str, str], dict[str, float | None]]]  # language and pool; measure
-
-
-class Ranker(Protocol):
-    """What ranks documents for queries: an index, or what stands in its place.
-
-    `queries` is what the ranker needs to know of each query: fp32 [queries, width] vectors, or str [queries] texts or
-    ids.
-    """
-
-    @property
-    def languages(self) -> Sequence[str]:
-        """The languages of the documents."""
-
-    def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
-        """The k best documents in the own pool of each of these languages, all when None.
-
-        Lists that are shorter end with the id "" and minus infinity.
-
-        Args:
-            queries: [queries] or [queries, width].
-        """
-
-    def ranks(
-        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
-    ) -> Above:
-        """The places of relevant documents among those of these languages, all when None.
-
-        Documents that the ranker never found are left out.
-
-        Args:
-            queries: [queries] or [queries, width].
-        """
 
 
 class Rankings(NamedTuple):
@@ -149,7 +118,12 @@ def _lists(
         if "monolingual" in wanted:
             own = {language: rows[asked[block] == language] for language in found}
             lists["monolingual"] += [
-                (members, same.left_out_of_lists(Hits(*(column[members - block.start] for column in found[name])), members, depth))
+                (
+                    members,
+                    same.left_out_of_lists(
+                        Hits(*(column[members - block.start] for column in found[name])), members, depth
+                    ),
+                )
                 for name, members in own.items()
             ]
     for language in ranker.languages if "monolingual" in wanted and "multilingual" not in wanted else ():

@@ -7,6 +7,7 @@ inner products were asked for (`HNSW8_PQ6`), and some cannot be filled row by ro
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import faiss
 import numpy as np
@@ -88,8 +89,9 @@ def _unfit(index: faiss.Index) -> str | None:
         if layer.metric_type != faiss.METRIC_INNER_PRODUCT:
             return f"FAISS makes it rank by distances, not inner products ({kind})"
         if isinstance(layer, faiss.IndexPreTransform):
-            for place in range(layer.chain.size()):
-                if why := _unfit_transform(faiss.downcast_VectorTransform(layer.chain.at(place))):
+            chain: Any = layer.chain  # which faiss's type stubs call a list
+            for place in range(chain.size()):
+                if why := _unfit_transform(faiss.downcast_VectorTransform(chain.at(place))):
                     return why
         elif isinstance(layer, faiss.IndexRefine):
             if why := _unfit(faiss.downcast_index(layer.refine_index)):

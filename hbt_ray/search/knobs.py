@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import faiss
 
@@ -35,7 +36,7 @@ def layers(index: faiss.Index) -> Iterator[faiss.Index]:
             return
 
 
-def inner(index: faiss.Index) -> faiss.Index:
+def inner(index: faiss.Index) -> Any:  # of whose kinds faiss's type stubs know little
     """The innermost of `layers`."""
     *_, last = layers(index)
     return last

@@ -25,8 +25,8 @@ from hbt_ray.study import report
 from hbt_ray.study.compare import compare
 from hbt_ray.study.paper import paper_claims
 from hbt_ray.study.runs import Run
-from hbt_ray.study.shown_best import with_tests
 from hbt_ray.study.sample import prepare_sample
+from hbt_ray.study.shown_best import with_tests
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 

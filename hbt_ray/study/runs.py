@@ -118,9 +118,7 @@ MAPS = (
     Column("cross-lingual mAP", lambda run: run.map("cross-lingual"), 3, True, ("cross-lingual", "map")),
     Column("multilingual mAP", lambda run: run.map("multilingual"), 3, True, ("multilingual", "map")),
 )
-RANK_DISTANCE = Column(
-    "rank distance", lambda run: run.rank_distance(), 1, False, ("multilingual", "rank_distance")
-)
+RANK_DISTANCE = Column("rank distance", lambda run: run.rank_distance(), 1, False, ("multilingual", "rank_distance"))
 HEADLINE = (*MAPS, RANK_DISTANCE)
 
 

@@ -253,8 +253,8 @@ def test_texts_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part_rows", [1, 3, 9])
 def test_a_byte_order_mark_is_dropped(tmp_path: Path, ending: str, part_rows: int) -> None:
     data = b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\n" for row in BEIR).encode()
-    pack = {".gz": gzip.compress, ".xz": lzma.compress}.get(ending[-3:], bytes)
-    (tmp_path / f"corpus{ending}").write_bytes(pack(data))
+    packed = {".gz": gzip.compress(data), ".xz": lzma.compress(data)}.get(ending[-3:], data)
+    (tmp_path / f"corpus{ending}").write_bytes(packed)
     found = documents(corpus.scan_corpus(str(tmp_path), part_rows, "en"))
     assert found == {f"en:d{n}": f"Titel Text {n}" if n % 2 else f"Text {n}" for n in range(7)}
 
@@ -325,9 +325,7 @@ def test_the_last_of_documents_with_one_id(tmp_path: Path, part_rows: int, endin
     else:
         lines(f"{tmp_path}/corpus{ending}", [{"_id": k, "text": t} for k, t in zip(ids, "abcdefgh", strict=True)])
         expected = {"en:1": "f", "en:2": "e", "en:3": "d", "en:4": "h"}
-    with pytest.raises(
-        UserError, match="twice: --duplicates last takes the last of .* row [01] and .* row [245]"
-    ):
+    with pytest.raises(UserError, match="twice: --duplicates last takes the last of .* row [01] and .* row [245]"):
         corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None)
     found = corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None, "last")
     assert documents(found) == expected

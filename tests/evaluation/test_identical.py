@@ -6,18 +6,18 @@ Needs no cluster: BM25 and runs rank without one, and so does an index that coun
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from hbt_ray import storage
-from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.config import EncoderConfig, EvaluateConfig, Setting, UserError
 from hbt_ray.evaluation import bm25, rankings, tasks
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.evaluation.identical import Identical
-from hbt_ray.evaluation.run_file import RunRanker
+from hbt_ray.evaluation.tasks.base import Task
+from hbt_ray.evaluation.tasks.beir import BEIR
 from hbt_ray.search.ranking import Above, Hits
 
 CUTS = (1, 3, 10, 100)
@@ -28,7 +28,9 @@ def folder(path: Path, seed: int = 0, documents: int = 40) -> Path:
     """ArguAna-like: most queries are documents, some judge themselves, and texts are short, so that many scores tie."""
     rng = np.random.default_rng(seed)
     texts = {f"d{n}": " ".join(rng.choice(WORDS, 4)) for n in range(documents)}
-    queries = {key: texts[key] for key in list(texts)[::2]} | {f"q{n}": " ".join(rng.choice(WORDS, 3)) for n in range(4)}
+    queries = {key: texts[key] for key in list(texts)[::2]} | {
+        f"q{n}": " ".join(rng.choice(WORDS, 3)) for n in range(4)
+    }
     (path / "qrels").mkdir(parents=True)
     for name, rows in (("corpus", texts), ("queries", queries)):
         (path / f"{name}.jsonl").write_text(
@@ -36,7 +38,9 @@ def folder(path: Path, seed: int = 0, documents: int = 40) -> Path:
         )
     lines = ["query-id\tcorpus-id\tscore"]
     for number, query in enumerate(queries):
-        relevant = {f"d{n}" for n in rng.choice(documents, 3, replace=False)} | ({query} & texts.keys() if number % 5 == 0 else set())
+        relevant = {f"d{n}" for n in rng.choice(documents, 3, replace=False)} | (
+            {query} & texts.keys() if number % 5 == 0 else set()
+        )
         lines += [f"{query}\t{document}\t{int(rng.integers(1, 3))}" for document in sorted(relevant)]
     (path / "qrels/test.tsv").write_text("\n".join(lines) + "\n")
     return path
@@ -49,12 +53,14 @@ def theirs(qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]) -
         evaluator.__new__(evaluator), {k: dict(v) for k, v in qrels.items()}, run, CUTS, ignore_identical_ids=True
     )
     return {
-        "ndcg@10": found.ndcg["NDCG@10"], "recall@10": found.recall["Recall@10"], "recall@100": found.recall["Recall@100"],
+        "ndcg@10": found.ndcg["NDCG@10"],
+        "recall@10": found.recall["Recall@10"],
+        "recall@100": found.recall["Recall@100"],
         "map": found.map["MAP@100"],
-    }  # fmt: skip
+    }
 
 
-def bare(grades: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+def bare(grades: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
     return {q.partition(":")[2]: {d.partition(":")[2]: g for d, g in of.items()} for q, of in grades.items()}
 
 
@@ -85,15 +91,20 @@ def test_bm25_and_its_run_equal_mtebs_evaluator(tmp_path: Path, seed: int, setti
     (tmp_path / "whole.trec").write_text(
         "".join(f"en:{q} Q0 en:{d} 1 {s!r} t\n" for q, of in run.items() for d, s in of.items())
     )
-    expected = theirs(bare(dict(task.judgements)), run)
+    expected = theirs(bare(task.judgements), run)
     given = evaluate(EvaluateConfig(**config, out=str(tmp_path / "given"), run=str(tmp_path / "whole.trec")))
     for one, name in ((found, "out"), (given, "given")):
         for setting in one["settings"].values():
-            measures = {"map": setting["map"], **{name: setting["measures"][name] for name in expected if name != "map"}}
+            measures = {
+                "map": setting["map"],
+                **{name: setting["measures"][name] for name in expected if name != "map"},
+            }
             assert measures == pytest.approx(expected, abs=1e-5)  # MTEB rounds to 5 digits
         assert one["protocol"]["ignore_identical_ids"] is True
         listed = lists(tmp_path / name / "run.monolingual.trec")
-        assert all(query not in of and len(of) == 40 - (query in {f"d{n}" for n in range(40)}) for query, of in listed.items())
+        assert all(
+            query not in of and len(of) == 40 - (query in {f"d{n}" for n in range(40)}) for query, of in listed.items()
+        )
     assert found["counts"]["identical_ids"] == 20
 
 
@@ -112,7 +123,9 @@ def test_duplicates_and_missing_queries_equal_mtebs_evaluator(tmp_path: Path) ->
     options = {"missing_queries": "skip", "duplicates": "last"}
     found = evaluate(EvaluateConfig(**config, **options, out=str(tmp_path / "c")))
     # the same data without the duplicate and the judgement
-    plain = evaluate(EvaluateConfig(**{**config, "task": f"beir:{folder(tmp_path / 'plain')}"}, out=str(tmp_path / "d")))
+    plain = evaluate(
+        EvaluateConfig(**{**config, "task": f"beir:{folder(tmp_path / 'plain')}"}, out=str(tmp_path / "d"))
+    )
     assert found["settings"] == plain["settings"]
     assert (found["counts"]["missing_queries"], found["counts"]["duplicate_documents"]) == (1, 1)
     assert {key: found["protocol"][key] for key in options} == options
@@ -120,7 +133,7 @@ def test_duplicates_and_missing_queries_equal_mtebs_evaluator(tmp_path: Path) ->
 
 def test_a_task_whose_benchmark_does_not_leave_them_out_keeps_them(tmp_path: Path) -> None:
     assert {name for name, of in tasks.DEFINITIONS.items() if of.ignore_identical_ids} == {"msmarco", "mmarco"}
-    assert tasks.BEIR.ignore_identical_ids
+    assert BEIR.ignore_identical_ids
 
 
 class Brute:
@@ -153,40 +166,53 @@ class Brute:
             order = [key for _, key in self._ranked(row, None)]
             for key in keys:
                 above = order[: order.index(key)]
-                counts = [
+                before = [
                     sum(d.startswith(f"{x}:") for d in above) if x in (languages or self.languages) else 0
                     for x in self.languages
                 ]
-                rows.append((number, key, self.languages.index(key.partition(":")[0]), counts))
+                rows.append((number, key, self.languages.index(key.partition(":")[0]), before))
         if not rows:
-            return Above(np.empty(0, int), np.empty(0, object), np.empty(0, int), np.empty((0, len(self.languages)), int))
-        return Above(
-            np.array([row[0] for row in rows], dtype=np.int64), np.array([row[1] for row in rows], dtype=object),
-            np.array([row[2] for row in rows], dtype=np.int64), np.array([row[3] for row in rows], dtype=np.int64).reshape(len(rows), -1),
-        )  # fmt: skip
+            return Above(
+                np.empty(0, int), np.empty(0, object), np.empty(0, int), np.empty((0, len(self.languages)), int)
+            )
+        numbers, documents, own, counts = zip(*rows, strict=True)
+        return Above(np.array(numbers), np.array(documents, dtype=object), np.array(own), np.array(counts))
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("chosen", [("monolingual",), ("monolingual", "cross-lingual", "multilingual")])
-def test_every_measure_is_as_if_the_query_were_not_there(tmp_path: Path, seed: int, chosen: tuple[str, ...]) -> None:
+def test_every_measure_is_as_if_the_query_were_not_there(
+    tmp_path: Path, seed: int, chosen: tuple[Setting, ...]
+) -> None:
     rng = np.random.default_rng(seed)
     ids = [f"{x}:{n}" for x in ("de", "en") for n in range(9)]
     scores = rng.integers(0, 4, (6, len(ids))).astype(np.float32)  # many ties
     keys = ["de:0", "de:1", "en:0", "en:5", "en:q", "de:q"]
     judged = {key: {ids[n]: int(rng.integers(0, 3)) for n in rng.choice(len(ids), 6, replace=False)} for key in keys}
-    task = tasks.Task(
-        "t", table(keys), table(ids), judged, chosen, ("ndcg@10",), ignore_identical_ids=True
-    )  # type: ignore[arg-type]
+    task = Task("t", table(keys), table(ids), judged, chosen, ("ndcg@10",), ignore_identical_ids=True)
     identical = set(keys) & set(ids)
     rows = np.arange(len(keys))
     found = rankings.rank(task, rows, Brute(scores, ids), 20, identical=identical)
     for row, key in enumerate(keys):  # a corpus without the query, one query at a time
         left = [n for n, one in enumerate(ids) if one != key]
         gone = {key} & judged[key].keys()
-        alone = tasks.Task("t", table([key]), table([ids[n] for n in left]), {key: judged[key]}, chosen, ("ndcg@10",))  # type: ignore[arg-type]
-        single = rankings.rank(alone, rows[:1], Brute(scores[row : row + 1, left], [ids[n] for n in left]), 20, (), gone)
+        alone = Task("t", table([key]), table([ids[n] for n in left]), {key: judged[key]}, chosen, ("ndcg@10",))
+        single = rankings.rank(
+            alone, rows[:1], Brute(scores[row : row + 1, left], [ids[n] for n in left]), 20, (), gone
+        )
         ours = found.table.filter(np.array(found.table["query"].to_pylist()) == key)
-        names = ["setting", "pool", "relevant", "ap", "ranks", "ndcg@10", "recall@100", "mrr@10", "rank_distance", "max_rank"]
+        names = [
+            "setting",
+            "pool",
+            "relevant",
+            "ap",
+            "ranks",
+            "ndcg@10",
+            "recall@100",
+            "mrr@10",
+            "rank_distance",
+            "max_rank",
+        ]
         order = [("setting", "ascending"), ("pool", "ascending")]
         assert ours.select(names).sort_by(order).to_pylist() == single.table.select(names).sort_by(order).to_pylist()
     for rows_of, hits in [*found.monolingual, *found.multilingual]:
@@ -194,7 +220,5 @@ def test_every_measure_is_as_if_the_query_were_not_there(tmp_path: Path, seed: i
             assert keys[row] not in listed
 
 
-def table(ids: Sequence[str]):  # type: ignore[no-untyped-def]
-    import pyarrow as pa
-
+def table(ids: Sequence[str]) -> pa.Table:
     return pa.table({"id": list(ids), "lang": [key[:2] for key in ids], "text": list(ids), "item": list(ids)})

@@ -197,6 +197,16 @@ def test_languages_have_one_spelling_whatever_the_files_say(tmp_path: Path) -> N
     assert tasks.load_task(f"beir:{tmp_path}/beir", language="PT_br").relevant == {"pt:q": ("pt:d",)}
 
 
+def test_ids_that_a_table_made_floats_are_whole_numbers_again(tmp_path: Path) -> None:
+    rows = {"id": pa.array([1.0, 2.0]), "lang": ["de", "de"], "text": ["a", "b"]}
+    pq.write_table(pa.table(rows), tmp_path / "documents.parquet")
+    pq.write_table(pa.table({**rows, "item": pa.array([2, 1])}), tmp_path / "queries.parquet")
+    assert tasks.load_task("world-facts", str(tmp_path)).relevant == {"de:1": ("de:2",), "de:2": ("de:1",)}
+    pq.write_table(pa.table({**rows, "id": pa.array([1.5, 2.0])}), tmp_path / "documents.parquet")
+    with pytest.raises(UserError, match="documents.parquet: column id has fractions, which are no ids"):
+        tasks.load_task("world-facts", str(tmp_path))
+
+
 def test_two_varieties_of_a_language_in_mkqa_stay_two(tmp_path: Path) -> None:
     answer = {"type": "entity", "text": "New York", "aliases": []}
     line = {
@@ -243,7 +253,7 @@ def test_byte_order_marks_in_what_a_task_reads(tmp_path: Path, ending: str, pack
 def test_the_languages_of_a_run_may_have_any_spelling(tmp_path: Path) -> None:
     (tmp_path / "x.trec").write_text("pt-BR:q Q0 PT:d 1 2 t\nzh_hk:q Q0 zho_Hans:d 1 2 t\n")
     found = RunRanker(str(tmp_path / "x.trec"), {"pt:q", "zh_hk:q"})
-    assert (found.queries, set(found.languages)) == ({"pt:q", "zh_hk:q"}, {"pt", "zh"})
+    assert (set(found.queries), set(found.languages)) == ({"pt:q", "zh_hk:q"}, {"pt", "zh"})
     assert found.search_languages(np.array(["pt:q"], dtype=object), 3)["pt"].ids.tolist() == [["pt:d"]]
 
 
@@ -315,7 +325,10 @@ def test_documents_of_one_id_in_a_table(tmp_path: Path) -> None:
         tasks.load_task("world-facts", str(tmp_path))
     task = tasks.load_task("world-facts", str(tmp_path), duplicates="last")
     assert isinstance(task.documents, pa.Table)
-    assert task.documents.select(["id", "text"]).to_pylist() == [{"id": "de:2", "text": "b"}, {"id": "de:1", "text": "c"}]
+    assert task.documents.select(["id", "text"]).to_pylist() == [
+        {"id": "de:2", "text": "b"},
+        {"id": "de:1", "text": "c"},
+    ]
     assert task.left_out["duplicate_documents"] == 1
 
 
@@ -366,7 +379,7 @@ def test_bad_lines_are_named(tmp_path: Path, file: str, line: str, message: str)
         ("xquad", {"text": "sentence+context"}, r"--text sentence\+context: xquad has sentence only"),
     ],
 )
-def test_data_that_is_not_there(name: str, changes: dict[str, str], message: str) -> None:
+def test_data_that_is_not_there(name: str, changes: dict[str, Any], message: str) -> None:
     """The tests run offline."""
     with pytest.raises(UserError, match=message):
         tasks.load_task(name, **changes)

@@ -220,7 +220,9 @@ def test_where_there_are_tests_they_decide_and_what_is_not_tested_has_no_star(tm
     assert rows(page, "hybrid", 4)[0] == ["0.812", "0.763", "0.735 ★", "340.3"]
     assert sum("★" in cell for cell in cells(page)) == 1
     # the best that is shown is not the one that the test says: then none
-    swapped = with_tests(RUNS, {"world-facts": compared({"untrained": ("better", 0.5, 0.7), "hybrid": ("worse", -1, 0)})})
+    swapped = with_tests(
+        RUNS, {"world-facts": compared({"untrained": ("better", 0.5, 0.7), "hybrid": ("worse", -1, 0)})}
+    )
     write_page(str(tmp_path / "b"), "title", swapped)
     assert "★</span>" not in (tmp_path / "b/index.html").read_text(encoding="utf-8")
 

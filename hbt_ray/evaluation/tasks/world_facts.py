@@ -41,6 +41,13 @@ def _read(data: str, name: str) -> pa.Table:
         if column not in table.column_names or table[column].null_count:
             raise UserError(f"{uri} has no column {column}, or a row without it")
     table = table.select(list(COLUMNS[name]))
+    for place, column in enumerate(table.column_names):
+        if pa.types.is_floating(table[column].type):  # which a missing value makes of whole numbers
+            try:
+                table = table.set_column(place, column, table[column].cast(pa.int64()))
+            except pa.ArrowInvalid:
+                raise UserError(f"{uri}: column {column} has fractions, which are no ids") from None
+    table = table.cast(pa.schema([(column, pa.string()) for column in table.column_names]))
     return table.set_column(1, "lang", pa.array(map(canonical, table["lang"].to_pylist()), pa.string()))
 
 
