@@ -261,6 +261,7 @@ def _shares(task: Task, ranked: Rankings, queries: Sequence[str]) -> dict[str, d
 
 
 def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, int | None]:
+    ranker = system.rankers[0][0]
     judged = [query for query in task.queries["id"].to_pylist() if task.judgements.get(query)]
     return {
         "queries": len(task.queries),
@@ -271,7 +272,7 @@ def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, 
         "missing_documents": len(known.missing),
         "missing_queries": task.left_out["missing_queries"],
         "duplicate_documents": task.left_out["duplicate_documents"] + system.duplicates,
-        "identical_ids": len(known.identical),
+        "identical_ids": len(ranker.own & known.identical if isinstance(ranker, RunRanker) else known.identical),
     }
 
 

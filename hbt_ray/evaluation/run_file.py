@@ -49,6 +49,11 @@ class RunRanker:
         self.languages = tuple(sorted({_language(key) for scores in found.values() for key in scores}, reverse=True))
 
     @property
+    def own(self) -> frozenset[str]:
+        """The ids of the queries that are documents in their own lists."""
+        return frozenset(query for query, pairs in self._lists.items() if any(key == query for key, _ in pairs))
+
+    @property
     def queries(self) -> frozenset[str]:
         """The ids of the queries that have a list."""
         return frozenset(self._lists)

@@ -19,7 +19,7 @@ import faiss
 
 CANDIDATES = (16, 32, 64, 128, 256, 512, 1024)  # of efSearch
 FACTORS = (1, 2, 4, 8, 16, 32, 64)  # of k_factor
-REFINED = 8  # lengths of the list
+REFINED = 16  # lengths of the list
 USUAL = {"efSearch": 64, "k_factor": REFINED}  # of what has not been measured
 
 

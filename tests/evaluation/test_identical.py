@@ -105,7 +105,7 @@ def test_bm25_and_its_run_equal_mtebs_evaluator(tmp_path: Path, seed: int, setti
         assert all(
             query not in of and len(of) == 40 - (query in {f"d{n}" for n in range(40)}) for query, of in listed.items()
         )
-    assert found["counts"]["identical_ids"] == 20
+    assert found["counts"]["identical_ids"] == given["counts"]["identical_ids"] == 20
 
 
 def test_duplicates_and_missing_queries_equal_mtebs_evaluator(tmp_path: Path) -> None:
