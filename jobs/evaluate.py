@@ -43,6 +43,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         "precision": results.get("precision"),
         "rank_distance": settings.get("multilingual", {}).get("rank_distance"),
         **results["counts"],
+        **results.get("left_out", {}),
     }
 
 

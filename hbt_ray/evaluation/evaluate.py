@@ -237,6 +237,7 @@ def _write(
         },
         "read_from": list(task.places),
         "counts": _counts(task, system, known),
+        "left_out": _left_out(task, system, known),
         "encoded": system.encoded,
         "versions": {name: version(name) for name in PACKAGES} | {"faiss": faiss.__version__},
     }
@@ -248,7 +249,7 @@ def _write(
         formats.write_run(storage.join(out, "run.monolingual.trec"), queries, ranked.monolingual)
     formats.write_qrels(storage.join(out, "qrels.trec"), task.judgements)
     storage.write_parquet(storage.join(out, "per_query.parquet"), ranked.table)
-    mteb = formats.mteb(task, _revision(task), summary, time.monotonic() - started)
+    mteb = formats.mteb(task, ids.fingerprint(task), summary, time.monotonic() - started)
     storage.write_json(storage.join(out, "mteb", f"{formats.file_name(task.name)}.json"), mteb)
     storage.write_json(storage.join(out, "results.json"), results)
     storage.commit(out, "evaluation", {"task": task.name, "model": config.encoder.model, "text": config.text})
@@ -261,7 +262,6 @@ def _shares(task: Task, ranked: Rankings, queries: Sequence[str]) -> dict[str, d
 
 
 def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, int | None]:
-    ranker = system.rankers[0][0]
     judged = [query for query in task.queries["id"].to_pylist() if task.judgements.get(query)]
     return {
         "queries": len(task.queries),
@@ -270,16 +270,19 @@ def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, 
         "queries_without_relevant": sum(not task.relevant[query] for query in judged),
         "queries_without_results": system.unanswered,
         "missing_documents": len(known.missing),
-        "missing_queries": task.left_out["missing_queries"],
-        "duplicate_documents": task.left_out["duplicate_documents"] + system.duplicates,
-        "identical_ids": len(ranker.own & known.identical if isinstance(ranker, RunRanker) else known.identical),
     }
 
 
-def _revision(task: Task) -> str:
-    """A fingerprint of the data that the task was made of."""
-    documents = list(task.documents[:2]) if isinstance(task.documents, CorpusAt) else task.documents.to_pydict()
-    return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])
+def _left_out(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, int]:
+    """How many judged queries, documents and queries' own documents the protocol left out."""
+    own = known.identical
+    if isinstance(ranker := system.rankers[0][0], RunRanker):
+        own &= ranker.own
+    return {
+        **task.left_out,
+        "duplicate_documents": task.left_out["duplicate_documents"] + system.duplicates,
+        "identical_ids": len(own),
+    }
 
 
 def _claim(config: EvaluateConfig, task: Task, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ids of queries and documents: which are known before anything is encoded, and how embeddings have them."""
+"""Ids of a task: which are known before anything is encoded, how embeddings have them, and a fingerprint of it all."""
 
 from __future__ import annotations
 
@@ -65,3 +65,9 @@ def encoded_ids(texts: pa.Table) -> list[str]:
     """The ids of a task's table as its embeddings have them: a variety of a language stays in front of the docid."""
     pairs = zip(texts["id"].to_pylist(), texts["lang"].to_pylist(), strict=True)
     return [key if canonical(language) == language else f"{canonical(language)}:{key}" for key, language in pairs]
+
+
+def fingerprint(task: Task) -> str:
+    """A fingerprint of the data that the task was made of."""
+    documents = list(task.documents[:2]) if isinstance(task.documents, CorpusAt) else task.documents.to_pydict()
+    return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])

@@ -105,7 +105,7 @@ def test_bm25_and_its_run_equal_mtebs_evaluator(tmp_path: Path, seed: int, setti
         assert all(
             query not in of and len(of) == 40 - (query in {f"d{n}" for n in range(40)}) for query, of in listed.items()
         )
-    assert found["counts"]["identical_ids"] == given["counts"]["identical_ids"] == 20
+    assert found["left_out"]["identical_ids"] == given["left_out"]["identical_ids"] == 20
 
 
 def test_duplicates_and_missing_queries_equal_mtebs_evaluator(tmp_path: Path) -> None:
@@ -127,7 +127,8 @@ def test_duplicates_and_missing_queries_equal_mtebs_evaluator(tmp_path: Path) ->
         EvaluateConfig(**{**config, "task": f"beir:{folder(tmp_path / 'plain')}"}, out=str(tmp_path / "d"))
     )
     assert found["settings"] == plain["settings"]
-    assert (found["counts"]["missing_queries"], found["counts"]["duplicate_documents"]) == (1, 1)
+    left_out = found["left_out"]
+    assert (left_out["missing_queries"], left_out["duplicate_documents"]) == (1, 1)
     assert {key: found["protocol"][key] for key in options} == options
 
 
