@@ -332,6 +332,14 @@ def test_documents_of_one_id_in_a_table(tmp_path: Path) -> None:
     assert task.left_out["duplicate_documents"] == 1
 
 
+def test_xpqa_with_a_column_of_candidates(tmp_path: Path) -> None:
+    put(tmp_path / "test.csv", "lang,question,question_en,answer,candidate", "de,Wie?,How?,So.,Thus.")
+    task = tasks.load_task("xpqa", str(tmp_path))
+    assert isinstance(task.documents, pa.Table)
+    pairs = zip(task.documents["lang"].to_pylist(), task.documents["text"].to_pylist(), strict=True)
+    assert set(pairs) == {("de", "So."), ("en-x-de", "Thus.")}
+
+
 def test_pooled_parallel_groups(tmp_path: Path) -> None:
     table = {"group": ["g", "g", "h"], "lang": ["de", "en", "en"], "query": ["Was?", "What?", "Who?"],
              "passage": ["Das.", "That.", "He."]}  # fmt: skip

@@ -23,7 +23,8 @@ ANSWERS = "2"  # the label of a candidate that answers the question in full
 def read_xpqa(asked: Asked) -> Content:
     """Read the file; texts are one query or one document of their language however often they occur.
 
-    The English document is what stands between `<strong>` and `</strong>` in `context`, as in MTEB's XPQARetrieval.
+    The English document is `candidate`, as MTEB's XPQARetrieval reads it, or where there is no such column what stands
+    between `<strong>` and `</strong>` in `context`.
 
     Raises:
         UserError: the file is missing, or lacks a column, or a language is unknown.
@@ -46,16 +47,25 @@ def read_xpqa(asked: Asked) -> Content:
 
     with text_files.opened(uri) as raw:
         rows = csv.DictReader(io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline=""))
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        there = rows.fieldnames or ()
+        # what MTEB reads has the English document in a column of its own, and only rows that answer
+        needed = [name for name in COLUMNS if "candidate" not in there or name not in ("context", "label")]
+        missing = [name for name in needed if name not in there]
         if missing:
             raise UserError(f"{uri} has no column {', '.join(missing)}")
         for number, row in enumerate(rows):
-            if row["label"] != ANSWERS or not row["question"] or not row["question_en"] or not row["answer"]:
+            if (
+                row.get("label", ANSWERS) != ANSWERS
+                or not row["question"]
+                or not row["question_en"]
+                or not row["answer"]
+            ):
                 continue
             language = languages.normalize(row["lang"])
             if language is None:
                 raise UserError(f"{uri} row {number}: unknown language {row['lang']!r}")
-            english = row["context"].partition("<strong>")[2].rpartition("</strong>")[0].strip()
+            marked = (row.get("context") or "").partition("<strong>")[2].rpartition("</strong>")[0]
+            english = (row.get("candidate") or marked).strip()
             answer = document(language, row["answer"])
             english_query = query("en", row["question_en"], row["question_en"])
             asked_for = query(language, row["question"], row["question_en"])
