@@ -44,7 +44,7 @@ def _texts(task: Task, wanted: Sequence[str]) -> list[str]:
     if not isinstance(documents, CorpusAt):
         texts: list[str] = documents.filter(pc.is_in(documents["id"].cast(pa.large_string()), keys))["text"].to_pylist()
         return texts
-    groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, documents.language).parts)
+    groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, *documents[1:]).parts)
     remote, known = ray.remote(_relevant), ray.put(frozenset(wanted))
     waiting = [remote.remote(group, known) for group in groups]
     texts = []
