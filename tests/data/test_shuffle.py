@@ -232,7 +232,7 @@ def test_a_task_sends_as_many_requests_whatever_the_input(
         before = len(s3_server.requests)
         prepare(PrepareConfig.model_validate(config), SMALL._replace(fan_out=6, file_row_groups=64))
         sent = [path for _, path in s3_server.requests[before:]]
-        tasks = {path for path in sent if "/work/" in path and path.endswith(".json")}
+        tasks = {path for path in sent if "/store/work" in path and path.endswith(".json")}
         each.append(len(sent) / len(tasks))
     assert each[1] < 1.2 * each[0]
 
