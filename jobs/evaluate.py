@@ -21,7 +21,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         console().print(table(["subset", results["measure"]], rows, title))
         return {
             "out": config.out,
-            "precision": results["precision"],
+            "precision": results.get("precision"),
             results["measure"]: results["main_score"],
             **results["counts"],
         }

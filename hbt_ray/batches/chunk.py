@@ -74,7 +74,9 @@ def shape(store: PairStore, batch_size: int, world_size: int) -> Shape:
     steps = max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS / mean)) // batch_size)
     of_a_rank = steps * batch_size / world_size * mean
     tasks = min(math.ceil(RANK_TOKENS / of_a_rank), max(1, batch_size // MIX_ROWS), world_size)
-    ranks = -(-world_size // tasks)
+    each = batch_size // world_size
+    whole = MIX_ROWS // math.gcd(MIX_ROWS, each)  # ranks whose rows are mixed with no other's
+    ranks = world_size if tasks == 1 else min(max(world_size // tasks // whole, 1) * whole, world_size)
     return Shape(steps * -(-world_size // ranks), ranks)
 
 
@@ -106,7 +108,7 @@ def read_chunk(
     each = whole.rows.shape[1] // world_size
     part = slice(ranks.start * each, ranks.stop * each)
     batches = whole._replace(members=whole.members[:, part], rows=whole.rows[:, part])
-    columns = _gather(store, plan, batches, start, wanted)
+    columns = _gather(store, plan, batches, wanted)
     positions = np.arange(batches.rows.size).reshape(len(steps), len(ranks), -1)
     values = []
     for number, rank in enumerate(ranks):
@@ -141,9 +143,7 @@ def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
         yield Slice(about["start"] + number, **step, pairs=pairs.slice(number * rows, rows))
 
 
-def _gather(
-    store: PairStore, plan: Plan, batches: Batches, start: int, wanted: Wanted
-) -> dict[str, tuple[pa.Array, np.ndarray]]:
+def _gather(store: PairStore, plan: Plan, batches: Batches, wanted: Wanted) -> dict[str, tuple[pa.Array, np.ndarray]]:
     """The values of every column of `Slice.pairs` in the order they were read, and for each row of the batches, one
     after the other, the place of its value among them, int64 [steps * batch_size].
 
@@ -151,7 +151,7 @@ def _gather(
     """
     member = batches.members.ravel()
     streams, rows = _located(store, plan, member, batches.rows.ravel())
-    steps = start + np.arange(len(member)) // batches.rows.shape[1]
+    steps = batches.start + np.arange(len(member)) // batches.rows.shape[1]
     scores: tuple[Role, ...] = ("scores",) if wanted.scores else ()
     sides_of: tuple[tuple[Role, ...], ...] = (("group", "query"), ("passage", "negatives", *scores))
     gathered: dict[str, tuple[pa.Array, np.ndarray]] = {}

@@ -86,11 +86,12 @@ def limits(config: PlanBenchmark, ranks: int, work: Work, blocks_per_s: float) -
 
 
 def _read(uri: str, config: PlanBenchmark, ranks: int) -> Work:
-    """The work of the first task of a chunk, the fastest of some."""
+    """The work of a task in the middle of a chunk, the fastest of some."""
     opened = StreamStore(uri)
     plan = Plan(opened, PlanConfig(batch_size=ranks * config.pairs_per_rank))
     shape = chunk.shape(opened, plan.config.batch_size, ranks)
-    part, times = shape.parts(ranks)[0], []
+    parts, times = shape.parts(ranks), []
+    part = parts[len(parts) // 2]
     for number in range(REPEATS + 1):
         begun = time.perf_counter()
         start = number * shape.steps

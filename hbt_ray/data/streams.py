@@ -45,7 +45,8 @@ class StreamStore:
             raise UserError(
                 f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
             )
-        self.streams = [stream_of(entry, self.row_group_rows, self.text_tokens) for entry in self.manifest["streams"]]
+        tokens = self.manifest.get("texts", {}).get("max_tokens")
+        self.streams = [stream_of(entry, self.row_group_rows, tokens) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:
         counts = self.manifest["counts"]
@@ -102,10 +103,9 @@ class StreamStore:
         return str(self.manifest["tokenizer"]["fingerprint"])
 
     @property
-    def text_tokens(self) -> int | None:
-        """What was asked to be kept of a text [tokens], where texts are there for prefixes that need them, or None."""
-        texts = self.manifest.get("texts")
-        return None if texts is None else int(texts["max_tokens"])
+    def has_texts(self) -> bool:
+        """Whether there are texts beside the tokens, for prefixes that need them."""
+        return "texts" in self.manifest
 
     def check_files(self) -> None:
         """Find out early what reading would find out late, by one listing a stream.

@@ -65,10 +65,14 @@ class Collator:
         """
         padding = encoder.tokenizer.pad_token_id
         prefixed = Template(encoder.tokenizer)
-        passage = encoder.template("passage") if wanted.passage_prefix is None else prefixed
-        of_source = {**encoder.templates(), **dict.fromkeys(wanted.query_prefixes, prefixed)}
+        query = prefixed if wanted.query_prefix else encoder.template("query")
+        passage = prefixed if wanted.passage_prefix else encoder.template("passage")
+        of_source = {
+            source: prefixed if wanted.prefix("query", source) else template
+            for source, template in encoder.templates().items()
+        }
         limit = encoder.limits["query"]
-        self._query = Padder(encoder.template("query"), limit, padding)
+        self._query = Padder(query, limit, padding)
         self._passage = Padder(passage, encoder.limits["passage"], padding)
         self._of_source = {source: Padder(template, limit, padding) for source, template in of_source.items()}
         self._hard_negatives = wanted.negatives

@@ -206,6 +206,7 @@ def test_chunks_of_any_number_of_ranks(store: StreamStore, ranks: int, each: int
     assert found.steps * largest * each <= max(chunk.CHUNK_PAIRS, ranks * each) * (1 + largest / ranks)
     if len(parts) > 1:  # a task's rows are neighbours
         assert largest * each >= MIX_ROWS
+        assert all(part.start * each % MIX_ROWS == 0 for part in parts)
         assert found.steps % len(parts) == 0
 
 
