@@ -29,11 +29,12 @@ def join() -> None:
             f"{ADDRESS}={named} is a dashboard's address, at which `ray job submit --address {named}` submits a job;"
             " unset it to run here, or name the head as HOST:6379"
         )
-    address = None
-    if named in ("", "auto"):
-        latest = read_ray_address()
-        address = "local" if latest and not _answers(latest) else None
-    elif named != "local" and "://" not in named and not _answers(named):
+    address, latest = None, read_ray_address()
+    if not named and latest and not _answers(latest):
+        address = "local"
+    elif named == "auto" and not (latest and _answers(latest)):
+        raise UserError(f"{ADDRESS}=auto: no Ray cluster runs on this machine; unset it to start one")
+    elif named not in ("", "auto", "local") and "://" not in named and not _answers(named):
         raise UserError(f"{ADDRESS}={named}: no Ray cluster answers there")
     try:
         ray.init(address, logging_level=logging.WARNING)

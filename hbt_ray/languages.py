@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+PRIVATE = "-x-"  # as BCP-47 has it
 NO_LANGUAGE = frozenset(["nan", "mul", "mis", "zxx", "und"])
 
 
@@ -28,6 +29,27 @@ def normalize(tag: str) -> str | None:
     script = language.maximize().script  # also what the region tells: Traditional characters in zh-TW
     usual = langcodes.Language.make(language=language.language).maximize().script
     return language.language if script in (None, usual) else f"{language.language}-{script}"
+
+
+@lru_cache(maxsize=4096)
+def canonical(tag: str) -> str:
+    """The tag as this project writes it; one that names no language (`mul`, a name of one's own) as it is.
+
+    What stands behind `-x-`, for private use, is kept: `en-x-de` is a pool of English documents of its own.
+    """
+    language, private, rest = tag.partition(PRIVATE)
+    return f"{normalize(language) or language}{private}{rest}"
+
+
+def plain(tag: str) -> str:
+    """The tag without what is for private use: `en` for `en-x-de`."""
+    return tag.partition(PRIVATE)[0]
+
+
+def canonical_id(key: str) -> str:
+    """The id `lang:docid` with its language as this project writes it."""
+    tag, colon, rest = key.partition(":")
+    return f"{canonical(tag)}{colon}{rest}" if colon else key
 
 
 @lru_cache(maxsize=4096)

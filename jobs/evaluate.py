@@ -17,9 +17,14 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     results = evaluate(config)
     if "by_subset" in results:  # one of MTEB's own tasks
         rows = [[subset, number(value, 4)] for subset, value in results["by_subset"].items()]
-        title = f"{results['task']}, {model_label(results['model'])}"
+        title = f"{results['task']}, {model_label(results['model'])}, {results.get('precision', '')}"
         console().print(table(["subset", results["measure"]], rows, title))
-        return {"out": config.out, results["measure"]: results["main_score"], **results["counts"]}
+        return {
+            "out": config.out,
+            "precision": results.get("precision"),
+            results["measure"]: results["main_score"],
+            **results["counts"],
+        }
     settings = results["settings"]
     measures = list(dict.fromkeys(["map", *results["headline"]]))
     rows = []
@@ -29,12 +34,16 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         rows.append([setting, *(number(found[name], 4) for name in measures), distance])
     columns = ["setting", *("mAP" if name == "map" else name for name in measures), "rank distance"]
     title = f"{results['task']}, {model_label(results['model'])}, {results['text']}"
+    if results.get("precision"):
+        title += f", {results['precision']}"
     console().print(table(columns, rows, title))
     return {
         "out": config.out,
         "map": {name: values["map"] for name, values in settings.items()},
+        "precision": results.get("precision"),
         "rank_distance": settings.get("multilingual", {}).get("rank_distance"),
         **results["counts"],
+        **results.get("left_out", {}),
     }
 
 

@@ -11,7 +11,7 @@ from hbt_ray.job import main
 def run(config: MineConfig) -> dict[str, Any]:
     """Mine, and show the audit."""
     from hbt_ray import storage
-    from hbt_ray.search.mine import REASONS, mine
+    from hbt_ray.search.mine import REASONS, mine, said
     from hbt_ray.terminal import console, number, table
 
     result = mine(config)
@@ -30,6 +30,8 @@ def run(config: MineConfig) -> dict[str, Any]:
     ]
     columns += [f"left out: {reason.replace('_', ' ')}" for reason in REASONS]
     console().print(table(columns, rows, reads=(1,)))
+    if result["without"]:
+        console().print(said(result, config), highlight=False, markup=False)
     return result
 
 

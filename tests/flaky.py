@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import random
 import socket
@@ -16,7 +17,8 @@ SLOW_DOWN = (
 class FlakyServer(ThreadingHTTPServer):
     """Forwards to the server at `host`:`port`, but for a `share` of requests; `failed` counts those by kind.
 
-    `requests` has the method and path of each.
+    `requests` has the method and path of each. Conditional writes go on one after the other, since S3 promises that one
+    of several wins, and the server behind looks first and writes then.
     """
 
     daemon_threads = True
@@ -28,6 +30,7 @@ class FlakyServer(ThreadingHTTPServer):
         self.failed = {"503": 0, "dropped": 0}
         self.chance = random.Random(0)
         self.lock = threading.Lock()
+        self.conditional = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -59,11 +62,13 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble == "503":
             self.answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
             return
-        connection = http.client.HTTPConnection(*self.server.behind, timeout=60)
-        connection.request(self.command, self.path, body, dict(self.headers.items()))
-        answer = connection.getresponse()
-        self.answer(answer.status, dict(answer.getheaders()), answer.read())
-        connection.close()
+        with self.server.conditional if "If-None-Match" in self.headers else contextlib.nullcontext():
+            connection = http.client.HTTPConnection(*self.server.behind, timeout=60)
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+        self.answer(answer.status, dict(answer.getheaders()), content)
 
     def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)

@@ -1,23 +1,29 @@
-"""A chunk: some consecutive steps of the plan, read from the store once and cut into one slice a rank."""
+"""A chunk: some consecutive steps of the plan, read from the store once and cut into one slice a rank.
+
+Of many ranks, each of which takes little of a step, a chunk has more steps, and several tasks share its ranks: what is
+handed to a rank at once is then not too small for Ray, and what a task reads not too large for memory.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from hbt_ray.batches.plan import Batches, Plan
+from hbt_ray.batches.plan import MIX_ROWS, Batches, Plan
 from hbt_ray.batches.wanted import PLAIN, Wanted, column_of, take_turns, tokenised
 from hbt_ray.data import lists
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Role
+from hbt_ray.data.stream import Role
 
 # Pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536
 CHUNK_TOKENS = 2**24
+RANK_TOKENS = 2**18  # handed to a rank at once, at least, unless a task's rows were then no neighbours in the store
 SIDES = ("query", "passage")
 _NOTHING = {
     "negatives": pa.array([[]], pa.list_(pa.list_(pa.int32()))),
@@ -45,36 +51,68 @@ class Slice(NamedTuple):
     pairs: pa.Table
 
 
-def steps_per_chunk(store: PairStore, batch_size: int) -> int:
-    """The number of steps in a chunk that is large for Ray and small for memory."""
+class Shape(NamedTuple):
+    """How the steps of a run are cut up.
+
+    Attributes:
+        steps: of a chunk.
+        ranks: whose slices one task reads; the last task of a chunk may have fewer.
+    """
+
+    steps: int
+    ranks: int
+
+    def parts(self, world_size: int) -> list[range]:
+        """The ranks of each task of a chunk."""
+        return [range(first, min(first + self.ranks, world_size)) for first in range(0, world_size, self.ranks)]
+
+
+def shape(store: PairStore, batch_size: int, world_size: int) -> Shape:
+    """Chunks that are large for Ray, the whole and each rank's share of it, and whose tasks are small for memory."""
     pairs = sum(stream.rows for stream in store.streams)
-    tokens = sum(sum(stream.tokens) for stream in store.streams)
-    return max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS * pairs / max(tokens, 1))) // batch_size)
+    mean = max(sum(sum(stream.tokens) for stream in store.streams) / pairs, 1)
+    steps = max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS / mean)) // batch_size)
+    of_a_rank = steps * batch_size / world_size * mean
+    tasks = min(math.ceil(RANK_TOKENS / of_a_rank), max(1, batch_size // MIX_ROWS), world_size)
+    each = batch_size // world_size
+    whole = MIX_ROWS // math.gcd(MIX_ROWS, each)  # ranks whose rows are mixed with no other's
+    ranks = world_size if tasks == 1 else min(max(world_size // tasks // whole, 1) * whole, world_size)
+    return Shape(steps * -(-world_size // ranks), ranks)
 
 
 def read_chunk(
-    store: PairStore, plan: Plan, start: int, stop: int, world_size: int, wanted: Wanted = PLAIN
+    store: PairStore,
+    plan: Plan,
+    start: int,
+    stop: int,
+    world_size: int,
+    wanted: Wanted = PLAIN,
+    ranks: range | None = None,
 ) -> list[pa.Buffer]:
-    """The slices of steps start … stop for every rank: one Arrow IPC value a rank, made for `slices`.
+    """The slices of steps start … stop for each of `ranks`, or all: one Arrow IPC value a rank, made for `slices`.
 
     Raises:
         UserError: a stream file is missing or damaged.
     """
-    batches = plan.batches(start, stop)
-    columns = _gather(store, plan, batches, start, wanted)
-    languages = plan.member_languages[batches.members]
+    whole = plan.batches(start, stop)
+    languages = plan.member_languages[whole.members]
     steps = [
         {
             "stratum": plan.strata[stratum].name,
             "query_languages": _counts(plan, languages[number, :, 0]),
             "passage_languages": _counts(plan, languages[number, :, 1]),
         }
-        for number, stratum in enumerate(batches.strata)
+        for number, stratum in enumerate(whole.strata)
     ]
-    positions = np.arange(batches.rows.size).reshape(len(steps), world_size, -1)
+    ranks = range(world_size) if ranks is None else ranks
+    each = whole.rows.shape[1] // world_size
+    part = slice(ranks.start * each, ranks.stop * each)
+    batches = whole._replace(members=whole.members[:, part], rows=whole.rows[:, part])
+    columns = _gather(store, plan, batches, wanted)
+    positions = np.arange(batches.rows.size).reshape(len(steps), len(ranks), -1)
     values = []
-    for rank in range(world_size):
-        mine = positions[:, rank].reshape(-1)
+    for number, rank in enumerate(ranks):
+        mine = positions[:, number].reshape(-1)
         about = {"rank": rank, "world_size": world_size, "start": start, "steps": steps}
         pairs = pa.table(
             {name: lists.take(source, index[mine]) for name, (source, index) in columns.items()},
@@ -105,9 +143,7 @@ def slices(value: pa.Buffer, rank: int, world_size: int) -> Iterator[Slice]:
         yield Slice(about["start"] + number, **step, pairs=pairs.slice(number * rows, rows))
 
 
-def _gather(
-    store: PairStore, plan: Plan, batches: Batches, start: int, wanted: Wanted
-) -> dict[str, tuple[pa.Array, np.ndarray]]:
+def _gather(store: PairStore, plan: Plan, batches: Batches, wanted: Wanted) -> dict[str, tuple[pa.Array, np.ndarray]]:
     """The values of every column of `Slice.pairs` in the order they were read, and for each row of the batches, one
     after the other, the place of its value among them, int64 [steps * batch_size].
 
@@ -115,7 +151,7 @@ def _gather(
     """
     member = batches.members.ravel()
     streams, rows = _located(store, plan, member, batches.rows.ravel())
-    steps = start + np.arange(len(member)) // batches.rows.shape[1]
+    steps = batches.start + np.arange(len(member)) // batches.rows.shape[1]
     scores: tuple[Role, ...] = ("scores",) if wanted.scores else ()
     sides_of: tuple[tuple[Role, ...], ...] = (("group", "query"), ("passage", "negatives", *scores))
     gathered: dict[str, tuple[pa.Array, np.ndarray]] = {}

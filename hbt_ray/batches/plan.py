@@ -17,14 +17,15 @@ from hbt_ray.batches.order import Purpose, Shares, mix, permute, rekey
 from hbt_ray.batches.strata import Stratum, chosen_languages, weighted_strata
 from hbt_ray.config import PlanConfig
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Stream
+from hbt_ray.data.stream import Stream
 
-VERSION = 5  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
+VERSION = 6  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
 CYCLE = 1024  # draws over which everything that is drawn gets its share; the order within is random
 WEIGHT_UNITS = 2**30  # resolution of shares
 RUNS = 32  # directions in a mixed batch, at least
 RUN_ROWS = 64  # of a mixed batch from one direction, at most
 SMALL_TOKENS = 2**25  # of a store that read tasks keep in memory, so that any row of it is as near as any other
+MIX_ROWS = 1024  # neighbours of a batch that are mixed over the ranks: what is read together stays with few of them
 TURN_ROWS = 1024  # that a direction gives before another takes its place, at most: they lie together in the store
 
 
@@ -141,9 +142,11 @@ class Plan:
         stratum, draw = self._drawn(Purpose.STRATUM, np.arange(start, stop))
         chance = mix(self.config.seed, Purpose.PAIR, np.arange(start, stop)[:, None], np.arange(size))
         slot = np.uint64((1 << (size - 1).bit_length()) - 1)
-        order = np.sort((chance & ~slot) | np.arange(size, dtype=np.uint64), axis=1) & slot
+        place = np.arange(size, dtype=np.uint64)
+        near = place // np.uint64(MIX_ROWS) << np.uint64(48)
+        order = np.sort(near | (chance >> np.uint64(16)) & ~slot | place, axis=1) & slot
         member, row = self._rows_of(*self._runs(stratum, draw))
-        mixed = order.astype(np.int64) + np.arange(len(stratum))[:, None] * size  # runs mixed over the ranks
+        mixed = order.astype(np.int64) + np.arange(len(stratum))[:, None] * size
         return Batches(start, stratum, member[mixed], row[mixed])
 
     def _drawn(self, purpose: Purpose, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

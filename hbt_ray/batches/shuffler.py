@@ -19,7 +19,7 @@ from ray.data import DataIterator, Dataset, ExecutionOptions, TaskPoolStrategy
 from ray.train import DataConfig
 
 from hbt_ray.batches import chunk
-from hbt_ray.batches.chunk import Slice
+from hbt_ray.batches.chunk import Shape, Slice
 from hbt_ray.batches.plan import Plan
 from hbt_ray.batches.wanted import PLAIN, Wanted
 from hbt_ray.config import PlanConfig, UserError, WeightedStore
@@ -71,14 +71,19 @@ def dataset(
     context.target_min_block_size = 0
     context.execution_options = ExecutionOptions(preserve_order=True)
     context.enable_progress_bars = False  # training has its own
-    steps = chunk.steps_per_chunk(Stores(data), config.batch_size)
-    return whole.flat_map(partial(_chunks, size=steps), num_cpus=0).map_batches(
+    shape = chunk.shape(Stores(data), config.batch_size, world_size)
+    return whole.flat_map(partial(_chunks, shape=shape, world_size=world_size), num_cpus=0).map_batches(
         partial(_read, data=data, config=config, world_size=world_size, wanted=wanted),
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=0,  # the trainer has reserved the CPUs; reading must not wait for one
-        compute=TaskPoolStrategy(size=max(READ_TASKS, world_size // 4)),
+        compute=TaskPoolStrategy(size=read_tasks(world_size)),
     )
+
+
+def read_tasks(world_size: int) -> int:
+    """How many tasks read at once for so many ranks."""
+    return max(READ_TASKS, world_size // 4)
 
 
 class HybridBatches(DataConfig):
@@ -140,22 +145,24 @@ def rank_slices(
         raise RuntimeError(f"rank {rank}: the slices ended at step {expected}, before step {stop}")
 
 
-def _chunks(row: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
-    start, steps = row["start"], max(1, int(size * FIRST_CHUNK))
+def _chunks(row: dict[str, Any], shape: Shape, world_size: int) -> Iterator[dict[str, Any]]:
+    start, steps = row["start"], max(1, int(shape.steps * FIRST_CHUNK))
     while start < row["stop"]:
         stop = min(start + steps, row["stop"])
-        yield {"start": start, "stop": stop}
-        start, steps = stop, min(2 * steps, size)
+        for ranks in shape.parts(world_size):
+            yield {"start": start, "stop": stop, "first_rank": ranks.start, "stop_rank": ranks.stop}
+        start, steps = stop, min(2 * steps, shape.steps)
 
 
 def _read(
     batch: pa.Table, data: tuple[WeightedStore, ...], config: PlanConfig, world_size: int, wanted: Wanted
 ) -> Iterator[pa.Table]:
     """One row a rank: its slices, or what is wrong with the store (an exception would reach the ranks as Ray's own)."""
-    start, stop = batch["start"][0].as_py(), batch["stop"][0].as_py()
-    values, problem = [pa.py_buffer(b"")] * world_size, None
+    told = batch.to_pylist()[0]
+    start, ranks = told["start"], range(told["first_rank"], told["stop_rank"])
+    values, problem = [pa.py_buffer(b"")] * len(ranks), None
     try:
-        values = chunk.read_chunk(*_opened(data, config), start, stop, world_size, wanted)
+        values = chunk.read_chunk(*_opened(data, config), start, told["stop"], world_size, wanted, ranks)
     except UserError as error:
         problem = f"step {start}: {error}"
     for value in values:

@@ -11,7 +11,7 @@ from hbt_ray import languages
 from hbt_ray.batches.order import LONGEST
 from hbt_ray.config import PlanConfig, UserError
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Stream
+from hbt_ray.data.stream import Stream
 
 Kind = Literal["monolingual", "cross-lingual"]
 

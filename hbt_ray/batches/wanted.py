@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from hbt_ray.data import lists
 from hbt_ray.data.stores import PairStore
-from hbt_ray.data.streams import Role
+from hbt_ray.data.stream import Role
 from hbt_ray.model import tokenizer
 from hbt_ray.model.prefixes import tokenize_with
 
@@ -23,21 +23,22 @@ class Wanted(NamedTuple):
     Attributes:
         negatives: number of hard negatives of each pair, at most.
         scores: whether scores are read: of the passage and of those negatives.
-        query_prefixes: source to the prefix that the texts of its queries are tokenised with; of other sources stored
-            tokens are read.
-        passage_prefix: the same for passages and negatives; None: stored tokens are read.
+        query_prefix: what the texts of queries are tokenised with; empty: stored tokens are read.
+        query_prefixes: the same for sources that have their own.
+        passage_prefix: the same for passages and negatives.
     """
 
     negatives: int = 0
     scores: bool = False
+    query_prefix: str = ""
     query_prefixes: Mapping[str, str] = {}
-    passage_prefix: str | None = None
+    passage_prefix: str = ""
 
     def prefix(self, name: str, source: str) -> str | None:
         """What the texts of this column of a pair are tokenised with, or None when their stored tokens are read."""
         if name == "query":
-            return self.query_prefixes.get(source)
-        return self.passage_prefix if name in ("passage", "negatives") else None
+            return self.query_prefixes.get(source, self.query_prefix) or None
+        return (self.passage_prefix or None) if name in ("passage", "negatives") else None
 
 
 PLAIN = Wanted()

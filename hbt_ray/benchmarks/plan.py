@@ -18,7 +18,7 @@ from torch.utils.data import BatchSampler, RandomSampler
 
 from hbt_ray.batches import chunk
 from hbt_ray.batches.plan import Plan
-from hbt_ray.benchmarks import store
+from hbt_ray.benchmarks import feeding, store
 from hbt_ray.benchmarks.settings import PlanBenchmark
 from hbt_ray.config import PlanConfig
 from hbt_ray.data.streams import StreamStore
@@ -48,6 +48,7 @@ def measure(config: PlanBenchmark) -> dict[str, Any]:
         "ours_us_per_step": ours,
         "ours_us_per_step_by": figures,
         "ours_late_start_s": round(start_s, 4),
+        "feeding": feeding.measure(config),
         "peer": f"torch RandomSampler and BatchSampler over {config.peer_rows} rows, sentence-transformers' default",
         "peer_us_per_step": round(peer_us, 1),
         "peer_first_batch_s": round(peer_s, 4),
@@ -66,11 +67,11 @@ def _steps(uri: str, batch_size: int, config: PlanBenchmark) -> list[dict[str, A
     """A chunk of steps planned as the read tasks do it, and the rows of one rank cut out."""
     store = StreamStore(uri)
     plan = Plan(store, PlanConfig(batch_size=batch_size))
-    steps = chunk.steps_per_chunk(store, batch_size)
     found = []
     for start in (0, config.late_step):
         for world_size in WORLD_SIZES:
             if batch_size % world_size == 0:
+                steps = chunk.shape(store, batch_size, world_size).steps
                 work = partial(_slices, plan, start, steps, world_size)
                 us = round(_median(work, config.repeats) / steps * 1e6, 1)
                 found.append({"batch_size": batch_size, "step": start, "world_size": world_size, "us_per_step": us})

@@ -53,6 +53,12 @@ class PlanBenchmark(Section):
     late_step: int = Field(1_000_000, ge=1, description="a plan here is compared with one at 0 [steps]")
     repeats: int = Field(30, ge=1, description="measurements of each figure; the median counts")
     peer_rows: int = Field(2_000_000, ge=2000, description="rows the peer draws from: it holds them all [rows]")
+    ranks: tuple[int, ...] = Field((8, 64, 1024), min_length=1, description="GPUs that are fed, by arithmetic")
+    pairs_per_rank: int = Field(32, ge=1, description="of each global batch [pairs]")
+    ranks_per_node: int = Field(8, ge=1, description="GPUs of a node")
+    network: float = Field(100, gt=0, description="what a node's network carries in each direction [Gbit/s]")
+    fed_pairs: int = Field(200_000, ge=1000, description="synthetic pairs in the store that is read from [pairs]")
+    blocks: int = Field(2000, ge=100, description="handed out to measure the split coordinator [blocks]")
 
 
 class PrepareBenchmark(Section):

@@ -22,7 +22,8 @@ from hbt_ray.data.alignment import index_fingerprint, index_uri
 from hbt_ray.data.keys import shuffle_order
 from hbt_ray.data.prepare import SIZES
 from hbt_ray.data.sources import world_facts
-from hbt_ray.data.streams import Stream, StreamStore
+from hbt_ray.data.stream import Stream
+from hbt_ray.data.streams import StreamStore
 from hbt_ray.model import tokenizer
 
 ROW_GROUP_ROWS = 1024  # as `prepare` has it

@@ -17,6 +17,14 @@ PLAIN = "data"  # name of an input that has none: the same for the same bytes el
 PASSED_ON = ("source", "split", "language", "query_language", "passage_language", "columns", "limit")
 
 
+def named_place(text: str) -> tuple[str, str]:
+    """Name and place of `NAME=PLACE`; the name is empty where there is none, or where the whole is what exists."""
+    name, equals, place = text.partition("=")
+    if not equals or not NAME.fullmatch(name) or os.path.exists(text):
+        return "", text
+    return name, place
+
+
 class Input(Section):
     """One data set, or some files of it. What it does not say, the flags of the same names say for all inputs."""
 
@@ -37,10 +45,7 @@ class Input(Section):
         """`NAME=URI`, a plain URI, or in the place of a URI the name of a known data set, as a mapping."""
         if not isinstance(value, str):
             return value
-        name, equals, place = value.partition("=")
-        # what exists under the literal name is meant
-        if not equals or not NAME.fullmatch(name) or os.path.exists(value):
-            name, place = "", value
+        name, place = named_place(value)
         known = NAME.fullmatch(place) and "." not in place and not os.path.exists(place)
         found = {"source": place} if known else {"uri": place}
         return {**found, "name": name or (place if known else None)}
@@ -58,8 +63,8 @@ class Excluded(Section):
         """`TASK` or `TASK=URI` as a mapping."""
         if not isinstance(value, str):
             return value
-        name, equals, place = value.partition("=")
-        return {"name": name, "uri": place} if equals and NAME.fullmatch(name) else {"name": value}
+        name, place = named_place(value)
+        return {"name": name, "uri": place} if name else {"name": value}
 
 
 class InputConfig(Section):

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator
 
 from hbt_ray.config.base import Section
 
+Duplicates = Literal["error", "last"]
+DUPLICATES = "ids that a corpus has twice: refuse, or take the last of each, as BEIR's loader does, and count the rest"
+
 
 class EncodingConfig(Section):
     """How texts are encoded: the fixed parts, the batches and the actors."""

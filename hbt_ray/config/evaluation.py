@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from hbt_ray.config.base import Section
-from hbt_ray.config.encoding import EncodingConfig
+from hbt_ray.config.encoding import DUPLICATES, Duplicates, EncodingConfig
 from hbt_ray.config.train import EncoderConfig
 from hbt_ray.config.uris import ModelName, OutUri, Uri
 
@@ -47,10 +47,15 @@ class EvaluateConfig(Section):
     missing_documents: Literal["error", "count"] = Field(
         "error", description="judged documents that the corpus lacks: refuse, or count as relevant and never found"
     )
+    missing_queries: Literal["error", "skip"] = Field(
+        "error", description="judged queries without text: refuse, or leave out, as BEIR and MTEB do, and count them"
+    )
+    duplicates: Duplicates = Field("error", description=DUPLICATES)
     run: Uri | None = Field(
         None, description="TREC run to evaluate [URI]; nothing is encoded then, and --model is only its name"
     )
     encoder: EncoderConfig
+    """Its precision is fp32 when unset and no GPU encodes."""
     encoding: EncodingConfig = EncodingConfig(dtype="float32")
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hbt_ray.config.base import Section
 from hbt_ray.config.data import InputConfig
-from hbt_ray.config.encoding import EncodingConfig
+from hbt_ray.config.encoding import DUPLICATES, Duplicates, EncodingConfig
 from hbt_ray.config.train import EncoderConfig
 from hbt_ray.config.uris import OutUri, Uri
 
@@ -29,6 +29,7 @@ class EncodeConfig(Section):
     language: str | None = Field(
         None, pattern=r"^[A-Za-z0-9_-]+$", description="language of files that do not tell it, such as BEIR's [BCP-47]"
     )
+    duplicates: Duplicates = Field("error", description=DUPLICATES)
     out: OutUri = Field(description="folder for the embedding parts [URI]")
     tokens: OutUri | None = Field(
         None, description="folder where the corpus's tokens are kept, for any model with this tokenizer [URI]"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hbt_ray.config.base import Section
-from hbt_ray.config.data import NAME
+from hbt_ray.config.data import NAME, named_place
 from hbt_ray.config.uris import Uri
 
 
@@ -27,21 +27,16 @@ class WeightedStore(Section):
     @classmethod
     def _parse(cls, value: Any) -> Any:
         """`NAME=URI:WEIGHT`, of which name and weight may be left out, as a mapping."""
-        found = _named_place(value) if isinstance(value, str) else value
+        found = value
+        if isinstance(value, str):
+            name, place = named_place(value)
+            found = {**({"name": name} if name else {}), **_place(place)}
         if isinstance(found, Mapping):
             weight = found.get("weight", 1.0)
             if not _is_number(weight) or not 0 < float(weight) < math.inf:
                 which = found.get("name") or found.get("uri")
                 raise ValueError(f"the weight of {which} has to be a number greater than 0, not {weight}")
         return found
-
-
-def _named_place(text: str) -> dict[str, Any]:
-    name, equals, place = text.partition("=")
-    # what exists under the literal name is meant
-    if not equals or not NAME.fullmatch(name) or os.path.exists(text):
-        return _place(text)
-    return {"name": name, **_place(place)}
 
 
 def _place(text: str) -> dict[str, Any]:

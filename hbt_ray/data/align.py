@@ -21,7 +21,6 @@ from hbt_ray.data.exchange import Segment
 from hbt_ray.data.stage import Stage, stage_file
 
 KEYS = pa.schema([("stream", pa.int32()), ("key", pa.uint64())])
-PART_ROWS = 2**22
 MOST_BLOCKS = 2**22  # of translations in the index: larger blocks where there would be more
 
 
@@ -29,15 +28,15 @@ class Keys(NamedTuple):
     """Where the keys of a partition lie.
 
     Attributes:
+        partition: its number.
         start, stop: bytes in the partition's file.
-        rows: how many there are.
-        streams: number in the store of each of the partition's streams.
+        streams: number in the store of each of the partition's streams, int64 [streams].
     """
 
+    partition: int
     start: int
     stop: int
-    rows: int
-    streams: list[int]
+    streams: np.ndarray
 
 
 def shared(keys: Sequence[np.ndarray], comparable: Sequence[object], new: int) -> list[list[int]]:
@@ -114,42 +113,40 @@ class AlignStage:
 
     Attributes:
         grouped: folder of the second stage.
-        keys: reference to a list of Keys, one a partition.
+        keys: for each part a reference to its list of Keys.
         before: reference to the matches of (left, right) before each part: a dict to int64 [parts + 1].
         block_rows: matches in a block.
     """
 
     grouped: str
-    keys: Any
+    keys: list[Any]
     before: Any
     row_group_rows: int
     block_rows: int
 
-    def __call__(self, number: int, value: list[int]) -> dict[str, Any]:
-        """The blocks that begin in partitions value[0] … value[1], as `blocks` gives them."""
-        spans = {pair: (int(of[number]), int(of[number + 1])) for pair, of in ray.get(self.before).items()}
-        return blocks(self._read(*value), spans, self.row_group_rows, self.block_rows)
+    def __call__(self, number: int, value: int) -> dict[str, Any]:
+        """The blocks that begin in the partitions of part `value`, as `blocks` gives them."""
+        spans = {pair: (int(of[value]), int(of[value + 1])) for pair, of in ray.get(self.before).items()}
+        return blocks(self._read(ray.get(self.keys[value])), spans, self.row_group_rows, self.block_rows)
 
-    def _read(self, first: int, stop: int) -> dict[int, np.ndarray]:
+    def _read(self, told: Sequence[Keys]) -> dict[int, np.ndarray]:
         """The keys of each stream in these partitions, ascending."""
-        told: list[Keys] = ray.get(self.keys)
         pieces: dict[int, list[np.ndarray]] = {}
-        for partition in range(first, stop):
-            keys = told[partition]
-            segment = Segment(stage_file(self.grouped, partition, ".arrows"), keys.start, keys.stop)
+        for keys in told:
+            segment = Segment(stage_file(self.grouped, keys.partition, ".arrows"), keys.start, keys.stop)
             for table in exchange.read_segments([segment]):
                 local, key = table["stream"].to_numpy(), table["key"].to_numpy()
                 starts = np.flatnonzero(np.diff(local, prepend=-1))
                 for stream, of_stream in zip(local[starts], np.split(key, starts[1:]), strict=True):
-                    pieces.setdefault(keys.streams[stream], []).append(of_stream)
+                    pieces.setdefault(int(keys.streams[stream]), []).append(of_stream)
         return {stream: np.concatenate(of_stream) for stream, of_stream in pieces.items()}
 
 
 def align(
     root: str,
     grouped: str,
-    keys: list[Keys],
-    counts: Iterable[Sequence[list[int]]],
+    keys: Sequence[Sequence[Keys]],
+    counts: Mapping[tuple[int, int], np.ndarray],
     size: int,
     there: tuple[pa.Table, int],
 ) -> tuple[pa.Table, int]:
@@ -157,27 +154,20 @@ def align(
 
     Args:
         root: folder of the stages [URI].
-        counts: [left, right, matches] of every partition, in order; a stream with itself has as many as rows.
+        keys: of the partitions of each part, in order.
+        counts: (left, right) to its matches in each part, int64 [parts]; a stream with itself has as many as rows.
         size: rows in a row group.
         there: the index that there is already, of other pairs of the streams, and the matches in a block of it.
     """
-
-    parts = _parts([key.rows for key in keys])
-    part_of = np.repeat(np.arange(len(parts)), [stop - first for first, stop in parts])
-    before: dict[tuple[int, int], np.ndarray] = {}
-    for part, found in zip(part_of, counts, strict=True):
-        for left, right, count in found:
-            of_pair = before.setdefault((min(left, right), max(left, right)), np.zeros(len(parts) + 1, np.int64))
-            of_pair[part + 1] += count
-    totals = {pair: np.cumsum(found) for pair, found in sorted(before.items())}
+    totals = {pair: np.concatenate([[0], np.cumsum(found)]) for pair, found in sorted(counts.items())}
     ends = {pair: int(found[-1]) for pair, found in totals.items()}
     had, block_rows = there
     matches = [count for (left, right), count in (*ends.items(), *_matches(had).items()) if left != right]
     had_rows = block_rows
     while sum(-(-count // block_rows) for count in matches) > MOST_BLOCKS:
         block_rows *= 2
-    stage = Stage(root, "align", parts)
-    stage.run(AlignStage(grouped, ray.put(keys), ray.put(totals), size, block_rows))
+    stage = Stage(root, "align", range(len(keys)))
+    stage.run(AlignStage(grouped, [ray.put(list(of_part)) for of_part in keys], ray.put(totals), size, block_rows))
     index = pa.concat_tables(
         [coarser(had, block_rows // had_rows), whole_index(stage.commits(), ends, size, block_rows)]
     )
@@ -200,15 +190,3 @@ def _matches(index: pa.Table) -> dict[tuple[int, int], int]:
     """The matches that an index has of each left and right."""
     sums = index.group_by(["left", "right"]).aggregate([("rows", "sum")])
     return {(row["left"], row["right"]): row["rows_sum"] for row in sums.to_pylist()}
-
-
-def _parts(rows: Sequence[int]) -> list[list[int]]:
-    """Partitions from … to of each part, of about PART_ROWS rows."""
-    parts, held = [[0, 0]], 0
-    for partition, count in enumerate(rows):
-        if held and held + count > PART_ROWS:
-            parts.append([partition, partition])
-            held = 0
-        parts[-1][1] = partition + 1
-        held += count
-    return parts

@@ -70,16 +70,15 @@ def at_work(out: str, run: Mapping[str, Any], plan: Sequence[Any]) -> Iterator[A
         UserError: another process is adding to the store.
     """
     name, root = storage.fingerprint(run), storage.join(out, "append")
-    done = storage.join(out, "appended", f"{name}.json")
     with storage.claimed(root, "append", {}, OWNS):
-        if storage.exists(done):
+        if storage.exists(_done(out, name)):
             log.info("%s has this already", out)
             yield None
         else:
             existing = _take_up(out, root, {"run": name, "plan": storage.fingerprint([name, *plan])})
             yield Appending(root, _quarantine(out, name), existing)
-            storage.write_json(done, run)
-        storage.clear(storage.join(root, "work"))
+            _note_done(out, name)
+            storage.clear(storage.join(root, "work"))
 
 
 def note_streams(root: str, names: Sequence[str]) -> None:
@@ -96,13 +95,23 @@ def _take_up(out: str, root: str, told: Mapping[str, str]) -> Existing:
         if {key: before[key] for key in told} == told:
             log.info("going on with what an earlier run committed")
             return Existing(out, before["manifest"])
-        if before["manifest"]["checksum"] == store.identity:  # it did not come to its end
+        if before["manifest"]["checksum"] != store.identity:  # its manifest was its last but one act
+            _note_done(out, before["run"])
+        else:
             storage.clear(_quarantine(out, before["run"]))
             for name in storage.read_json(written) if storage.exists(written) else []:
                 storage.clear(storage.join(out, "streams", name))
     storage.clear(work)
     storage.write_json(uri, {**told, "manifest": store.manifest})
     return Existing(out, store.manifest)
+
+
+def _done(out: str, run: str) -> str:
+    return storage.join(out, "appended", f"{run}.json")
+
+
+def _note_done(out: str, run: str) -> None:
+    storage.write_json(_done(out, run), {"run": run})
 
 
 def _quarantine(out: str, run: str) -> str:

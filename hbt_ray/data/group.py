@@ -26,6 +26,7 @@ from hbt_ray.data.keys import shuffle_order, stream_name
 from hbt_ray.data.quarantine import Quarantine
 from hbt_ray.data.stage import stage_file
 
+NOTHING = {"streams": [], "there": [], "offsets": [0, 0], "shared": [], "duplicates": 0, "quarantined": {}}
 KINDS = ("pairs", "cross-lingual", "bitext")
 TOKENS = {"pairs": ("query", "passage", "negatives"), "bitext": ("query",)}
 
@@ -77,14 +78,14 @@ class GroupStage:
         counts.
 
         Raises:
-            UserError: the rows of one group are too many for a task.
+            UserError: the rows of the partition, or of one group, are too many for a task.
         """
         runs: Runs = ray.get(self.runs[partition // self.width])
         segments = runs.segments(partition % self.width)
         self._refuse_large(segments)
         tables = list(exchange.read_segments(segments))
         if not tables:
-            return {"streams": [], "there": [], "offsets": [0, 0], "shared": [], "duplicates": 0, "quarantined": {}}
+            return NOTHING
         table = pa.concat_tables(tables)
         del tables
         keys = shuffle_order(table["group"].to_numpy(), self.seed)
@@ -93,6 +94,8 @@ class GroupStage:
         streams, lonely = assign(table, keys, [one.keys for one in there if one.kind == "bitext"])
         with Quarantine(storage.join(self.quarantine, f"group-{number:05d}.parquet")) as bad:
             bad.put(_quarantined(table, lonely, ray.get(self.inputs)))
+        if not streams:
+            return {**NOTHING, "quarantined": dict(bad.reasons)}
         same = [duplicates(table, rows.records) for rows in streams]
         if self.drop_duplicates:
             streams = [
@@ -125,14 +128,18 @@ class GroupStage:
         for table in exchange.read_segments(segments):
             groups.update(Counter(table["group"].to_pylist()))
         group, rows = groups.most_common(1)[0]
+        if 2 * rows < groups.total():
+            raise UserError(
+                f"a partition of the shuffle has {size / 2**20:,.0f} MiB, more than a task holds: set --partitions to"
+                f" {-(-2 * size // self.largest)} times as many as there were"
+            )
         for table in exchange.read_segments(segments):
             at = np.flatnonzero(table["group"].to_numpy() == group)
             if len(at):
                 file, row = (table[name][int(at[0])].as_py() for name in ("file", "row"))
                 raise UserError(
                     f"{rows:,} rows are of one group, as {ray.get(self.inputs)[file]} row {row}: a group is the"
-                    " translations of one pair, or the answers to one query; leave the column out, or use --partitions"
-                    " for smaller ones"
+                    " translations of one pair, or the answers to one query; leave the column out"
                 )
 
 

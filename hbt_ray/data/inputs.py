@@ -154,11 +154,11 @@ def _constants(file: Listed, source: Source | None) -> dict[str, str]:
 
 def _weighed(inputs: Sequence[Input], part_bytes: int, listed: Sequence[tuple[Listed, int]]) -> list[InputFile]:
     """The files with what they can be cut into: of more than some, their footers are read in Ray tasks."""
-    weigh = partial(_weigh_some, inputs, part_bytes)
     if len(listed) <= FOOTERS or not ray.is_initialized():
-        return weigh(listed)
-    task = ray.remote(weigh)
-    waiting = [task.remote(listed[first : first + FOOTERS]) for first in range(0, len(listed), FOOTERS)]
+        return _weigh_some(inputs, part_bytes, listed)
+    task = ray.remote(_weigh_some)
+    some = (listed[first : first + FOOTERS] for first in range(0, len(listed), FOOTERS))
+    waiting = [task.remote(inputs, part_bytes, files) for files in some]
     return [file for some in ray.get(waiting) for file in some]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,26 @@ from hbt_ray.data.alignment import INDEX
 _COUNTS = ("queries", "query_tokens", "passages", "passage_tokens")
 
 
+PART_ROWS = 2**22  # of the keys that one part of the last stage takes
+
+
+@dataclass
+class _Part:
+    """Some partitions, one after the other."""
+
+    keys: list[Keys] = field(default_factory=list)
+    matches: Counter[tuple[int, ...]] = field(default_factory=Counter)
+
+
 class Streams:
     """The streams of all partitions.
 
     Attributes:
         entries: what the manifest says of each stream that is new but its files, by name.
         everything: the same of all streams, also of those that there were.
-        keys: where the keys of each partition lie.
+        keys: where the keys of each partition lie, for each part of the last stage.
+        matches: of two streams, by their numbers, left < right, how many each of these parts has, int64 [parts]; of a
+            new one with itself, its rows.
         quarantined: records that no stream could use, by reason.
         duplicates: rows that say the same as another of their group and languages.
     """
@@ -32,39 +46,41 @@ class Streams:
         """Add up the `commits` of the second stage, which are in order of partition; `there`: what the manifest says
         of the streams that there were."""
         streams: dict[str, dict[str, Any]] = {}
-        segments: dict[str, array[int]] = {}
+        self._segments: dict[str, array[int]] = {}
         self.quarantined: Counter[str] = Counter()
         self.duplicates = 0
-        told = []
+        seen: dict[str, int] = {}  # a number for each name, until all are known
+        parts, rows = [_Part()], 0
         for partition, commit in enumerate(commits):
             self.quarantined.update(commit["quarantined"])
             self.duplicates += commit["duplicates"]
             for found, start, stop in zip(commit["streams"], commit["offsets"], commit["offsets"][1:], strict=False):
                 name = found["name"]
                 streams[name] = _add(streams[name], found) if name in streams else found
-                segments.setdefault(name, array("q")).extend((partition, start, stop, found["rows"]))
-            names = [(found["name"], found["rows"]) for found in commit["streams"]]
-            names += [(name, rows) for name, rows in commit["there"]]
-            told.append((names, commit["offsets"][-2:], commit["shared"]))
+                self._segments.setdefault(name, array("q")).extend((partition, start, stop, found["rows"]))
+            new = [(seen.setdefault(found["name"], len(seen)), found["rows"]) for found in commit["streams"]]
+            old = [(seen.setdefault(name, len(seen)), rows) for name, rows in commit["there"]]
+            count = sum(rows for _, rows in (*new, *old))
+            if rows and rows + count > PART_ROWS:
+                parts.append(_Part())
+                rows = 0
+            rows += count
+            numbers = np.array([number for number, _ in (*new, *old)], dtype=np.int64)
+            start, stop = commit["offsets"][-2:]
+            parts[-1].keys.append(Keys(partition, start, stop, numbers))
+            parts[-1].matches.update({(number, number): rows for number, rows in new})
+            parts[-1].matches.update({tuple(numbers[both].tolist()): shared for *both, shared in commit["shared"]})
         self.entries = [streams[name] for name in sorted(streams)]
-        self._segments = segments
         self.everything = sorted([*there, *self.entries], key=lambda entry: str(entry["name"]))
-        number = {entry["name"]: position for position, entry in enumerate(self.everything)}
-        self._there = [number[entry["name"]] for entry in there]
-        self._told = told
-        self.keys = [
-            Keys(start, stop, sum(rows for _, rows in names), [number[name] for name, _ in names])
-            for names, (start, stop), _ in told
-        ]
-
-    def shared(self) -> Iterator[list[list[int]]]:
-        """What the streams of each partition share, by their numbers: [left, right, matches]; each new one has all its
-        rows in common with itself."""
-        known = set(self._there)
-        for keys, (names, _, shared) in zip(self.keys, self._told, strict=True):
-            both = zip(keys.streams, names, strict=True)
-            own = [[stream, stream, rows] for stream, (_, rows) in both if stream not in known]
-            yield own + [[keys.streams[left], keys.streams[right], count] for left, right, count in shared]
+        place = {entry["name"]: position for position, entry in enumerate(self.everything)}
+        self._there = [place[entry["name"]] for entry in there]
+        final = np.array([place[name] for name in seen], dtype=np.int64)
+        self.keys = [[keys._replace(streams=final[keys.streams]) for keys in part.keys] for part in parts]
+        self.matches: dict[tuple[int, int], np.ndarray] = {}
+        for number, part in enumerate(parts):
+            for both, shared in part.matches.items():
+                left, right = sorted(final[list(both)].tolist())
+                self.matches.setdefault((left, right), np.zeros(len(parts), np.int64))[number] += shared
 
     def renumbered(self, index: pa.Table) -> pa.Table:
         """The index that there was, of the schema INDEX, with the numbers that its streams have now."""

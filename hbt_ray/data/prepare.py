@@ -50,6 +50,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES, excluded: Sequence[Task
             `skip`), too many rows are bad, nothing usable is left, or `out` holds another run. With `append`: `out`
             holds no finished store, one of other settings, or one that has rows of the same source and languages.
     """
+    assert len(excluded) == len(config.exclude), "what is to be excluded has to be read first"
     storage.refuse_overlap(config.out, config.places)
     if config.append:
         _append(append.settled(config), sizes, excluded)
@@ -103,11 +104,8 @@ def _identity(
     free: frozenset[str],
 ) -> dict[str, Any]:
     """What decides the result of a run, as JSON; the settings in `free` do not."""
-    return {
-        **config.model_dump(exclude=set(free)),
-        "input files": found.fingerprint,
-        "exclude": storage.fingerprint(list(excluded)),
-    }
+    items = {"exclude": storage.fingerprint(list(excluded))} if excluded else {}
+    return {**config.model_dump(exclude={*free, "exclude"}), "input files": found.fingerprint, **items}
 
 
 class Place(NamedTuple):
@@ -147,6 +145,8 @@ def _write_store(
     )
     blocks, tally, quarantined = shuffle.first_stage(reading, partitions, sizes)
     refuse_bad(tally, quarantined, config.max_bad_share, place.quarantine)
+    if not blocks:
+        raise _nothing_usable(config, place)
     grouping = Stage(place.root, "group", range(partitions))
     level = shuffle.divide(place.root, config.seed, sizes, partitions, blocks)
     uris = ray.put([file.uri for file in files])
@@ -157,16 +157,14 @@ def _write_store(
     )
     streams = Streams(grouping.commits(), existing.streams)
     if not streams.entries:
-        raise UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {place.quarantine}")
+        raise _nothing_usable(config, place)
     file_rows = sizes.file_row_groups * config.row_group_rows
     append.note_streams(place.root, [entry["name"] for entry in streams.entries])
     packing = Stage(place.root, "pack", files_of(streams.entries, file_rows, texts))
     packing.run(PackStage(config.out, grouping.folder, config.row_group_rows, ray.put(streams.segments())))
     had, had_rows = existing.index(config.row_group_rows)
     before = streams.renumbered(had), had_rows
-    index, block_rows = align(
-        place.root, grouping.folder, streams.keys, streams.shared(), config.row_group_rows, before
-    )
+    index, block_rows = align(place.root, grouping.folder, streams.keys, streams.matches, config.row_group_rows, before)
     told = index_fingerprint(index)
     storage.write_parquet(index_uri(config.out, told), index)
     counts = {
@@ -174,7 +172,7 @@ def _write_store(
         "read": sum(counts["rows"] for counts in tally.counts.values()),
         "kept": sum(by_source(streams.entries).values()),
         "duplicates": streams.duplicates,
-        "excluded": {one.name: tally.excluded[one.name] for one in config.exclude},
+        "excluded": {one.task: tally.excluded[one.task] for one in excluded},
         "by_language": by_language(streams.everything),
         "by_source": by_source(streams.everything),
     }
@@ -194,6 +192,10 @@ def _write_store(
         },
     )
     warn_of_texts(tally, config.max_tokens)
+
+
+def _nothing_usable(config: PrepareConfig, place: Place) -> UserError:
+    return UserError(f"no usable row in {', '.join(config.places) or 'the input'}; see {place.quarantine}")
 
 
 def _take_up(out: str, plan: list[Any]) -> None:

@@ -108,7 +108,7 @@ def tables(rows: Iterable[dict[str, Any]]) -> Iterator[pa.Table]:
 
 def rows_of_a_batch(rows: int, size: int) -> int:
     """How many rows a reader should yield at once of a table of `rows` rows and `size` bytes."""
-    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(size, 1)))
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // size)) if rows and size else BATCH_ROWS
 
 
 def group_of(texts: Iterable[str]) -> str:

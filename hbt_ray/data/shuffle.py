@@ -44,8 +44,9 @@ class Level(NamedTuple):
 
 
 def width(partitions: int, sizes: Sizes) -> int:
-    """The number of partitions that a segment of the first stage is for: one, unless the shuffle has two levels."""
-    return 1 if partitions <= sizes.fan_out else sizes.fan_out
+    """The number of partitions that a segment of the first stage is for: one, unless the shuffle has two levels. A run
+    has as many segments as it may, so that what a task of the second level takes of many runs is small."""
+    return -(-partitions // sizes.fan_out)
 
 
 def first_stage(reading: Stage, partitions: int, sizes: Sizes) -> FirstStage:

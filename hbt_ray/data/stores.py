@@ -21,7 +21,8 @@ import pyarrow as pa
 from hbt_ray.config import UserError, WeightedStore
 from hbt_ray.config.data import PLAIN
 from hbt_ray.data.keys import group_within
-from hbt_ray.data.streams import Matched, Stream, StreamStore
+from hbt_ray.data.stream import Matched, Stream
+from hbt_ray.data.streams import StreamStore
 
 
 class PairStore(Protocol):
@@ -51,8 +52,8 @@ class PairStore(Protocol):
         """The hash of what decides the tokens."""
 
     @property
-    def text_tokens(self) -> int | None:
-        """How many tokens of a text can be used with any prefix; None: there are no texts."""
+    def has_texts(self) -> bool:
+        """Whether there are texts beside the tokens, for prefixes that need them."""
 
     def matches(self, pair: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of both streams of `matched[pair]` that are its matches `numbers`, int64 [matches] each."""
@@ -136,10 +137,9 @@ class Stores:
         return self.stores[0].tokenizer_fingerprint
 
     @property
-    def text_tokens(self) -> int | None:
-        """How many tokens of a text can be used with any prefix; None: a store has no texts."""
-        found = [store.text_tokens for store in self.stores]
-        return None if None in found else min(tokens for tokens in found if tokens is not None)
+    def has_texts(self) -> bool:
+        """Whether all stores have texts beside the tokens, for prefixes that need them."""
+        return all(store.has_texts for store in self.stores)
 
     def check_files(self) -> None:
         """Find out early what reading would find out late, as `StreamStore.check_files` does.

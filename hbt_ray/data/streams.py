@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,70 +25,9 @@ from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lists, rowgroups
 from hbt_ray.data.alignment import Alignment, match, read_index
 from hbt_ray.data.keys import shuffle_order
+from hbt_ray.data.stream import Matched, stream_of
 
 REQUESTS = 32  # at once
-
-Kind = Literal["pairs", "cross-lingual", "bitext"]
-Role = Literal[
-    "group", "query", "passage", "negatives", "scores", "query_text", "passage_text", "negatives_text"
-]  # a column of a pair
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One stream as its manifest describes it.
-
-    Attributes:
-        kind: `pairs`: query and passage in one language; `cross-lingual`: in two; `bitext`: one sentence a row.
-        languages: of the queries and of the passages.
-        rows: number of pairs in the stream.
-        files: path below the store and rows of each file, in stream order.
-        tokens: all tokens of (queries, passages).
-        lengths: histograms of the lengths of (queries, passages), see `data/lengths.py`.
-        row_group_rows: rows of every row group but the last.
-        scored: number of rows with scores.
-        text_tokens: of the texts beside the tokens, as many tokens can be used with any prefix; None: there are none.
-        store, weight: name of the store among those of a run, and how often a row of it is drawn while one of a store
-            with weight 1 is drawn once.
-    """
-
-    name: str
-    source: str
-    kind: Kind
-    languages: tuple[str, str]
-    rows: int
-    files: tuple[tuple[str, int], ...]
-    tokens: tuple[int, int]
-    lengths: tuple[tuple[int, ...], tuple[int, ...]]
-    row_group_rows: int
-    scored: int = 0
-    text_tokens: int | None = None
-    store: str = PLAIN
-    weight: int = 1
-
-    def column(self, role: Role) -> str | None:
-        """The stored column for this one of a pair's, or None when there is none."""
-        if role == "scores" and not self.scored:
-            return None
-        if self.kind == "bitext":
-            instead = {"passage": "query", "passage_text": "query_text", "negatives": None, "negatives_text": None}
-            return instead.get(role, role)
-        return role
-
-
-class Matched(NamedTuple):
-    """Two streams with translations of each other.
-
-    Attributes:
-        left, right: their numbers, left < right.
-        rows: number of matches.
-        block_rows: matches that are found together.
-    """
-
-    left: int
-    right: int
-    rows: int
-    block_rows: int
 
 
 class StreamStore:
@@ -107,7 +45,8 @@ class StreamStore:
             raise UserError(
                 f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
             )
-        self.streams = [_stream(entry, self.row_group_rows, self.text_tokens) for entry in self.manifest["streams"]]
+        tokens = self.manifest.get("texts", {}).get("max_tokens")
+        self.streams = [stream_of(entry, self.row_group_rows, tokens) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:
         counts = self.manifest["counts"]
@@ -164,10 +103,9 @@ class StreamStore:
         return str(self.manifest["tokenizer"]["fingerprint"])
 
     @property
-    def text_tokens(self) -> int | None:
-        """What was asked to be kept of a text [tokens], where texts are there for prefixes that need them, or None."""
-        texts = self.manifest.get("texts")
-        return None if texts is None else int(texts["max_tokens"])
+    def has_texts(self) -> bool:
+        """Whether there are texts beside the tokens, for prefixes that need them."""
+        return "texts" in self.manifest
 
     def check_files(self) -> None:
         """Find out early what reading would find out late, by one listing a stream.
@@ -296,20 +234,3 @@ def _runs(values: np.ndarray) -> list[slice]:
     """Where equal values stand side by side."""
     ends = [*(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _stream(entry: dict[str, Any], row_group_rows: int, text_tokens: int | None) -> Stream:
-    query, passage = entry["languages"]
-    return Stream(
-        name=entry["name"],
-        source=entry["source"],
-        kind=entry["kind"],
-        languages=(query, passage),
-        rows=entry["rows"],
-        files=tuple((file["path"], file["rows"]) for file in entry["files"]),
-        tokens=(entry["tokens"][0], entry["tokens"][1]),
-        lengths=(tuple(entry["lengths"]["query"]), tuple(entry["lengths"]["passage"])),
-        row_group_rows=row_group_rows,
-        scored=entry.get("scored", 0),
-        text_tokens=text_tokens,
-    )

@@ -30,7 +30,7 @@ def show_store(store: StreamStore) -> None:
     screen.print(table(["source", "rows"], [[name, f"{count:,}"] for name, count in counts["by_source"].items()]))
     if counts["duplicates"]:
         screen.print(f"{counts['duplicates']:,} rows say the same as another of their group")
-    if counts["excluded"]:
+    if counts.get("excluded"):
         tasks = [[task, f"{count:,}"] for task, count in counts["excluded"].items()]
         screen.print(table(["left out as test items of", "rows"], tasks))
     if counts["quarantined"]:

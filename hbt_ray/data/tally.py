@@ -117,7 +117,7 @@ def joined_cards(cards: dict[str, dict[str, Any]], others: dict[str, dict[str, A
         found[name] = {
             **{key: sorted({*one.get(key, ()), *other[key]}) for key in ("formats", "splits")},
             "license": other["license"] or one.get("license"),
-            **{key: one.get(key, 0) + other[key] for key in ("files", "rows", "bad", "cut")},
+            **{key: one.get(key, 0) + other[key] for key in ("files", "rows", "bad", "excluded", "cut")},
             "languages": dict(sorted(languages.items())),
             "content": f"{content % 2**64:016x}",
         }

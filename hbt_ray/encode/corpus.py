@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -15,18 +15,26 @@ import ray
 from ray.exceptions import RayTaskError
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
+from hbt_ray.config import Duplicates, UserError
 from hbt_ray.encode import jsonl_documents, parquet_documents
 from hbt_ray.encode.spans import Scanned, Span, Texts
 from hbt_ray.storage.text_files import stem
 
 TOGETHER = 65536  # ids that are hashed at once, for which they become Python's strings
+UNHELD = r"[\s\p{Z}\x00\x0b\x1c-\x1f\x85]"  # what a field of a TREC file cannot hold, for RE2: \s of Python, and NUL
 NAMED = 1000  # repeated ids that are looked up to name one
 log = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-    """The unit of encoding: a span of one corpus file. `start`, `stop` and `rows` are the span's."""
+    """The unit of encoding: a span of one corpus file.
+
+    Attributes:
+        start, stop: the span's.
+        rows: number of documents that count.
+        without: places, among the span's documents and separated by commas, of those that do not count, since their
+            ids come again.
+    """
 
     name: str
     file: str
@@ -34,6 +42,12 @@ class Part(NamedTuple):
     start: int
     stop: int
     rows: int
+    without: str = ""
+
+    @property
+    def left_out(self) -> list[int]:
+        """The places that `without` names."""
+        return [int(place) for place in self.without.split(",") if place]
 
 
 class Corpus(NamedTuple):
@@ -42,10 +56,12 @@ class Corpus(NamedTuple):
     Attributes:
         files: URI and size [bytes] of each file, in order.
         parts: all parts, in order of file, language and row.
+        duplicates: number of documents that were left out, since their ids come again.
     """
 
     files: list[tuple[str, int]]
     parts: list[Part]
+    duplicates: int = 0
 
     @property
     def rows(self) -> int:
@@ -61,13 +77,15 @@ class Corpus(NamedTuple):
         return dict(sorted(counts.items()))
 
 
-def scan_corpus(corpus: str, part_rows: int, language: str | None = None) -> Corpus:
+def scan_corpus(corpus: str, part_rows: int, language: str | None = None, duplicates: Duplicates = "error") -> Corpus:
     """Check ids and languages of the file, folder or glob `corpus` and fix its parts.
 
     Memory here is two 8-byte hashes a document. A task that scans a file holds the file's ids besides.
 
     Args:
         language: language of files that do not tell it.
+        duplicates: what is done about a `lang:docid` that occurs twice: `error`, or `last`: that of the last file and
+            row counts.
 
     Raises:
         UserError: nothing is there, a file is truncated or not a corpus file, there is no document, an id or language
@@ -86,29 +104,39 @@ def scan_corpus(corpus: str, part_rows: int, language: str | None = None) -> Cor
     parts = plan_parts(found, spans)
     if not parts:
         raise UserError(f"the corpus {corpus} is empty")
-    _refuse_duplicates(found, hashes, language)
-    return Corpus([(file, storage.size(file)) for file in found], parts)
+    earlier = _duplicates(found, hashes, language, duplicates)
+    left_out = sum(map(len, earlier.values()))
+    return Corpus([(file, storage.size(file)) for file in found], _leave_out(parts, earlier), left_out)
 
 
 def absent(corpus: str, ids: Collection[str], language: str | None = None) -> set[str]:
-    """The ids among `ids` (`lang:docid`) that the corpus does not have. A task that scans a file holds the file's ids.
+    """The ids among `ids` (`lang:docid`) that the corpus does not have; all of the corpus's must fit into a TREC file.
+
+    A task that scans a file holds the file's ids.
 
     Args:
         language: language of files that do not tell it.
 
     Raises:
-        UserError: nothing is there, or a file is none that `scan_corpus` takes.
+        UserError: nothing is there, a file is none that `scan_corpus` takes, or an id has white space or NUL.
     """
-    wanted = ray.put(pa.array(sorted(ids), pa.large_string()))
-    task = ray.remote(_known)
+    wanted = pa.array(sorted(ids), pa.large_string())
+    found = _files(corpus)
+    if len(found) == 1:
+        return set(ids).difference(_known(found[0], language, wanted))
+    task, reference = ray.remote(_known), ray.put(wanted)
     try:
-        return set(ids).difference(*ray.get([task.remote(file, language, wanted) for file in _files(corpus)]))
+        return set(ids).difference(*ray.get([task.remote(file, language, reference) for file in found]))
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
 
 
 def _known(file: str, language: str | None, wanted: pa.Array) -> list[str]:
     keys = _format(file).scan_file(file, language, TOGETHER).keys
+    if (row := pc.index(pc.match_substring_regex(keys, UNHELD), True).as_py()) >= 0:
+        raise UserError(
+            f"{file} row {row}: id {keys[row].as_py()!r} has white space or NUL, which TREC files cannot hold"
+        )
     known: list[str] = keys.filter(pc.is_in(keys, value_set=wanted)).to_pylist()
     return known
 
@@ -134,8 +162,14 @@ def read_texts(group: Sequence[Part]) -> Iterator[Texts]:
     Raises:
         UserError: a text is missing or no string, or the file has changed since the parts were fixed.
     """
-    spans = [Span(part.language, part.start, part.stop, part.rows) for part in group]
-    return _format(group[0].file).read_spans(group[0].file, spans) if group else iter(())
+    spans = [Span(part.language, part.start, part.stop, part.rows + len(part.left_out)) for part in group]
+    found = _format(group[0].file).read_spans(group[0].file, spans) if group else iter(())
+    for part, texts in zip(group, found, strict=True):
+        if part.without:
+            gone = set(part.left_out)
+            kept = [place for place in range(len(texts.ids)) if place not in gone]
+            texts = Texts([texts.ids[place] for place in kept], [texts.texts[place] for place in kept])
+        yield texts
 
 
 def _files(corpus: str) -> list[str]:
@@ -175,21 +209,63 @@ def _scan(file: str, language: str | None, part_rows: int) -> tuple[np.ndarray, 
     return hashes, scanned.spans
 
 
-def _refuse_duplicates(files: Sequence[str], hashes: Sequence[np.ndarray], language: str | None) -> None:
+def _duplicates(
+    files: Sequence[str], hashes: Sequence[np.ndarray], language: str | None, rule: Duplicates
+) -> dict[str, list[tuple[str, int]]]:
+    """By file, the language of every document whose id comes again, and its place among those in its language.
+
+    Raises:
+        UserError: there is one, and the rule is `error`.
+    """
     together = np.concatenate(hashes)
     together.sort()
     repeated = np.unique(together[1:][together[1:] == together[:-1]])
-    if not len(repeated):
-        return
-    places: defaultdict[str, list[str]] = defaultdict(list)
-    for file, of_file in zip(files, hashes, strict=True):
-        rows = np.flatnonzero(np.isin(of_file, repeated[:NAMED]))
-        if len(rows):
-            keys = _format(file).scan_file(file, language, len(of_file)).keys.take(rows).to_pylist()
-            for key, row in zip(keys, rows, strict=True):
-                places[key].append(f"{file} row {row}")
-    # two ids of one hash are no duplicates
-    for key, where in places.items():
-        if len(where) > 1:
-            others = f"; {len(repeated) - 1} other ids are repeated too" if len(repeated) > 1 else ""
-            raise UserError(f"document {key} occurs twice: {where[0]} and {where[1]}{others}")
+    wanted = repeated[:NAMED] if rule == "error" else repeated
+    seen: dict[str, tuple[str, int, int]] = {}  # file, row, and place in its language, of the last so far
+    earlier: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for file, of_file in zip(files, hashes, strict=True) if len(repeated) else ():
+        rows = np.flatnonzero(np.isin(of_file, wanted))
+        if not len(rows):
+            continue
+        keys = _format(file).scan_file(file, language, len(of_file)).keys
+        places = _places(keys, rows) if rule == "last" else rows
+        for key, row, place in zip(keys.take(rows).to_pylist(), rows.tolist(), places.tolist(), strict=True):
+            if key in seen:  # two ids of one hash are no duplicates
+                first, at, before = seen[key]
+                if rule == "error":
+                    others = f"; {len(repeated) - 1} other ids are repeated too" if len(repeated) > 1 else ""
+                    raise UserError(
+                        f"document {key} occurs twice: --duplicates last takes the last of {first} row {at} and"
+                        f" {file} row {row}{others}"
+                    )
+                earlier[first].append((key.partition(":")[0], before))
+            seen[key] = file, row, place
+    return earlier
+
+
+def _places(keys: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
+    """The place of each of the rows among the file's rows of its language, int64 [rows]."""
+    tags = pc.list_element(pc.split_pattern(keys, ":", max_splits=1), 0).combine_chunks().dictionary_encode()
+    codes = tags.indices.to_numpy(zero_copy_only=False)
+    places = np.empty(len(codes), dtype=np.int64)
+    for code in range(len(tags.dictionary)):
+        own = codes == code
+        places[own] = np.arange(own.sum())
+    chosen: np.ndarray = places[rows]
+    return chosen
+
+
+def _leave_out(parts: Sequence[Part], earlier: Mapping[str, Sequence[tuple[str, int]]]) -> list[Part]:
+    """The parts without these documents, and without those that have no others."""
+    if not earlier:
+        return list(parts)
+    gone = {(file, *one) for file, found in earlier.items() for one in found}
+    before: Counter[tuple[str, str]] = Counter()
+    left = []
+    for part in parts:
+        first = before[part.file, part.language]
+        without = [place for place in range(part.rows) if (part.file, part.language, first + place) in gone]
+        before[part.file, part.language] += part.rows
+        if len(without) < part.rows:
+            left.append(part._replace(rows=part.rows - len(without), without=",".join(map(str, without))))
+    return left

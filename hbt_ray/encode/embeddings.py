@@ -1,4 +1,7 @@
-"""Embeddings on storage: parquet parts of `id` and `vector`, each verified by its checksum when it is read."""
+"""Embeddings on storage: parquet parts, each verified by its checksum when it is read.
+
+Columns are `id` (`lang:docid`), `lang`, `docid` and `vector`; parts made earlier have `id` and `vector` alone.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +60,16 @@ def read_table(uri: str, sha256: str) -> pa.Table:
 
 
 def write_part(uri: str, ids: list[str], vectors: np.ndarray, dtype: str) -> str:
-    """Write ids and their vectors, fp32 [rows, width], as numbers of `dtype`; returns the file's sha256."""
+    """Write ids and their vectors, fp32 [rows, width], as numbers of `dtype`; returns the file's sha256.
+
+    For other tools, the language and the id without it are columns of their own.
+    """
     flat = pa.array(np.ascontiguousarray(pack_vectors(vectors, dtype)).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    return write_table(uri, pa.table({"id": pa.array(ids, pa.string()), "vector": column}))
+    tags, _, docids = zip(*(key.partition(":") for key in ids), strict=True) if ids else ((), (), ())
+    named = {"id": ids, "lang": tags, "docid": docids}
+    strings = {name: pa.array(values, pa.string()) for name, values in named.items()}
+    return write_table(uri, pa.table({**strings, "vector": column}))
 
 
 def read_part(folder: str, part: Mapping[str, Any]) -> tuple[pa.Array, np.ndarray]:

@@ -93,14 +93,17 @@ def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dic
     Args:
         identity: identity of `config.encoder`, when the caller knows it already.
 
-    Returns: `out`, `rows` (in the folder), `encoded` (by this call) and `width`.
+    Returns: `out`, `rows` (in the folder), `encoded` (by this call), `width`, and `left_out` (documents whose ids come
+        again).
 
     Raises:
         UserError: the corpus or the model is unusable, or `out` holds another run.
     """
     storage.refuse_overlap(config.out, [config.corpus, *local_models(config.encoder)])
     identity = identity or identify(config.encoder)
-    corpus = corpora.scan_corpus(config.corpus, config.encoding.part_rows, config.language)
+    corpus = corpora.scan_corpus(config.corpus, config.encoding.part_rows, config.language, config.duplicates)
+    if corpus.duplicates:
+        log.warning("%s documents are left out, whose ids come again", f"{corpus.duplicates:,}")
     task = Tokenize(identity.tokenizer, identity.prefixes[config.role], identity.limits[config.role])
     if config.tokens is not None:
         kept, longest = tokens.kept_for(config.tokens, task.limit)
@@ -117,7 +120,10 @@ def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dic
     if task.kept is not None:
         tokens.commit_tokens(task.kept, task.tokenizer, corpus, task.longest)
     encoded = sum(part.rows for part in missing)
-    return {"out": config.out, "rows": corpus.rows, "encoded": encoded, "width": identity.width}
+    return {
+        "out": config.out, "rows": corpus.rows, "encoded": encoded, "width": identity.width,
+        "left_out": corpus.duplicates,
+    }  # fmt: skip
 
 
 def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize, corpus: Corpus) -> None:
@@ -156,8 +162,10 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
 
 
 def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
+    # what is left out shows in the parts
+    without: dict[str, Any] = {"out": True, "tokens": True, "duplicates": True, "encoding": set(config.encoding.FREE)}
     return {
-        **config.model_dump(mode="json", exclude={"out": True, "tokens": True, "encoding": set(config.encoding.FREE)}),
+        **config.model_dump(mode="json", exclude=without),
         "files": tokens.corpus_fingerprint(corpus),
         "model_fingerprint": identity.fingerprints[config.role],
     }
@@ -172,7 +180,13 @@ def _manifest(config: EncodeConfig, identity: Identity, corpus: Corpus, made: Pa
         "width": identity.width,
         "dtype": config.encoding.dtype,
         "stored": embeddings.FORMATS[config.encoding.dtype],
-        "corpus": {"uri": config.corpus, "language": config.language, "files": len(corpus.files)},
+        "corpus": {
+            "uri": config.corpus,
+            "language": config.language,
+            "files": len(corpus.files),
+            "duplicates": config.duplicates,
+            "left_out": corpus.duplicates,
+        },
         "rows": corpus.rows,
         "rows_by_language": corpus.rows_by_language,
         "parts": [

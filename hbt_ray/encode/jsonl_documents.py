@@ -50,6 +50,7 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
         keys.clear()
 
     with text_files.opened(file) as lines:
+        start = stop = lines.tell()
         for row, line in enumerate(lines):
             keys.append(f"{tag}:{_key(line, file, row)}")
             stop += len(line)
@@ -118,7 +119,7 @@ def _document(line: bytes, file: str) -> Any:
         ValueError: the line is not of the file's format.
     """
     if not file.endswith(TABLE):
-        return json.loads(line)
+        return json.loads(line.decode("utf-8"))  # of bytes, json takes half a surrogate pair
     key, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
     if not tab:
         raise ValueError
@@ -146,4 +147,4 @@ def _language(file: str, language: str | None) -> str:
     tag = (languages.named(name) or languages.normalize(name)) if name else language
     if tag is None:
         raise UserError(f"{file} does not tell its language: name it with --language")
-    return tag
+    return languages.canonical(tag)

@@ -1,6 +1,7 @@
 """Documents in parquet: columns `id`, `lang`, `text`, optional `title`.
 
-The language may also be a folder's, `lang=de/`, or a setting's for all rows.
+The language may also be a folder's, `lang=de/`, or a setting's for all rows. Its tag may have any spelling: in ids and
+parts it has that of `languages.normalize`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hbt_ray.storage.text_files import is_utf8
 T = TypeVar("T")
 COLUMNS = ("id", "lang", "text")
 ROW = "row in the file"  # a column of ours
+LARGEST = 2**53  # float64 has all whole numbers up to this one
 LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
 
 
@@ -53,12 +55,14 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
         if not LANGUAGE.fullmatch(tag):
             row = pc.index(tags, pa.scalar(tag, pa.large_string())).as_py()
             raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
+    tags = _canonical(tags)
     keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
     return Scanned(pa.chunked_array([keys]), cut_spans(tags, part_rows))
 
 
 def folder_language(file: str, language: str | None) -> str | None:
-    """The language of all rows of a file: its folder's, as of `lang=de/part-0.parquet`, or else `language`.
+    """The language of all rows of a file: its folder's, as of `lang=de/part-0.parquet`, or else `language`; as this
+    project writes it.
 
     Raises:
         UserError: both are there and differ.
@@ -66,7 +70,8 @@ def folder_language(file: str, language: str | None) -> str | None:
     told = storage.partition_columns(file).get("lang")
     if told and language and languages.normalize(told) != languages.normalize(language):
         raise UserError(f"{file}: its folder says lang={told}, and --language says {language}; leave that out")
-    return told or language
+    tag = told or language
+    return languages.canonical(tag) if tag else None
 
 
 def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
@@ -96,7 +101,7 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
         chosen = _rows(file, span.start, span.stop).slice(0, span.stop - span.start)
         chosen = chosen.append_column(ROW, pa.array(np.arange(span.start, span.start + len(chosen))))
         if "lang" in chosen.column_names:
-            chosen = chosen.filter(pc.equal(chosen["lang"].cast(pa.large_string()), span.language))
+            chosen = chosen.filter(pc.equal(_canonical(_strings(file, chosen, "lang")), span.language))
         if len(chosen) != span.rows:
             raise UserError(f"{file} changed while it was being encoded")
         texts = _strings(file, chosen, "text").to_pylist()
@@ -133,7 +138,12 @@ def _open(file: str) -> pq.ParquetFile:
 
 
 def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
-    """The column as strings; `table` has the number of each row in column `ROW`, or all rows."""
+    """The column as strings; `table` has the number of each row in column `ROW`, or all rows.
+
+    Whole numbers are written without a point, also those that a missing value made floats on their way here.
+    """
+    if pa.types.is_floating(table[column].type) and column == "id":
+        table = table.set_column(table.column_names.index("id"), "id", _whole(file, table))
     try:
         raw = table[column].cast(pa.large_binary() if _is_text(table[column].type) else pa.large_string())
         values = raw.combine_chunks().view(pa.large_string())
@@ -146,6 +156,24 @@ def _strings(file: str, table: pa.Table, column: str) -> pa.Array:
         place = next(place for place, value in enumerate(raw.to_pylist()) if value is not None and not is_utf8(value))
         row = table[ROW][place] if ROW in table.column_names else place
         raise UserError(f"{file} row {row}: {column} is not UTF-8") from None
+
+
+def _whole(file: str, table: pa.Table) -> pa.ChunkedArray:
+    """The ids, which are floats, as int64; NaN as a missing one."""
+    values = table["id"].cast(pa.float64())
+    values = pc.if_else(pc.is_nan(values), None, values)
+    exact = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), LARGEST))
+    if (place := pc.index(exact, False).as_py()) >= 0:
+        row = table[ROW][place] if ROW in table.column_names else place
+        raise UserError(f"{file} row {row}: the id {values[place]} is a fraction, or too large to be exact as a float")
+    return values.cast(pa.int64())
+
+
+def _canonical(tags: pa.Array) -> pa.Array:
+    """Each tag, large_string [rows], as this project writes it."""
+    coded = tags.dictionary_encode()
+    ours = pa.array(map(languages.canonical, coded.dictionary.to_pylist()), pa.large_string())
+    return ours.take(coded.indices)
 
 
 def _is_text(kind: pa.DataType) -> bool:

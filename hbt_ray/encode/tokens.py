@@ -163,7 +163,7 @@ def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus, lon
 
 def corpus_fingerprint(corpus: Corpus) -> str:
     """A fingerprint of the files and the parts of a corpus."""
-    return storage.fingerprint([*corpus.files, *corpus.parts])
+    return storage.fingerprint([*corpus.files, *(part if part.without else part[:-1] for part in corpus.parts)])
 
 
 def _parts(kept: str, some: Sequence[Part]) -> Parts:

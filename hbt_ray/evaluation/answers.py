@@ -13,7 +13,8 @@ import numpy as np
 
 from hbt_ray.arrays import blocks
 from hbt_ray.encode import texts
-from hbt_ray.evaluation.rankings import QUERIES, Ranker
+from hbt_ray.evaluation.ranker import Ranker
+from hbt_ray.evaluation.rankings import QUERIES
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.search.ranking import merge
 
@@ -37,8 +38,9 @@ def judge(task: Task, queries: np.ndarray, ranker: Ranker, depth: int) -> Task:
     for block in blocks(len(queries), QUERIES):
         found = ranker.search_languages(queries[block], depth)
         lists += merge(found, depth, block.stop - block.start).ids.tolist()
+    uri, language, duplicates = task.documents
     wanted = {key for ids in lists for key in ids if key}
-    words = {key: spaced(text) for key, text in texts.of_corpus(*task.documents, wanted).items()}
+    words = {key: spaced(text) for key, text in texts.of_corpus(uri, language, wanted, duplicates).items()}
     judgements: dict[str, dict[str, int]] = {}
     columns = (task.queries[name].to_pylist() for name in ("id", "item"))
     for query, item, ids in zip(*columns, lists, strict=True):

@@ -35,11 +35,13 @@ class Collection(NamedTuple):
         ids: `lang:docid`, descending, so that among equal scores a lower position ranks higher, str [documents].
         tokens: for each document, the numbers of its words.
         vocabulary: word to number, in the order of words, so that sums have one order in every process.
+        duplicates: number of documents that were left out, since their ids come again.
     """
 
     ids: np.ndarray
     tokens: list[list[int]]
     vocabulary: dict[str, int]
+    duplicates: int = 0
 
 
 def collect(documents: pa.Table | CorpusAt) -> Collection:
@@ -49,16 +51,18 @@ def collect(documents: pa.Table | CorpusAt) -> Collection:
         UserError: the corpus is not usable.
     """
     if isinstance(documents, CorpusAt):
-        groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, documents.language).parts)
+        corpus = corpora.scan_corpus(documents.uri, PART, documents.language, documents.duplicates)
+        duplicates, groups = corpus.duplicates, corpora.groups(corpus.parts)
         parts = [part for group in groups for part in corpora.read_texts(group)]
         pairs = [pair for part in parts for pair in zip(part.ids, map(words, part.texts), strict=True)]
     else:
         texts = map(words, documents["text"].to_pylist())
         pairs = list(zip(documents["id"].to_pylist(), texts, strict=True))
+        duplicates = 0  # those of a table have been left out
     pairs.sort(reverse=True)
     vocabulary = {word: i for i, word in enumerate(sorted({word for _, text in pairs for word in text}))}
     tokens = [[vocabulary[word] for word in text] for _, text in pairs]
-    return Collection(np.array([key for key, _ in pairs], dtype=object), tokens, vocabulary)
+    return Collection(np.array([key for key, _ in pairs], dtype=object), tokens, vocabulary, duplicates)
 
 
 class Bm25:
@@ -79,7 +83,7 @@ class Bm25:
             pooled: whether frequencies of words and the mean length are those of all documents, as one BM25 index of
                 the pool of all languages has them; or in each language its own, as an index of that language.
         """
-        ids, tokens, self._vocabulary = collection
+        ids, tokens, self._vocabulary = collection[:3]
         spoken = np.array([key.partition(":")[0] for key in ids], dtype=object)
         self.languages = tuple(dict.fromkeys(spoken))
         rows = {language: np.flatnonzero(spoken == language) for language in self.languages}

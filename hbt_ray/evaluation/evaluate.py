@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -18,12 +18,12 @@ import ray
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
-from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.encode import Identity, encode_corpus, identify
-from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, rankings, tasks
+from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, precision, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
-from hbt_ray.evaluation.rankings import Ranker, Rankings
+from hbt_ray.evaluation.ranker import Ranker
+from hbt_ray.evaluation.rankings import Rankings
 from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.model.build import local_models
@@ -49,6 +49,7 @@ class EvaluatedSystem(NamedTuple):
         encoded: how many texts have been encoded for it.
         documents: number of documents that it ranks; None when they are not known.
         unanswered: number of queries for which it has no list.
+        duplicates: number of documents that were left out, since their ids come again.
     """
 
     rankers: Sequence[tuple[Ranker, Sequence[Setting]]]
@@ -56,6 +57,7 @@ class EvaluatedSystem(NamedTuple):
     encoded: dict[str, int]
     documents: int | None
     unanswered: int = 0
+    duplicates: int = 0
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -73,25 +75,28 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         UserError: task, model or run are unusable, judged documents are missing, `out` holds another run, or mteb is
             not installed.
     """
+    config = precision.settled(config)
     if config.task.startswith(MTEB):
         return _mteb(config)
     started = time.monotonic()
     out = config.out
     inputs = [uri for uri in (config.data, config.corpus, config.run) if uri is not None]
     storage.refuse_overlap(out, [*inputs, *local_models(config.encoder)])
-    task = tasks.load_task(config.task, config.data, config.text, config.corpus, config.language)
+    task = tasks.load_task(
+        config.task, config.data, config.text, config.corpus, config.language,
+        config.missing_queries == "skip", config.duplicates,
+    )  # fmt: skip
     identity, fingerprint = _identify(config)
-    checked = config.run is None and not storage.committed(out)
-    missing = _missing(task, config.missing_documents) if checked else frozenset()  # before anything is claimed
-    with storage.claimed(out, "evaluate", _claim(config, fingerprint), OWNS):
+    known = ids.Known() if storage.committed(out) else ids.known(task, config)  # before anything is claimed
+    with storage.claimed(out, "evaluate", _claim(config, task, fingerprint), OWNS):
         if not storage.committed(out):
-            return _evaluate(config, identity, task, missing, started)
+            return _evaluate(config, identity, task, known, started)
     results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
     return results
 
 
 def _evaluate(
-    config: EvaluateConfig, identity: Identity | None, task: Task, missing: frozenset[str], started: float
+    config: EvaluateConfig, identity: Identity | None, task: Task, known: ids.Known, started: float
 ) -> dict[str, Any]:
     depth = max(config.depth, *(cutoff(name) for name in columns(task.headline)))
     if identity is not None:
@@ -103,7 +108,7 @@ def _evaluate(
         if not task.judged:
             task = answers.judge(task, system.queries, system.rankers[0][0], depth)
         ranked = first_document.with_answers(task, rankings.joined([
-            rankings.rank(task, system.queries, ranker, depth, chosen, missing)
+            rankings.rank(task, system.queries, ranker, depth, chosen, *known)
             for ranker, chosen in system.rankers
         ]))  # fmt: skip
         LOG.info(
@@ -112,7 +117,7 @@ def _evaluate(
             time.monotonic() - searching,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
-        return _write(config, config.out, task, ranked, system, len(missing), started)
+        return _write(config, config.out, task, ranked, system, known, started)
 
 
 def _mteb(config: EvaluateConfig) -> dict[str, Any]:
@@ -141,13 +146,18 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
     settings = {"encoder": config.encoder, "encoding": config.encoding}
     parts = {name: storage.join(out, name) for name in ("queries", "documents", "index")}
     queries = EncodeConfig(
-        corpus=_table(task.queries, parts["queries"]), out=parts["queries"], role="query", **settings
+        corpus=ids.write_table(task.queries, parts["queries"]), out=parts["queries"], role="query", **settings
     )
     corpus = task.documents
     if isinstance(corpus, pa.Table):
-        corpus = CorpusAt(_table(corpus, parts["documents"]))
+        corpus = CorpusAt(ids.write_table(corpus, parts["documents"]))
     documents = EncodeConfig(
-        corpus=corpus.uri, language=corpus.language, out=parts["documents"], role="passage", **settings
+        corpus=corpus.uri,
+        language=corpus.language,
+        duplicates=corpus.duplicates,
+        out=parts["documents"],
+        role="passage",
+        **settings,
     )
     with ThreadPoolExecutor(2) as both:  # starting an encoder takes longer than many a task's queries
         done = {
@@ -155,16 +165,15 @@ def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> 
             "documents": both.submit(encode_corpus, documents, identity),
         }
     encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
-    vectors = embeddings.read_aligned(parts["queries"], task.queries["id"].to_pylist())
+    counts = encoded, encoded["documents"], 0, int(done["documents"].result()["left_out"])
+    vectors = embeddings.read_aligned(parts["queries"], ids.encoded_ids(task.queries))
     if config.streaming:
-        yield EvaluatedSystem(
-            [(StreamingSearcher(parts["documents"]), config.settings)], vectors, encoded, encoded["documents"]
-        )
+        yield EvaluatedSystem([(StreamingSearcher(parts["documents"]), config.settings)], vectors, *counts)
         return
     build_index(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
     actors = _processes(len(vectors) * encoded["documents"])
     with Searcher(parts["index"], actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
-        yield EvaluatedSystem([(searcher, config.settings)], vectors, encoded, encoded["documents"])
+        yield EvaluatedSystem([(searcher, config.settings)], vectors, *counts)
 
 
 @contextmanager
@@ -176,15 +185,16 @@ def _words(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
     whole = tuple(setting for setting in settings if setting == "multilingual")
     chosen = [(bm25.Bm25(collection, pooled), some) for pooled, some in ((False, single), (True, whole)) if some]
     queries = np.array(task.queries["text"].to_pylist(), dtype=object)
-    yield EvaluatedSystem(chosen, queries, {"queries": 0, "documents": 0}, len(collection.ids))
+    nothing = {"queries": 0, "documents": 0}
+    yield EvaluatedSystem(chosen, queries, nothing, len(collection.ids), duplicates=collection.duplicates)
 
 
 @contextmanager
 def _run(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
     """The lists of a run file, for which nothing is encoded."""
     assert config.run is not None
-    ranker = RunRanker(config.run)
     keys = task.queries["id"].to_pylist()
+    ranker = RunRanker(config.run, frozenset(keys))
     if not ranker.queries.intersection(keys):
         raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
     documents = len(task.documents) if isinstance(task.documents, pa.Table) else None
@@ -194,36 +204,9 @@ def _run(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
     )
 
 
-def _missing(task: Task, rule: str) -> frozenset[str]:
-    """Judged documents that are not among the task's."""
-    if not task.judged_documents:
-        return frozenset()
-    missing: Set[str]
-    if isinstance(task.documents, CorpusAt):
-        missing = corpora.absent(task.documents.uri, task.judged_documents, task.documents.language)
-    else:
-        missing = task.judged_documents.difference(task.documents["id"].to_pylist())
-    if missing and rule == "error":
-        examples = ", ".join(sorted(missing)[:3])
-        raise UserError(
-            f"{task.name}: {len(missing):,} of {len(task.judged_documents):,} judged documents are not in the corpus,"
-            f" for example {examples}; --missing-documents count takes them as never found"
-        )
-    return frozenset(missing)
-
-
 def _processes(pairs: int) -> int:
     """How many processes search, for `pairs` of a query and a document: it is more work than an interactive search."""
     return max(1, min(int(ray.cluster_resources().get("CPU", 1)), pairs // PAIRS))
-
-
-def _table(texts: pa.Table, out: str) -> str:
-    """Write a task's table as a corpus, whose ids are without language; returns its URI."""
-    uri = f"{out}.parquet"
-    pairs = zip(texts["id"].to_pylist(), texts["lang"].to_pylist(), strict=True)
-    ids = pa.array([key.removeprefix(f"{language}:") for key, language in pairs], pa.string())
-    storage.write_parquet(uri, pa.table({"id": ids, "lang": texts["lang"], "text": texts["text"]}))
-    return uri
 
 
 def _write(
@@ -232,7 +215,7 @@ def _write(
     task: Task,
     ranked: Rankings,
     system: EvaluatedSystem,
-    missing: int,
+    known: ids.Known,
     started: float,
 ) -> dict[str, Any]:
     """Write every result file and the manifest; returns the results."""
@@ -243,9 +226,18 @@ def _write(
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
+        "precision": precision.of(config),
         "headline": list(task.headline),
         "settings": rankings.settings_of(summary, measures),
-        "counts": _counts(task, system, missing),
+        "protocol": {
+            "ignore_identical_ids": task.ignore_identical_ids,
+            "missing_queries": config.missing_queries,
+            "missing_documents": config.missing_documents,
+            "duplicates": config.duplicates,
+        },
+        "read_from": list(task.places),
+        "counts": _counts(task, system, known),
+        "left_out": _left_out(task, system, known),
         "encoded": system.encoded,
         "versions": {name: version(name) for name in PACKAGES} | {"faiss": faiss.__version__},
     }
@@ -257,7 +249,7 @@ def _write(
         formats.write_run(storage.join(out, "run.monolingual.trec"), queries, ranked.monolingual)
     formats.write_qrels(storage.join(out, "qrels.trec"), task.judgements)
     storage.write_parquet(storage.join(out, "per_query.parquet"), ranked.table)
-    mteb = formats.mteb(task, _revision(task), summary, time.monotonic() - started)
+    mteb = formats.mteb(task, ids.fingerprint(task), summary, time.monotonic() - started)
     storage.write_json(storage.join(out, "mteb", f"{formats.file_name(task.name)}.json"), mteb)
     storage.write_json(storage.join(out, "results.json"), results)
     storage.commit(out, "evaluation", {"task": task.name, "model": config.encoder.model, "text": config.text})
@@ -265,11 +257,11 @@ def _write(
 
 
 def _shares(task: Task, ranked: Rankings, queries: Sequence[str]) -> dict[str, dict[str, float]]:
-    top = [ids for _, hits in ranked.multilingual for ids in hits.ids[:, : bias.TOP].tolist()]
+    top = [keys for _, hits in ranked.multilingual for keys in hits.ids[:, : bias.TOP].tolist()]
     return bias.language_shares(task.queries["lang"].to_pylist(), top, [task.relevant[query] for query in queries])
 
 
-def _counts(task: Task, system: EvaluatedSystem, missing: int) -> dict[str, int | None]:
+def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, int | None]:
     judged = [query for query in task.queries["id"].to_pylist() if task.judgements.get(query)]
     return {
         "queries": len(task.queries),
@@ -277,21 +269,28 @@ def _counts(task: Task, system: EvaluatedSystem, missing: int) -> dict[str, int 
         "queries_without_judgements": len(task.queries) - len(judged),
         "queries_without_relevant": sum(not task.relevant[query] for query in judged),
         "queries_without_results": system.unanswered,
-        "missing_documents": missing,
+        "missing_documents": len(known.missing),
     }
 
 
-def _revision(task: Task) -> str:
-    """A fingerprint of the data that the task was made of."""
-    documents = list(task.documents) if isinstance(task.documents, CorpusAt) else task.documents.to_pydict()
-    return storage.fingerprint([task.queries.to_pydict(), documents, {k: dict(v) for k, v in task.judgements.items()}])
+def _left_out(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, int]:
+    """How many judged queries, documents and queries' own documents the protocol left out."""
+    own = known.identical
+    if isinstance(ranker := system.rankers[0][0], RunRanker):
+        own &= ranker.own
+    return {
+        **task.left_out,
+        "duplicate_documents": task.left_out["duplicate_documents"] + system.duplicates,
+        "identical_ids": len(own),
+    }
 
 
-def _claim(config: EvaluateConfig, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
+def _claim(config: EvaluateConfig, task: Task, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
     return {
         **config.model_dump(
             mode="json", exclude={"out": True, "streaming": True, "encoding": set(config.encoding.FREE)}
         ),
+        "ignore_identical_ids": task.ignore_identical_ids,
         "model_fingerprint": fingerprint,
         "run_version": storage.version_of(config.run) if config.run else None,
     }

@@ -11,7 +11,7 @@ import langcodes
 from hbt_ray import storage
 from hbt_ray.evaluation.rankings import Lists, Summary
 from hbt_ray.evaluation.tasks.base import Task
-from hbt_ray.languages import script
+from hbt_ray.languages import plain, script
 
 TAG = "hbt_ray"
 
@@ -65,7 +65,7 @@ def mteb(task: Task, revision: str, summary: Summary, seconds: float) -> dict[st
             tags = {language: None} | dict.fromkeys(everything if setting == "multilingual" else [pool])
             named = {name.replace("@", "_at_"): value for name, value in measures.items() if value is not None}
             scores.append({
-                "hf_subset": language if setting == "monolingual" else f"{language}-{pool}",
+                "hf_subset": language if setting == "monolingual" else f"{language}-{plain(pool)}",
                 "languages": [_mteb_language(tag) for tag in tags],
                 "main_score": measures[task.headline[0]],
                 **named,
@@ -82,6 +82,6 @@ def mteb(task: Task, revision: str, summary: Summary, seconds: float) -> dict[st
 def _mteb_language(tag: str) -> str:
     """ISO 639-3 and script, `ara-Arab` for `ar`; the tag itself when it names no such language."""
     try:
-        return f"{langcodes.get(tag).to_alpha3()}-{script(tag)}"
+        return f"{langcodes.get(plain(tag)).to_alpha3()}-{script(plain(tag))}"
     except (LookupError, ValueError):
         return tag

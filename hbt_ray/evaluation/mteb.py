@@ -37,8 +37,8 @@ TEXT = pa.schema([("id", pa.string()), ("lang", pa.string()), ("text", pa.string
 def evaluate_mteb(config: EvaluateConfig) -> dict[str, Any]:
     """Run one MTEB retrieval task; a finished run is left as it is, an unfinished one keeps what has been encoded.
 
-    Writes `mteb/<task>.json`, which mteb reads (`TaskResult.from_disk`), and results.json: task, model, `measure`
-    (MTEB's main one), its mean over the subsets, `main_score`, and `by_subset`.
+    Writes `mteb/<task>.json`, which mteb reads (`TaskResult.from_disk`), and results.json: task, model, precision,
+    `measure` (MTEB's main one), its mean over the subsets, `main_score`, and `by_subset`.
 
     Raises:
         UserError: mteb has no such retrieval task, its data or the model is unusable, or `out` holds another run.
@@ -108,6 +108,7 @@ def _run(config: EvaluateConfig, task: AbsTaskRetrieval, identity: Identity) -> 
     return {
         "task": config.task,
         "model": config.encoder.model,
+        "precision": config.encoder.precision,
         "measure": task.metadata.main_score,
         "main_score": sum(by_subset.values()) / len(by_subset),
         "by_subset": by_subset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,46 +11,17 @@ import pyarrow as pa
 from hbt_ray.arrays import blocks
 from hbt_ray.config import Setting
 from hbt_ray.evaluation.bias import by_script, per_query
+from hbt_ray.evaluation.identical import Identical
 from hbt_ray.evaluation.metrics import average_precision, columns, macro, ranks_in_lists, trec_measures
+from hbt_ray.evaluation.ranker import Ranker
 from hbt_ray.evaluation.tasks.base import Task
+from hbt_ray.languages import plain
 from hbt_ray.search.ranking import Above, Hits, merge
 
 QUERIES = 2048  # searched at once
 
 Lists = list[tuple[np.ndarray, Hits]]  # rows of queries and their lists
 Summary = dict[Setting, dict[tuple[str, str], dict[str, float | None]]]  # language and pool; measure
-
-
-class Ranker(Protocol):
-    """What ranks documents for queries: an index, or what stands in its place.
-
-    `queries` is what the ranker needs to know of each query: fp32 [queries, width] vectors, or str [queries] texts or
-    ids.
-    """
-
-    @property
-    def languages(self) -> Sequence[str]:
-        """The languages of the documents."""
-
-    def search_languages(self, queries: np.ndarray, k: int, languages: Sequence[str] | None = None) -> dict[str, Hits]:
-        """The k best documents in the own pool of each of these languages, all when None.
-
-        Lists that are shorter end with the id "" and minus infinity.
-
-        Args:
-            queries: [queries] or [queries, width].
-        """
-
-    def ranks(
-        self, queries: np.ndarray, relevant: Sequence[Sequence[str]], languages: Sequence[str] | None = None
-    ) -> Above:
-        """The places of relevant documents among those of these languages, all when None.
-
-        Documents that the ranker never found are left out.
-
-        Args:
-            queries: [queries] or [queries, width].
-        """
 
 
 class Rankings(NamedTuple):
@@ -76,6 +47,7 @@ def rank(
     depth: int,
     chosen: Sequence[Setting] = (),
     missing: Collection[str] = (),
+    identical: Collection[str] = (),
 ) -> Rankings:
     """Rank all queries. A query counts in a pool when it has a judgement of a document of the pool.
 
@@ -88,14 +60,17 @@ def rank(
             and the other measures of bias come from whole rankings.
         chosen: settings to rank in; the task's own when empty.
         missing: judged documents that the ranker does not have, and so never finds.
+        identical: queries whose ids are ids of documents that the ranker may have, which are no results of theirs.
     """
     wanted = chosen or task.settings
     gone = frozenset(missing)
     keys = task.queries["id"].to_pylist()
+    same = Identical(keys, identical)
     asked = np.array(task.queries["lang"].to_pylist(), dtype=object)
-    relevant = [[key for key in task.relevant[query] if key not in gone] for query in keys]
+    relevant = same.with_own([[key for key in task.relevant[query] if key not in gone] for query in keys])
     alone = set(wanted) == {"monolingual"}
     above = _within_languages(ranker, queries, relevant, asked) if alone else ranker.ranks(queries, relevant)
+    above = same.left_out_of_ranks(above)
     judged = _Judged(task, keys)
     # a language all of whose judged documents are missing has lists without documents
     languages = np.array([*ranker.languages, *sorted(judged.languages - set(ranker.languages))], dtype=object)
@@ -109,7 +84,7 @@ def rank(
     none = dict.fromkeys(per_query.COLUMNS, np.full(len(query), np.nan))
     tables = [single.table(task, measures, query, setting, languages[column], none)]
     tables[0] = tables[0].filter(pa.array(np.isin(setting, wanted)))
-    lists = _lists(ranker, queries, asked, depth, wanted)
+    lists = _lists(ranker, queries, asked, depth, wanted, same)
     if "multilingual" in wanted:
         places = 1 + above.counts.sum(axis=1)
         whole = _Pools(judged, judged.queries, above, above.queries, places)
@@ -131,22 +106,31 @@ def rank(
 
 
 def _lists(
-    ranker: Ranker, queries: np.ndarray, asked: np.ndarray, depth: int, wanted: Sequence[Setting]
+    ranker: Ranker, queries: np.ndarray, asked: np.ndarray, depth: int, wanted: Sequence[Setting], same: Identical
 ) -> dict[str, Lists]:
     """The lists of the settings `monolingual` and `multilingual` as far as they are wanted."""
     lists: dict[str, Lists] = {"monolingual": [], "multilingual": []}
+    k = depth + same.extra
     for block in blocks(len(queries), QUERIES) if "multilingual" in wanted else ():
-        found = ranker.search_languages(queries[block], depth)
+        found = ranker.search_languages(queries[block], k)
         rows = np.arange(block.start, block.stop)
-        lists["multilingual"].append((rows, merge(found, depth, len(rows))))
+        lists["multilingual"].append((rows, same.left_out_of_lists(merge(found, k, len(rows)), rows, depth)))
         if "monolingual" in wanted:
             own = {language: rows[asked[block] == language] for language in found}
-            lists["monolingual"] += [(same, _pick(found[name], same - block.start)) for name, same in own.items()]
+            lists["monolingual"] += [
+                (
+                    members,
+                    same.left_out_of_lists(
+                        Hits(*(column[members - block.start] for column in found[name])), members, depth
+                    ),
+                )
+                for name, members in own.items()
+            ]
     for language in ranker.languages if "monolingual" in wanted and "multilingual" not in wanted else ():
         members = np.flatnonzero(asked == language)
         for block in blocks(len(members), QUERIES):
-            found = ranker.search_languages(queries[members[block]], depth, [language])
-            lists["monolingual"].append((members[block], found[language]))
+            hits = ranker.search_languages(queries[members[block]], k, [language])[language]
+            lists["monolingual"].append((members[block], same.left_out_of_lists(hits, members[block], depth)))
     return lists
 
 
@@ -200,7 +184,7 @@ def settings_of(summary: Summary, measures: Sequence[str]) -> dict[str, dict[str
         }
     if "cross-lingual" in summary:
         pairs = {pair: measures["map"] for pair, measures in summary["cross-lingual"].items()}
-        result["cross-lingual"]["by_pair"] = {f"{query}-{corpus}": value for (query, corpus), value in pairs.items()}
+        result["cross-lingual"]["by_pair"] = {f"{query}-{plain(pool)}": value for (query, pool), value in pairs.items()}
         result["cross-lingual"]["by_script"] = by_script(pairs)
     if "multilingual" in summary:
         found = {
@@ -289,7 +273,3 @@ class _Pools:
             **{name: pa.array(values, from_pandas=True) for name, values in bias.items()},
             **trec_measures(self.offsets, self.ranks, self._grades, [g.tolist() for g in self._all_grades], measures),
         })  # fmt: skip
-
-
-def _pick(hits: Hits, rows: np.ndarray) -> Hits:
-    return Hits(hits.ids[rows], hits.scores[rows])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from hbt_ray.config import UserError
+from hbt_ray.languages import canonical_id
 from hbt_ray.search.ranking import Above, Hits
 from hbt_ray.storage import text_files
 
@@ -23,8 +24,11 @@ class RunRanker:
         languages: languages of the documents.
     """
 
-    def __init__(self, uri: str) -> None:
-        """Read the file.
+    def __init__(self, uri: str, queries: Collection[str] = ()) -> None:
+        """Read the file, in whose ids a language may have any spelling.
+
+        Args:
+            queries: ids that are queries as they are.
 
         Raises:
             UserError: the file is missing, or a line is no run's, has a document that its query has already, or a score
@@ -34,6 +38,7 @@ class RunRanker:
         with text_files.opened(uri) as file:
             for number, line in enumerate(file, start=1):
                 query, document, score = _parse(line, f"{uri} line {number}")
+                query, document = query if query in queries else canonical_id(query), canonical_id(document)
                 if document in found[query]:
                     raise UserError(f"{uri} line {number}: document {document} occurs twice for query {query}")
                 found[query][document] = score
@@ -42,6 +47,11 @@ class RunRanker:
             for query, scores in found.items()
         }
         self.languages = tuple(sorted({_language(key) for scores in found.values() for key in scores}, reverse=True))
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The ids of the queries that are documents in their own lists."""
+        return frozenset(query for query, pairs in self._lists.items() if any(key == query for key, _ in pairs))
 
     @property
     def queries(self) -> frozenset[str]:

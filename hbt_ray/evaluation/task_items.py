@@ -34,7 +34,9 @@ def task_items(excluded: Sequence[Excluded]) -> list[TaskItems]:
             raise UserError(f"--exclude {one.name}: mteb reads its tasks alone; name a folder of the data as beir:URI")
         task = load_task(one.name, one.uri)
         wanted = sorted({key for keys in task.relevant.values() for key in keys})
-        found.append(TaskItems(one.name, task.queries["text"].to_pylist(), _texts(task, wanted)))
+        name, colon, folder = one.name.partition(":")
+        name += colon + folder.rstrip("/").rpartition("/")[2]  # a place decides nothing of a store
+        found.append(TaskItems(name, task.queries["text"].to_pylist(), _texts(task, wanted)))
     return found
 
 
@@ -44,7 +46,7 @@ def _texts(task: Task, wanted: Sequence[str]) -> list[str]:
     if not isinstance(documents, CorpusAt):
         texts: list[str] = documents.filter(pc.is_in(documents["id"].cast(pa.large_string()), keys))["text"].to_pylist()
         return texts
-    groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, documents.language).parts)
+    groups = corpora.groups(corpora.scan_corpus(documents.uri, PART, *documents[1:]).parts)
     remote, known = ray.remote(_relevant), ray.put(frozenset(wanted))
     waiting = [remote.remote(group, known) for group in groups]
     texts = []

@@ -80,9 +80,12 @@ def learn(texts: Iterable[str], pieces: int) -> PreTrainedTokenizerFast:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A hash of what decides the tokens: vocabulary, normalisation and special tokens, not padding or truncation."""
+    """A hash of what decides the tokens: vocabulary, normalisation, special tokens, and the side that is cut if it is
+    not the right one; not padding, nor a limit."""
     settings = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
-    return storage.fingerprint({key: value for key, value in settings.items() if key not in ("padding", "truncation")})
+    told = {key: value for key, value in settings.items() if key not in ("padding", "truncation")}
+    side = tokenizer.truncation_side
+    return storage.fingerprint(told if side == "right" else {**told, "truncation_side": side})
 
 
 def cutter(folder: str, max_tokens: int) -> Tokenizer:

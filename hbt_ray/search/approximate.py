@@ -1,22 +1,17 @@
-"""Approximate shards, of any FAISS factory string: what they need, what they find, and the one knob that each kind has.
+"""Approximate shards, of any factory string that `factory.py` takes: what they find, and the memory that they need.
 
 A score is what FAISS says of the vector as its index holds it. Equal scores still rank by descending id.
 """
 
 from __future__ import annotations
 
-import re
-
 import faiss
 import numpy as np
 import pyarrow as pa
 
-from hbt_ray.config import UserError
+from hbt_ray.search import knobs
 from hbt_ray.search.flat import MARGIN
 from hbt_ray.search.found import Found, compact, highest
-
-CANDIDATES = [16, 32, 64, 128, 256, 512, 1024]  # of efSearch
-SOURCE_LINE = re.compile(r"\.(?:cpp|h):\d+: ")  # stands before what FAISS has to say
 
 
 class Approximate:
@@ -32,11 +27,9 @@ class Approximate:
         Where it finds fewer, the list ends with the id "" and the score minus infinity.
 
         Args:
-            effort: value of the index's `knob`; None leaves FAISS's own.
+            effort: value of the index's knob, as `knobs.py` has it; None leaves that of the file.
         """
-        name = knob(self.index)
-        if effort is not None and name:
-            faiss.ParameterSpace().set_index_parameter(self.index, name, effort)
+        knobs.turn(self.index, effort)
         rows = len(self.ids)
         rough, found = self.index.search(queries, min(k + MARGIN, rows))
         absent = found < 0
@@ -47,55 +40,13 @@ class Approximate:
         return compact(ids, np.minimum(positions, rows), scores)
 
 
-def create_index(factory: str, width: int) -> faiss.Index:
-    """An empty index.
-
-    Raises:
-        UserError: FAISS does not know the factory string, or not for vectors of this width.
-    """
-    try:
-        return faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise UserError(f"--factory {factory}: {reason(error)}") from None
-
-
-def train_index(index: faiss.Index, sample: np.ndarray, factory: str) -> None:
-    """Train the index on vectors, fp32 [rows, width].
-
-    Raises:
-        UserError: they are too few.
-    """
-    try:
-        index.train(sample)
-    except RuntimeError as error:
-        raise UserError(f"--factory {factory}: {reason(error)} ({len(sample)} vectors to train on)") from None
-
-
-def reason(error: RuntimeError) -> str:
-    """What an exception of FAISS says, without its place in the source, as one line."""
-    return " ".join(SOURCE_LINE.split(str(error))[-1].split())
-
-
-def knob(index: faiss.Index) -> str | None:
-    """The parameter that trades time for recall: nprobe (lists visited), efSearch (candidates kept), or nothing."""
-    inner = _inner(index)
-    if isinstance(inner, faiss.IndexIVF):
-        return "nprobe"
-    return "efSearch" if isinstance(inner, faiss.IndexHNSW) else None
-
-
-def efforts(index: faiss.Index) -> list[int]:
-    """The values of the knob worth trying, ascending: for nprobe powers of two and at last all lists."""
-    inner = _inner(index)
-    if isinstance(inner, faiss.IndexIVF):
-        lists = int(inner.nlist)
-        return [*(2**power for power in range((lists - 1).bit_length())), lists]
-    return CANDIDATES if knob(index) else []
-
-
 def row_bytes(index: faiss.Index) -> int:
-    """The memory that one row takes [bytes]."""
-    inner = _inner(index)
+    """The memory that one row takes, in the codes that refine a search too [bytes]."""
+    refined = sum(row_bytes(layer.refine_index) for layer in knobs.refinements(index))
+    return refined + _own_bytes(knobs.inner(index))
+
+
+def _own_bytes(inner: faiss.Index) -> int:
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.code_size) + 8
     if isinstance(inner, faiss.IndexHNSW):
@@ -110,18 +61,10 @@ def row_bytes(index: faiss.Index) -> int:
 
 def centroid_bytes(index: faiss.Index) -> int:
     """The memory of the centroids of an index's lists, which every shard holds [bytes]."""
-    inner = _inner(index)
+    inner = knobs.inner(index)
     return 4 * int(index.d) * int(inner.nlist) if isinstance(inner, faiss.IndexIVF) else 0
 
 
 def training_bytes(index: faiss.Index, sample: int) -> int:
     """The memory that training takes [bytes]: `sample` vectors, their copy by k-means, and its centroids twice."""
     return 8 * int(index.d) * sample + 2 * centroid_bytes(index)
-
-
-def _inner(index: faiss.Index) -> faiss.Index:
-    """The index behind transformations of its vectors."""
-    index = faiss.downcast_index(index)
-    while isinstance(index, faiss.IndexPreTransform):
-        index = faiss.downcast_index(index.index)
-    return index

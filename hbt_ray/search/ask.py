@@ -9,6 +9,7 @@ import numpy as np
 from hbt_ray import storage
 from hbt_ray.config import SearchConfig, UserError
 from hbt_ray.encode import texts
+from hbt_ray.languages import canonical
 from hbt_ray.search.queries import QueryEncoder
 from hbt_ray.search.searcher import Searcher
 
@@ -32,7 +33,7 @@ def ask(config: SearchConfig) -> dict[str, Any]:
     except UserError:  # embeddings or corpus have been deleted since
         known = {}
     hits = [
-        {"rank": rank, "id": key, "language": key.partition(":")[0], "score": score, "text": known.get(key)}
+        {"rank": rank, "id": key, "language": canonical(key.partition(":")[0]), "score": score, "text": known.get(key)}
         for rank, (key, score) in enumerate(found, 1)
     ]
     return {"query": config.query, "hits": hits}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import faiss
@@ -12,7 +12,8 @@ import ray
 from hbt_ray import storage
 from hbt_ray.arrays import blocks
 from hbt_ray.config import IndexConfig, UserError
-from hbt_ray.search import approximate, recall, sample, store
+from hbt_ray.search import approximate, knobs, recall, sample, store
+from hbt_ray.search.factory import create_index, train_index, try_index
 from hbt_ray.search.groups import PartGroup, cut_groups, embeddings_manifest, read_group
 
 OWNS = ("shards", "recall.json", "manifest.json")  # what it makes in its folder
@@ -32,7 +33,7 @@ def build_index(config: IndexConfig) -> dict[str, Any]:
     source, out = config.embeddings, config.out
     storage.refuse_overlap(out, [source, *([config.queries] if config.queries else [])])
     manifest = embeddings_manifest(source)
-    index = approximate.create_index(config.factory, manifest["width"])
+    index = create_index(config.factory, manifest["width"])
     run = {**config.model_dump(mode="json", exclude={"out"}), "checksum": manifest["checksum"]}
     with storage.claimed(out, "index", run, OWNS):
         if not storage.committed(out):
@@ -57,6 +58,12 @@ def _write_index(config: IndexConfig, manifest: dict[str, Any], index: faiss.Ind
         for number, (group, need) in enumerate(zip(groups, needs, strict=True))
     ])  # fmt: skip
     points = {} if whole or queries is None else _measure(source, out, manifest, shards, queries, config)
+    if points:
+        settle = ray.remote(_settle)
+        shards = ray.get([
+            settle.options(memory=2 * int(shard["bytes"])).remote(out, shard, points, knobs.usual(index))
+            for shard in shards
+        ])  # fmt: skip
     body = {key: manifest[key] for key in ("model", "model_fingerprint", "role", "width", "rows")}
     body["encoder"] = manifest.get("encoder")
     built = {"embeddings": source, "factory": config.factory, "exact": whole, "operating_points": points}
@@ -74,10 +81,13 @@ def _train(source: str, manifest: dict[str, Any], config: IndexConfig, index: fa
 
 
 def _trained(source: str, manifest: dict[str, Any], config: IndexConfig) -> np.ndarray:
-    index = approximate.create_index(config.factory, manifest["width"])
+    index = create_index(config.factory, manifest["width"])
     if not index.is_trained:
-        approximate.train_index(index, sample.draw(source, manifest, config.train_rows), config.factory)
-    return faiss.serialize_index(index)
+        train_index(index, sample.draw(source, manifest, config.train_rows), config.factory)
+    knobs.turn(index, knobs.usual(index))
+    trained: np.ndarray = faiss.serialize_index(index)
+    try_index(trained, config.factory)
+    return trained
 
 
 def _build_shard(
@@ -111,6 +121,24 @@ def _measure(
     storage.write_json(storage.join(out, "recall.json"), found)
     points: dict[str, Any] = found["operating_points"]
     return points
+
+
+def _settle(
+    out: str, shard: dict[str, Any], points: Mapping[str, Mapping[str, Any]], written: int | None
+) -> dict[str, Any]:
+    """Write the measured value of its knob into a shard, for other tools that open it; returns its entry.
+
+    Args:
+        points: operating points of every language.
+        written: the value that the file has.
+    """
+    value = points[shard["language"]][recall.USUAL]["value"]
+    if value == written:
+        return shard
+    loaded = store.load_shard(out, shard)
+    assert isinstance(loaded, approximate.Approximate)
+    knobs.turn(loaded.index, value)
+    return store.write_shard(out, shard["name"], shard["language"], loaded.index, loaded.ids)
 
 
 def _memory(group: PartGroup, index: faiss.Index, whole: bool) -> int:

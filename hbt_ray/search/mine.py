@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,13 @@ PAIRS = pa.schema(
     + [("negatives", pa.list_(pa.string())), ("negative_scores", pa.list_(pa.float32())), ("score", pa.float32())]
 )
 REASONS = ("own_group", "too_close", "duplicate")  # why a candidate is no negative
+NOTHING = "nothing_found"
+WHY = {  # why a pair has none: what holds of most of its candidates
+    "own_group": "{n} whose candidates are answers of their own group",
+    "too_close": "{n} whose candidates score above --share {share:g} of the positive",
+    "duplicate": "{n} whose candidates are one text",
+    NOTHING: "{n} for which the index gave no candidate",
+}
 OWNS = ("pairs", "quarantine", "work", "audit.json", "manifest.json")  # what it makes in its folder
 log = logging.getLogger(__name__)
 
@@ -71,7 +78,8 @@ def mine(config: MineConfig) -> dict[str, Any]:
 
     Negatives that the input has are replaced.
 
-    Returns: `out`, `pairs`, `negatives` (all), `without` (pairs that got none) and `left_out` (records of bitext).
+    Returns: `out`, `pairs`, `negatives` (all), `without` (pairs that got none), `why_without` (how many of these by
+        what holds of most of their candidates) and `left_out` (records of bitext).
 
     Raises:
         UserError: the input is unusable, the index is of another model or has no such language, its corpus is gone, or
@@ -97,10 +105,25 @@ def mine(config: MineConfig) -> dict[str, Any]:
             audit = _write(config, manifest["embeddings"], out, pairs, found)
             storage.write_json(storage.join(out, "audit.json"), audit)
             sums = {name: sum(line[name] for line in audit) for name in ("pairs", "negatives", "without")}
-            storage.commit(out, "mined", {**sums, "left_out": left_out})
+            why = {name: sum(line["why_without"][name] for line in audit) for name in WHY}
+            storage.commit(out, "mined", {**sums, "why_without": why, "left_out": left_out})
             storage.clear(storage.join(out, "work"))
-    done = storage.read_manifest(out, "mined")
-    return {"out": config.out, **{name: done[name] for name in ("pairs", "negatives", "without", "left_out")}}
+    done = {"why_without": {}, **storage.read_manifest(out, "mined")}
+    names = ("pairs", "negatives", "without", "why_without", "left_out")
+    return {"out": config.out, **{name: done[name] for name in names}}
+
+
+def said(done: Mapping[str, Any], config: MineConfig) -> str:
+    """One line on the pairs that are left without negatives, and why.
+
+    Args:
+        done: `pairs`, `without` and `why_without`, as `mine` returns them.
+    """
+    why = [WHY[name].format(n=f"{count:,}", share=config.share) for name, count in done["why_without"].items() if count]
+    return (
+        f"{done['without']:,} of {done['pairs']:,} pairs have no negatives{': ' if why else ''}{', '.join(why)};"
+        f" a --depth above {config.depth} looks further down, a higher --share takes closer ones"
+    )
 
 
 def _read(config: MineConfig, out: str, pieces: Iterable[FilePiece]) -> tuple[list[Pair], int]:
@@ -166,6 +189,7 @@ def _write(
         answers[pair.source, pair.group].add(pair.passage)
         same_query[pair.query].add(pair.passage)
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    reasons: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     margins: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number, one in enumerate(found):
         rows = []
@@ -177,6 +201,8 @@ def _write(
             right = answers[pair.source, pair.group] | same_query[pair.query]
             chosen, why = choose(candidates, right, limit, config.negatives)
             counts[of_languages].update(why, pairs=1, negatives=len(chosen), without=not chosen)
+            if not chosen:
+                reasons[of_languages][max(why, key=lambda name: why[name]) if why else NOTHING] += 1
             margins[of_languages].extend(positive - score for _, score in chosen)
             rows.append({
                 **pair._asdict(), "group": pair.group if pair.grouped else None, "score": positive,
@@ -188,6 +214,7 @@ def _write(
         {
             "query_lang": key[0], "passage_lang": key[1],
             **{name: counts[key][name] for name in ("pairs", "negatives", "without", *REASONS)},
+            "why_without": {name: reasons[key][name] for name in WHY},
             "mean_margin": float(np.mean(margins[key])) if margins[key] else None,
         }
         for key in sorted(counts)

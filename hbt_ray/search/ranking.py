@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hbt_ray.config import UserError
+from hbt_ray.languages import canonical
 from hbt_ray.search.found import Found
 
 
@@ -112,16 +113,24 @@ def hits(found: Found) -> Hits:
 
 
 def pool(rows: Mapping[str, int], languages: Sequence[str] | None) -> list[str]:
-    """The languages to search in, each once; all of `rows` when None.
+    """The languages to search in, each once, as `rows` spells them; all of `rows` when None.
+
+    Args:
+        languages: tags in any spelling. One that `rows` has not as it is means all that are the same language to us.
 
     Raises:
         UserError: there is no document in one of them.
     """
-    chosen = [name for name in rows if rows[name]] if languages is None else list(dict.fromkeys(languages))
-    for language in chosen:
-        if not rows.get(language):
+    there = [name for name in rows if rows[name]]
+    if languages is None:
+        return there
+    chosen: dict[str, None] = {}
+    for language in languages:
+        same = [language] if language in there else [n for n in there if canonical(n) == canonical(language)]
+        if not same:
             raise UserError(f"the index has no language {language}; it has {', '.join(sorted(rows))}")
-    return chosen
+        chosen |= dict.fromkeys(same)
+    return list(chosen)
 
 
 def checked_queries(queries: np.ndarray, width: int, k: int = 1) -> np.ndarray:

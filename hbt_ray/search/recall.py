@@ -9,16 +9,18 @@ import numpy as np
 import ray
 
 from hbt_ray.config import Recall
-from hbt_ray.search import store, streaming
-from hbt_ray.search.approximate import Approximate, efforts, knob
+from hbt_ray.search import knobs, store, streaming
+from hbt_ray.search.approximate import Approximate
 from hbt_ray.search.found import Found, combine
 from hbt_ray.search.ranking import Hits, hits
+
+USUAL: Recall = "0.95"  # what a search asks for unless told otherwise, and what the shards' files are set to
 
 
 def measure_recall(
     index: str, shards: Sequence[Mapping[str, Any]], source: str, queries: np.ndarray, k: int
 ) -> dict[str, Any]:
-    """The recall of the k best by language and value of the index's knob (nprobe, efSearch), and operating points.
+    """The recall of the k best by language and value of the index's knob, as `knobs.py` has it, and operating points.
 
     Args:
         index: folder of the shards, which need no manifest yet.
@@ -28,7 +30,7 @@ def measure_recall(
         k: number of best documents.
 
     Returns: `knob`, `k`, `queries`, `recall` (language, value, recall) and `operating_points` (language and target to
-        the least value whose recall reaches it and that recall; where none does, the largest).
+        the least value whose recall reaches it, and that recall; where none does, the least of those that find most).
 
     Raises:
         UserError: the embeddings or a shard are missing or corrupt.
@@ -54,7 +56,7 @@ def measure_recall(
         "k": k,
         "queries": len(queries),
         "recall": curves,
-        "operating_points": {language: _points(curve) for language, curve in curves.items()},
+        "operating_points": {language: operating_points(curve) for language, curve in curves.items()},
     }
 
 
@@ -70,9 +72,28 @@ def _search(
     """What a shard's knob is called, and what it finds with each value; with None when it has no knob."""
     loaded = store.load_shard(index, shard)
     assert isinstance(loaded, Approximate)
-    values: list[int] | list[None] = efforts(loaded.index) or [None]
-    return knob(loaded.index), {value: loaded.best(queries, k, value) for value in values}
+    values: list[int] | list[None] = knobs.efforts(loaded.index) or [None]
+    return knobs.knob(loaded.index), {value: loaded.best(queries, k, value) for value in values}
 
 
-def _points(curve: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {target: next((p for p in curve if p["recall"] >= float(target)), curve[-1]) for target in get_args(Recall)}
+def operating_points(curve: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For each target the first point of the curve that reaches it, or else the first of those that find most.
+
+    Args:
+        curve: `value` of the knob, ascending, and `recall` with it.
+    """
+    best = max(curve, key=lambda point: point["recall"])  # the first of several
+    return {target: next((p for p in curve if p["recall"] >= float(target)), best) for target in get_args(Recall)}
+
+
+def shortfall(points: Mapping[str, Mapping[str, Mapping[str, Any]]], target: Recall) -> str | None:
+    """One line on the languages in which no measured setting reaches the target, None if there are none.
+
+    Args:
+        points: operating points by language.
+    """
+    short = {language: of[target]["recall"] for language, of in points.items() if of[target]["recall"] < float(target)}
+    if not short:
+        return None
+    found = ", ".join(f"{language} {recall:.3f}" for language, recall in sorted(short.items()))
+    return f"no measured setting of the index reaches --recall {target}; the best finds: {found}"

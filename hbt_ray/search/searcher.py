@@ -7,6 +7,7 @@ is a choice of shards.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -18,8 +19,10 @@ from hbt_ray import storage
 from hbt_ray.config import Recall, UserError
 from hbt_ray.search.found import combine
 from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked_queries, hits, in_order, merge, pool
+from hbt_ray.search.recall import USUAL, shortfall
 from hbt_ray.search.shard import ShardActor
 
+log = logging.getLogger(__name__)
 ACTOR_ROWS = 50_000  # documents worth starting a process for
 
 
@@ -32,7 +35,7 @@ class Searcher:
     """
 
     def __init__(
-        self, index: str, actors: int | None = None, recall: Recall = "0.95", gpus_per_actor: float = 0
+        self, index: str, actors: int | None = None, recall: Recall = USUAL, gpus_per_actor: float = 0
     ) -> None:
         """Start the actors and load the shards.
 
@@ -57,9 +60,12 @@ class Searcher:
         self.rows = {
             language: sum(int(shards[name]["rows"]) for name in self._names[language]) for language in self.languages
         }
-        self._efforts = {
-            language: points[recall]["value"] for language, points in self.manifest["operating_points"].items()
-        }
+        points = self.manifest["operating_points"]
+        self._efforts = {language: of[recall]["value"] for language, of in points.items()}
+        if short := shortfall(points, recall):
+            log.warning(short)
+        elif not self.manifest["exact"] and not points:
+            log.warning("%s has not been measured (index --queries): --recall has no effect", index)
         cpus = int(ray.cluster_resources().get("CPU", 1))
         needed = -(-sum(self.rows.values()) // ACTOR_ROWS)
         sizes = {name: int(shard["rows"]) for name, shard in shards.items()}

@@ -1,7 +1,11 @@
-"""Reading text files of public datasets: JSON and JSON lines, plain, .gz, .xz or .zst, from any URI."""
+"""Reading text files of public datasets: JSON and JSON lines, plain, .gz, .xz or .zst, from any URI.
+
+A byte order mark at the beginning, which editors put there, is passed over.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -25,7 +29,7 @@ def load_json(uri: str) -> Any:
     """
     try:
         with opened(uri) as file:
-            return json.load(file)
+            return json.loads(file.read().decode())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{uri} is not a JSON file: {error}") from None
 
@@ -44,7 +48,7 @@ def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = json.loads(line.decode())  # of bytes, json takes half a surrogate pair
             except (UnicodeDecodeError, json.JSONDecodeError):
                 value = None
             yield number, value if isinstance(value, dict) else None
@@ -57,6 +61,15 @@ def is_encodable(text: str) -> bool:
         return True
     except UnicodeEncodeError:
         return False
+
+
+def id_of(value: Any) -> str | None:
+    """The id that a JSON value is: a string, or a whole number, also one that is written as a float; else None."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def is_utf8(value: bytes) -> bool:
@@ -81,7 +94,7 @@ def folder(uri: str) -> str:
 
 @contextlib.contextmanager
 def opened(uri: str) -> Iterator[Any]:
-    """The file as it was before it was compressed.
+    """The file as it was before it was compressed, from behind a byte order mark on; its positions count the mark.
 
     Raises:
         UserError: the file is missing or truncated, also when reading within the block finds it so.
@@ -91,18 +104,24 @@ def opened(uri: str) -> Iterator[Any]:
         with fs.open(path, "rb") as raw:
             if uri.endswith(".gz"):
                 with gzip.GzipFile(fileobj=raw) as file:
-                    yield file
+                    yield _after_mark(file)
             elif uri.endswith(".xz"):
                 with lzma.LZMAFile(raw) as file:
-                    yield file
+                    yield _after_mark(file)
             elif uri.endswith(".zst"):
                 with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as file:
-                    yield io.BufferedReader(file)
+                    yield _after_mark(io.BufferedReader(file))
             else:
-                yield raw
+                yield _after_mark(raw if hasattr(raw, "peek") else io.BufferedReader(raw))
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a fault of the storage
         raise UserError(f"{uri} is truncated or not compressed as its name says: {error}") from None
+
+
+def _after_mark(file: Any) -> Any:
+    if file.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
+    return file

@@ -75,9 +75,10 @@ def read_judgements(uri: str) -> Iterator[tuple[str, str, int]]:
     """
     if uri.endswith(".jsonl"):
         for number, row in text_files.json_lines(uri):
-            if row is None or not {"query-id", "corpus-id", "score"} <= row.keys():
+            query, document = (text_files.id_of((row or {}).get(name)) for name in ("query-id", "corpus-id"))
+            if row is None or query is None or document is None or "score" not in row:
                 raise UserError(f"{uri} line {number + 1} is no judgement: it needs query-id, corpus-id and score")
-            yield str(row["query-id"]), str(row["corpus-id"]), _grade(str(row["score"]), uri, number + 1)
+            yield query, document, _grade(str(row["score"]), uri, number + 1)
         return
     for number, line in _lines(uri):
         fields = line.split("\t")

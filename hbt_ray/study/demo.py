@@ -26,6 +26,7 @@ from hbt_ray.study.compare import compare
 from hbt_ray.study.paper import paper_claims
 from hbt_ray.study.runs import Run
 from hbt_ray.study.sample import prepare_sample
+from hbt_ray.study.shown_best import with_tests
 from hbt_ray.train import runlog
 from hbt_ray.train.train import train
 
@@ -64,6 +65,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     log.info("compare and report")
     folders = tuple(f"{name}={storage.join(out, name, 'evaluation')}" for name in STRATEGIES)
     found = compare(CompareConfig(runs=folders, out=storage.join(out, "comparison")))
+    runs = with_tests(runs, {found["task"]: found})
     shown = paper_claims(runs, found)
     title = "Hybrid batch training on world facts"
     report.write_page(storage.join(out, "report"), title, runs, {found["task"]: found}, shown)

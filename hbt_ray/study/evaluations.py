@@ -11,10 +11,11 @@ from hbt_ray.study import report
 from hbt_ray.study.compare import compare
 from hbt_ray.study.named import named_folders
 from hbt_ray.study.runs import Run
+from hbt_ray.study.shown_best import with_tests
 
 
 def report_on(config: ReportConfig) -> list[Run]:
-    """Write the report, and the comparison of each task of several models in `comparison-<n>`.
+    """Write the report, and the comparison of each task of several models in `comparison-<n>`; returns the runs.
 
     Raises:
         UserError: a folder holds no finished evaluation, one of MTEB's own tasks, or the evaluations of a task cannot
@@ -30,7 +31,7 @@ def report_on(config: ReportConfig) -> list[Run]:
             main = next(run.results["headline"][0] for run, _ in read if run.task == task)
             measures = tuple(dict.fromkeys(["map", main, "rank_distance"]))
             comparisons[task] = compare(CompareConfig(runs=tuple(folders), out=where, measures=measures))
-    runs = [run for run, _ in read]
+    runs = with_tests([run for run, _ in read], comparisons)
     report.write_page(out, config.title, runs, comparisons)
     return runs
 

@@ -182,7 +182,7 @@ def _pairs(figure: Figure, runs: Sequence[Run]) -> None:
     for run, axes in zip(runs, panels, strict=False):  # in this order no panel is taken that no run fills
         pairs = run.pairs()
         values = np.array([[pairs.get((query, passage), np.nan) for passage in passages] for query in queries])
-        image = axes.imshow(values, vmin=0, vmax=1, cmap="cividis")
+        image = axes.imshow(100 * values, vmin=0, vmax=100, cmap="cividis")
         axes.set_xticks(range(len(passages)), passages)
         axes.set_yticks(range(len(queries)), queries)
         axes.tick_params(length=0)
@@ -204,7 +204,7 @@ def _pairs(figure: Figure, runs: Sequence[Run]) -> None:
                     )
     for axes in panels:
         axes.set_axis_off()
-    figure.colorbar(image, ax=figure.axes, label="mAP", shrink=0.6, aspect=30)
+    figure.colorbar(image, ax=figure.axes, label="mAP × 100", shrink=0.6, aspect=30)
 
 
 def _legend(figure: Figure, *panels: Any) -> None:

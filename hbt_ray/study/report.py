@@ -76,7 +76,7 @@ def write_page(
 
 
 def overview(runs: Sequence[Run]) -> rich.table.Table:
-    """The overview for the terminal; the best of each column is bold and starred."""
+    """The overview for the terminal; what is marked as the best of its column is bold and starred."""
     found = tables.overview(runs)
     shown = rich.table.Table()
     shown.add_column("model")

@@ -13,16 +13,25 @@ import numpy.typing as npt
 from hbt_ray.config import Setting
 
 SETTINGS: tuple[Setting, ...] = ("monolingual", "cross-lingual", "multilingual")
+Line = tuple[str, str]  # a setting and a measure, as comparisons name them
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A model on a task: `results` as evaluate writes them, `steps` the lines of metrics.jsonl if it was trained."""
+    """A model on a task.
+
+    Attributes:
+        results: what evaluate writes.
+        steps: lines of metrics.jsonl, if it was trained.
+        shown_best: settings and measures in which a comparison shows it to be better than every other run of the task
+            (`shown_best.py`); None where none was made.
+    """
 
     name: str
     results: dict[str, Any]
     steps: Sequence[dict[str, Any]] = ()
+    shown_best: frozenset[Line] | None = None
 
     @property
     def task(self) -> str:
@@ -101,14 +110,15 @@ class Column:
     value: Callable[[Run], float]
     decimals: int
     largest_is_best: bool
+    line: Line
 
 
 MAPS = (
-    Column("monolingual mAP", lambda run: run.map("monolingual"), 3, True),
-    Column("cross-lingual mAP", lambda run: run.map("cross-lingual"), 3, True),
-    Column("multilingual mAP", lambda run: run.map("multilingual"), 3, True),
+    Column("monolingual mAP", lambda run: run.map("monolingual"), 3, True, ("monolingual", "map")),
+    Column("cross-lingual mAP", lambda run: run.map("cross-lingual"), 3, True, ("cross-lingual", "map")),
+    Column("multilingual mAP", lambda run: run.map("multilingual"), 3, True, ("multilingual", "map")),
 )
-RANK_DISTANCE = Column("rank distance", lambda run: run.rank_distance(), 1, False)
+RANK_DISTANCE = Column("rank distance", lambda run: run.rank_distance(), 1, False, ("multilingual", "rank_distance"))
 HEADLINE = (*MAPS, RANK_DISTANCE)
 
 
@@ -117,8 +127,29 @@ def _number(value: float | None) -> float:
 
 
 def best_of(shown: Sequence[str], values: Sequence[float], largest: bool) -> list[bool]:
-    """Which entries are the best as a reader sees them: all that are shown like the best one; none of NaN alone."""
-    if np.isnan(values).all():
+    """Which entry is the best as a reader sees them: none that stands alone, nor of several that are shown alike.
+
+    Args:
+        shown: each value as it is shown.
+        values: NaN where there is none.
+    """
+    if np.count_nonzero(~np.isnan(values)) < 2:
         return [False] * len(shown)
-    position = int(np.nanargmax(values) if largest else np.nanargmin(values))
-    return [text == shown[position] for text in shown]
+    best = shown[int(np.nanargmax(values) if largest else np.nanargmin(values))]
+    return [text == best and shown.count(best) == 1 for text in shown]
+
+
+def stars(
+    runs: Sequence[Run | None], shown: Sequence[str], values: Sequence[float], largest: bool, line: Line | None
+) -> list[bool]:
+    """Which run is marked as the best: `best_of`, if tests show it where there are any.
+
+    Args:
+        runs: the runs of the entries; None where a model has none.
+        line: what the values are of; None for what is not tested, which marks none where other things are tested.
+    """
+    best = best_of(list(shown), values, largest)
+    if all(run is None or run.shown_best is None for run in runs):
+        return best
+    pairs = zip(runs, best, strict=True)
+    return [star and run is not None and line in (run.shown_best or ()) for run, star in pairs]

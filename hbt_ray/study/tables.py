@@ -1,4 +1,4 @@
-"""The tables of a report, as cells of text with the best of each comparison marked."""
+"""The tables of a report, as cells of text, of which the best is marked where it may be (`runs.stars`)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from hbt_ray.config import Setting
 from hbt_ray.study.markdown import markdown_table
-from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Run, best_of
+from hbt_ray.study.runs import MAPS, RANK_DISTANCE, SETTINGS, Column, Line, Run, stars
 from hbt_ray.terminal import number
 
-Cell = tuple[str, bool]  # what is shown, and whether it is the best of its comparison
+Cell = tuple[str, bool]  # what is shown, and whether it is marked as the best
 
 _BY_LANGUAGE: tuple[tuple[str, Setting, str, int, bool], ...] = (
     ("Monolingual mAP", "monolingual", "by_language", 3, True),
@@ -55,7 +55,7 @@ def overview(runs: Sequence[Run]) -> Table:
             if not np.isnan(values).all():
                 shown += 1
                 titles.append(f"{title or column.title}\N{NO-BREAK SPACE}{'↑' if column.largest_is_best else '↓'}")
-                columns.append(_cells(values, column.decimals, column.largest_is_best))
+                columns.append(_cells(found, values, column.decimals, column.largest_is_best, column.line))
         return shown
 
     for task in tasks:
@@ -78,7 +78,7 @@ def own_measures(runs: Sequence[Run]) -> Table | None:
         if chosen:
             groups.append((setting, len(chosen)))
         titles += chosen
-        columns += [_cells(values, 3, True) for values in chosen.values()]
+        columns += [_cells(runs, values, 3, True, (setting, name)) for name, values in chosen.items()]
     if not columns:
         return None
     return Table(groups, titles, [(run.name, [column[i] for column in columns]) for i, run in enumerate(runs)])
@@ -89,7 +89,7 @@ def scripts(runs: Sequence[Run]) -> Table | None:
     values = {key: [run.by_script()[key] for run in runs] for key in ("same", "different")}
     if any(np.isnan(column).all() for column in values.values()):
         return None
-    columns = [_cells(column, 3, True) for column in values.values()]
+    columns = [_cells(runs, column, 3, True) for column in values.values()]
     rows = [(run.name, [column[i] for column in columns]) for i, run in enumerate(runs)]
     return Table([], ["same script", "different scripts"], rows)
 
@@ -102,7 +102,7 @@ def language_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
         rows = []
         for language in sorted(set().union(*found)):
             values = [values.get(language, float("nan")) for values in found]
-            rows.append((language, _cells(values, decimals, largest)))
+            rows.append((language, _cells(runs, values, decimals, largest)))
         if rows:
             apart = [number(_apart(values), decimals) for values in found]
             tables.append({"title": title, "names": [run.name for run in runs], "rows": rows, "apart": apart})
@@ -132,9 +132,11 @@ def table_markdown(table: Table, first: str) -> str:
     return markdown_table([[first, *titles], *rows]) + "\n"
 
 
-def _cells(values: Sequence[float], decimals: int, largest: bool) -> list[Cell]:
+def _cells(
+    runs: Sequence[Run | None], values: Sequence[float], decimals: int, largest: bool, line: Line | None = None
+) -> list[Cell]:
     shown = [number(value, decimals) for value in values]
-    return list(zip(shown, best_of(shown, values, largest), strict=True))
+    return list(zip(shown, stars(runs, shown, values, largest, line), strict=True))
 
 
 def _apart(values: dict[str, float]) -> float:

@@ -67,15 +67,14 @@ class Collator:
         padding = encoder.tokenizer.pad_token_id
         plain = Template(encoder.tokenizer)
 
-        def padder(role: Role, prefix: str, has_prefix: bool) -> Padder:
+        def padder(role: Role, prefix: str, source: str = "") -> Padder:
+            has_prefix = wanted.prefix(role, source) is not None
             template = plain if has_prefix else Template(encoder.tokenizer, prefix)
             return Padder(template, encoder.limits[role], padding, encoder.left_out(prefix))
 
-        self._query = padder("query", encoder.prefixes["query"], False)
-        self._passage = padder("passage", encoder.prefixes["passage"], wanted.passage_prefix is not None)
-        with_prefix = {source: padder("query", text, True) for source, text in wanted.query_prefixes.items()}
-        instructed = {source: padder("query", text, False) for source, text in encoder.instructions.items()}
-        self._of_source = {**instructed, **with_prefix}
+        self._query = padder("query", encoder.prefixes["query"])
+        self._passage = padder("passage", encoder.prefixes["passage"])
+        self._of_source = {source: padder("query", text, source) for source, text in encoder.instructions.items()}
         self._hard_negatives = wanted.negatives
         self._device = device
         self._chunk_tokens = chunk_tokens

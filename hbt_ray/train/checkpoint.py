@@ -60,6 +60,7 @@ class TrainState:
         """Put the Adam moments into `engine`, whose optimizer has made one step of learning rate 0 to have any."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
+        _link_moments(engine)
         parameters = dict(engine.module.named_parameters())
         for part, name, tensor in self.tensors():
             if part in MOMENTS:
@@ -184,6 +185,7 @@ def _own_share(engine: Any, rank: int, ranks: int) -> dict[str, torch.Tensor]:
     """Every `ranks`-th trained parameter and its moments, fp32 on CPU. Assembling one is a collective."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
+    _link_moments(engine)
     share = {}
     trained = [(name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad]
     for number, (name, parameter) in enumerate(trained):
@@ -196,6 +198,17 @@ def _own_share(engine: Any, rank: int, ranks: int) -> dict[str, torch.Tensor]:
             for part, tensor in zip(("weight", *MOMENTS), tensors, strict=True):
                 share[f"{part}/{name}"] = tensor.detach().float().cpu().reshape(parameter_shape(parameter)).contiguous()
     return share
+
+
+def _link_moments(engine: Any) -> None:
+    """Have every parameter know its part of the moments. DeepSpeed does so at stages 1 and 2 after the first group of
+    parameters has made its first step, when those of later groups have no moments yet."""
+    from deepspeed.utils import lazy_init_hp_params_optimizer_state
+
+    if engine.zero_optimization_stage() in (1, 2):
+        zero = engine.optimizer
+        for parameters, flat in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
+            lazy_init_hp_params_optimizer_state(parameters, flat, zero.optimizer.state)
 
 
 def parameter_shape(parameter: nn.Parameter) -> torch.Size:

@@ -84,16 +84,12 @@ def wanted(config: TrainConfig, store: PairStore) -> Wanted:
         config: as `with_prefixes` gives it, if the store has texts.
     """
     negatives = config.optimizer.hard_negatives
-    if store.text_tokens is None:
+    if not store.has_texts:
         return Wanted(negatives)
     query, passage = config.encoder.query_prefix, config.encoder.passage_prefix
     assert query is not None and passage is not None
-    of_sources = {stream.source: config.encoder.instructions.get(stream.source, query) for stream in store.streams}
-    return Wanted(
-        negatives,
-        query_prefixes={source: prefix for source, prefix in of_sources.items() if prefix},
-        passage_prefix=passage or None,
-    )
+    own = config.encoder.instructions
+    return Wanted(negatives, query_prefix=query, query_prefixes=own, passage_prefix=passage)
 
 
 def check_prefix(tokenizer: PreTrainedTokenizerBase, store: PairStore, prefix: str) -> None:
@@ -102,7 +98,7 @@ def check_prefix(tokenizer: PreTrainedTokenizerBase, store: PairStore, prefix: s
     Raises:
         UserError: the prefix changes the tokens of texts that the store does not have.
     """
-    if store.text_tokens is not None or not prefix:
+    if store.has_texts or not prefix:
         return
     if tokenizer.truncation_side == "right" and joins(tokenizer, prefix):
         return

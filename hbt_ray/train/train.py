@@ -68,7 +68,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if not storage.committed(config.out):
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-                _fit(with_prefixes(config) if store.text_tokens else config, store)
+                _fit(with_prefixes(config) if store.has_texts else config, store)
             _export(config, store, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}

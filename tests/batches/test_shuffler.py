@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from flaky import FlakyServer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hbt_ray import storage
 from hbt_ray.batches import chunk, shuffler
-from hbt_ray.batches.plan import Plan
+from hbt_ray.batches.plan import MIX_ROWS, Plan
 from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import PlanConfig, PrepareConfig, UserError
 from hbt_ray.data.prepare import prepare
@@ -166,7 +168,7 @@ def test_two_thousand_steps_with_slow_and_killed_read_tasks(
     store: StreamStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunk, "CHUNK_PAIRS", 8192)
-    config, steps, ranks = PlanConfig(batch_size=2048), 2000, 4  # four steps a read task
+    config, steps, ranks = PlanConfig(batch_size=2048), 2000, 4  # a read task has four steps' pairs
     with Trouble(kills=steps // 4 // 20) as trouble:
         splits = shuffler.dataset(store.data, config, 0, steps, ranks).streaming_split(ranks, equal=True)
         task = ray.remote(num_cpus=0)(follow)
@@ -193,6 +195,33 @@ def test_global_batches_are_the_same_for_any_number_of_ranks(store: StreamStore)
             [pa.concat_tables([part.pairs for part in parts]).to_pylist() for parts in zip(*slices, strict=True)]
         )
     assert all(found == batches[0] for found in batches)
+
+
+@given(ranks=st.integers(1, 2000), each=st.integers(1, 64))
+def test_chunks_of_any_number_of_ranks(store: StreamStore, ranks: int, each: int) -> None:
+    found = chunk.shape(store, ranks * each, ranks)
+    parts = found.parts(ranks)
+    assert [rank for part in parts for rank in part] == list(range(ranks))
+    largest = max(len(part) for part in parts)
+    assert found.steps * largest * each <= max(chunk.CHUNK_PAIRS, ranks * each) * (1 + largest / ranks)
+    if len(parts) > 1:  # a task's rows are neighbours
+        assert largest * each >= MIX_ROWS
+        assert all(part.start * each % MIX_ROWS == 0 for part in parts)
+        assert found.steps % len(parts) == 0
+
+
+def test_tasks_that_share_the_ranks_of_a_chunk_read_what_one_would(store: StreamStore) -> None:
+    config, ranks, steps = PlanConfig(batch_size=2048), 64, 70
+    shape = chunk.shape(store, config.batch_size, ranks)
+    assert shape == (64, 32)
+    rows = list(shuffler.dataset(store.data, config, 0, steps, ranks).iter_rows())
+    found: dict[int, list[tuple[int, str, str]]] = {rank: [] for rank in range(ranks)}
+    for number, row in enumerate(rows):
+        parts = chunk.slices(pa.py_buffer(row["value"]), number % ranks, ranks)
+        found[number % ranks] += [(part.step, part.stratum, digest(part)) for part in parts]
+    whole = chunk.read_chunk(store, Plan(store, config), 0, steps, ranks)
+    for rank, value in enumerate(whole):
+        assert found[rank] == [(part.step, part.stratum, digest(part)) for part in chunk.slices(value, rank, ranks)]
 
 
 def test_failing_storage_changes_nothing(store: StreamStore, s3: str, s3_server: FlakyServer) -> None:

@@ -99,11 +99,12 @@ def test_memory_is_that_of_all_processes() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1500)
 def test_the_benchmark_of_studies_has_a_cluster_of_its_own() -> None:
     root = Path(__file__).parents[2]
     arguments = ["jobs/benchmark.py", "--name", "study", "--cells", "2", "--study.steps", "4"]
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=root, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, *arguments], cwd=root, capture_output=True, text=True, timeout=1400, check=False
     )
     assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout.splitlines()[-1])

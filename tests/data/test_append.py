@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prepare_killed import kill_when, times
 
 from hbt_ray import storage
 from hbt_ray.batches.chunk import read_chunk
@@ -108,10 +105,6 @@ def same_store(one: Path | str, other: Path | str) -> None:
         plans = Plan(first, config), Plan(second, config)
         assert plans[0].hash == plans[1].hash
         assert read_chunk(first, plans[0], 0, 30, 2) == read_chunk(second, plans[1], 0, 30, 2)
-
-
-def times(folder: Path, pattern: str = "*") -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern) if path.is_file()}
 
 
 def test_languages_and_sources_as_if_all_had_been_there(named: str, files: dict[str, str], tmp_path: Path) -> None:
@@ -213,18 +206,6 @@ def test_there_must_be_a_store_and_a_tokenizer(files: dict[str, str], tmp_path: 
         PrepareConfig(input=(files["news"],), out=str(tmp_path / "none"))  # type: ignore[arg-type]
 
 
-RUN = """
-import json, sys
-import ray
-from hbt_ray.config import PrepareConfig
-from hbt_ray.data.pieces import Sizes
-from hbt_ray.data.prepare import prepare
-
-ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
-prepare(PrepareConfig.model_validate(json.loads(sys.argv[1])), Sizes(*json.loads(sys.argv[2])))
-"""
-
-
 def test_what_was_killed_goes_on(
     named: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,17 +215,8 @@ def test_what_was_killed_goes_on(
     prepare(config(named, out, first), SMALL)
     had = StreamStore(str(out)).manifest
     told = {"out": str(out), "append": True, "input": later, "partitions": 20}
-    arguments = [sys.executable, "-c", RUN, json.dumps(told), json.dumps(SMALL)]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while len(list((out / "append" / "work" / "pack").glob("*.json"))) < 3:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.01)
-        started = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        for child in started:
-            if child.is_running():
-                child.kill()
-        psutil.wait_procs(started, timeout=20)
+    packed = out / "append" / "work" / "pack"
+    kill_when(json.dumps(told), json.dumps(SMALL), lambda: len(times(packed, "*.json")) >= 3)
     store = StreamStore(str(out))
     assert store.manifest == had  # the old store
     store.check_files()
@@ -269,6 +241,27 @@ def test_what_was_killed_goes_on(
     prepare(PrepareConfig.model_validate(told), SMALL)
     assert times(out / "streams") == new
     same_store(tmp_path / "whole", out)
+
+
+def test_an_addition_that_was_done_but_not_noted_is_not_asked_for_again(
+    named: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "grown"
+    prepare(config(named, out, [f"qa={files['qa']}"]), SMALL)
+    commit = storage.commit
+
+    def then_dies(*given: Any) -> None:
+        commit(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "commit", then_dies)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(adding(out, [f"news={files['news']}"]), SMALL)
+    monkeypatch.setattr(storage, "commit", commit)
+    prepare(adding(out, [f"qa={files['more']}"]), SMALL)
+    had = StreamStore(str(out)).manifest
+    prepare(adding(out, [f"news={files['news']}"]), SMALL)
+    assert StreamStore(str(out)).manifest == had
 
 
 def test_another_addition_takes_the_place_of_one_that_was_given_up(

@@ -90,8 +90,8 @@ def test_what_is_left_out_is_counted_by_task(tmp_path: Path) -> None:
     lines = [f"{query}\t{passage}" for query, passage in rows]
     (tmp_path / "pairs.tsv").write_text("query\tpassage\n" + "\n".join(lines) + "\n")
     settings = {"input": str(tmp_path / "pairs.tsv"), "language": "en", "tokenizer": "train:100"}
-    task = f"beir:{folder}"
-    config = PrepareConfig.model_validate({**settings, "out": str(tmp_path / "store"), "exclude": [task]})
+    task = "beir:beir"
+    config = PrepareConfig.model_validate({**settings, "out": str(tmp_path / "store"), "exclude": [f"beir:{folder}"]})
     with pytest.raises(UserError, match="no task xquadr; there are"):
         task_items([Excluded(name="xquadr")])
     result = prepare(config, excluded=task_items(config.exclude))
@@ -102,5 +102,7 @@ def test_what_is_left_out_is_counted_by_task(tmp_path: Path) -> None:
         (0, "a test item", task),
         (1, "a test item", task),
     ]
+    card = StreamStore(result["out"]).manifest["inputs"]["data"]
+    assert (card["rows"], card["bad"], card["excluded"]) == (4, 0, 2)
     with pytest.raises(UserError, match="another run"):  # nor is a store without them taken for one with them
         prepare(config.model_copy(update={"exclude": ()}))

@@ -41,6 +41,18 @@ def rows(*flags: str) -> list[dict[str, Any]]:
     return [row for piece in pieces for one in checked_records(piece, there.config) for row in one.good.to_pylist()]
 
 
+@pytest.mark.usefixtures("ray_cluster")
+def test_footers_of_many_files_are_read_in_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        table = pa.table({name: [value[0]] * 100 for name, value in PAIRS.items()})
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=10 + number)
+    told = config("--input", f"data={tmp_path}")
+    here = inputs.find(told, 100)
+    monkeypatch.setattr(inputs, "FOOTERS", 3)
+    assert inputs.find(told, 100) == here
+    assert [len(file.row_groups) for file in here.files] == [-(-100 // (10 + number)) for number in range(7)]
+
+
 def test_names_of_inputs(tmp_path: Path) -> None:
     one, two = write(tmp_path / "a" / "x.parquet"), write(tmp_path / "b" / "x.parquet")
     assert {row["source"] for row in rows("--input", one)} == {"data"}  # whatever its path

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from flaky import FlakyServer
+from hypothesis import given
+from hypothesis import strategies as st
+from prepare_killed import kill_when, times
 
 from hbt_ray import storage
 from hbt_ray.config import PrepareConfig, UserError
-from hbt_ray.data import exchange, lengths
+from hbt_ray.data import exchange, lengths, shuffle
 from hbt_ray.data.exchange import Segment
 from hbt_ray.data.existing import Existing
 from hbt_ray.data.pieces import Sizes
@@ -120,6 +119,39 @@ def test_a_group_that_no_task_can_hold_is_named(settings: dict[str, object], cor
     with pytest.raises(UserError, match=rf"[67]\d rows are of one group, as {tmp_path}/a\.parquet row \d+: a group is"):
         prepare(config, sizes)
     assert not storage.committed(config.out)
+    whole = config.model_copy(update={"input": PrepareConfig.model_validate({**settings, "out": "/o"}).input})
+    with pytest.raises(UserError, match=r"a partition of the shuffle has .* set --partitions to \d+ times as many"):
+        prepare(whole.model_copy(update={"partitions": 1, "out": str(tmp_path / "one")}), sizes)
+
+
+@given(partitions=st.integers(1, 512**2))
+def test_what_a_task_of_the_second_level_takes_does_not_grow(partitions: int) -> None:
+    sizes = Sizes()
+    wide = shuffle.width(partitions, sizes)
+    segments = -(-partitions // wide)
+    assert segments <= sizes.fan_out and wide <= sizes.fan_out
+    if wide > 1:  # of each of `fan_out` runs it takes a segment
+        assert sizes.run_bytes * sizes.fan_out / segments <= 2 * sizes.run_bytes
+
+
+@pytest.mark.parametrize("fan_out", [512, 2])
+@pytest.mark.parametrize(
+    ("rows", "share"),
+    [
+        ({"query": [], "passage": []}, 0.01),
+        ({"query": ["", " "], "passage": ["a", "b"]}, 1.0),
+        ({"group": ["1", "2"], "lang": ["de", "de"], "text": ["eins", "zwei"]}, 0.01),  # nothing has a translation
+    ],
+)
+def test_inputs_without_a_usable_row_are_said(
+    settings: dict[str, object], tmp_path: Path, rows: dict[str, list[str]], share: float, fan_out: int
+) -> None:
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    told = {"tokenizer": settings["tokenizer"], "max_bad_share": share, "out": str(tmp_path / "out"), "partitions": 3}
+    own = {"input": (str(tmp_path / "rows.parquet"),), **({"language": "de"} if "query" in rows else {})}
+    with pytest.raises(UserError, match=r"no usable row in .*rows\.parquet"):
+        prepare(PrepareConfig.model_validate({**told, **own}), SMALL._replace(fan_out=fan_out))
 
 
 def test_a_part_is_written_in_runs_that_are_small(settings: dict[str, object], corpus: Path, tmp_path: Path) -> None:
@@ -216,35 +248,24 @@ def test_a_store_on_s3_is_the_local_one(
     assert storage.sizes(place + "/store").keys() == {"manifest.json", "run.json"}
 
 
-RUN = """
-import json, sys
-import ray
-from hbt_ray.config import PrepareConfig
-from hbt_ray.data.pieces import Sizes
-from hbt_ray.data.prepare import prepare
-
-ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
-prepare(PrepareConfig.model_validate_json(sys.argv[1]), Sizes(*json.loads(sys.argv[2])))
-"""
-
-
-def kill_when(config: PrepareConfig, condition: Callable[[], bool]) -> None:
-    """Start `prepare` in a process of its own and kill it and all that it started as soon as `condition` holds."""
-    arguments = [sys.executable, "-c", RUN, config.model_dump_json(), json.dumps(SMALL)]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not condition():
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.01)
-        started = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        for child in started:
-            if child.is_running():
-                child.kill()
-        psutil.wait_procs(started, timeout=20)
-
-
-def times(folder: Path, pattern: str) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern)}
+@pytest.mark.long
+def test_a_task_sends_as_many_requests_whatever_the_input(
+    settings: dict[str, object], s3: str, s3_server: FlakyServer, tmp_path: Path
+) -> None:
+    each = []
+    for files in (24, 48):
+        (tmp_path / f"{files}").mkdir()
+        for number in range(files):
+            parallel_file(tmp_path / f"{files}" / f"{number:02d}.parquet", range(number * 50, number * 50 + 50))
+        place = f"{s3}{tmp_path.name}/{files}"
+        storage.upload(str(tmp_path / f"{files}"), place + "/input")
+        config = {**settings, "input": (place + "/input/*.parquet",), "out": place + "/store", "partitions": files}
+        before = len(s3_server.requests)
+        prepare(PrepareConfig.model_validate(config), SMALL._replace(fan_out=6, file_row_groups=64))
+        sent = [path for _, path in s3_server.requests[before:]]
+        tasks = {path for path in sent if "/store/work" in path and path.endswith(".json")}
+        each.append(len(sent) / len(tasks))
+    assert each[1] < 1.2 * each[0]
 
 
 def begun(stage: Path) -> bool:
@@ -261,7 +282,7 @@ def test_a_killed_run_goes_on_where_it_stood(settings: dict[str, object], tmp_pa
     before: dict[str, int] = {}
     for stage in ("read", "group", "pack"):
         folder = out / "work" / stage
-        kill_when(config, partial(begun, folder))
+        kill_when(config.model_dump_json(), json.dumps(SMALL), partial(begun, folder))
         now = {**times(out / "work", "*.json"), **times(out / "tokenizer", "*")}
         assert len(times(folder, "*.json")) < (40 if stage == "group" else 30)  # it was killed in the middle
         assert not storage.committed(str(out))

@@ -70,6 +70,16 @@ def read(path: Path, source: str, layout: Layout | None = None, **constants: str
     return records.check_records(table, str(path))
 
 
+def test_batches_hold_what_values_take_and_not_their_codes(tmp_path: Path) -> None:
+    texts = [f"{'x' * 50_000} {number % 3}" for number in range(3000)]  # three texts in the file
+    pq.write_table(pa.table({"anchor": texts, "positive": ["p"] * 3000}), tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 1e6
+    tables = SOURCES["pairs"].read(FilePiece(str(tmp_path / "a.parquet")), Layout("data", "en", "en"))
+    rows = [table["row"].to_pylist() for table in tables]
+    assert [row for some in rows for row in some] == list(range(3000))
+    assert len(rows) == 3  # of 1,024 rows, which take 51 MB
+
+
 def good(path: Path, source: str, layout: Layout | None = None, **constants: str) -> list[dict[str, Any]]:
     checked = read(path, source, layout, **constants)
     assert checked.bad.num_rows == 0, checked.bad.to_pylist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.encode import corpus, parquet_documents
+from hbt_ray.encode import corpus, parquet_documents, texts, tokens
 
 TEXTS = {"id": ["1", "2", "1", "3", "2", "4"], "lang": ["de", "de", "en", "de", "en", "de"], "text": list("abcdef")}
 BEIR: list[dict[str, Any]] = [
@@ -243,3 +244,105 @@ def test_texts_that_are_none(tmp_path: Path) -> None:
         uri = write(folder, **{**columns, column: pa.array(rows).view(pa.string())})
         with pytest.raises(UserError, match=f"corpus.parquet row 4: {column} is not UTF-8"):
             documents(corpus.scan_corpus(uri, 9))
+    half.write_bytes(b'{"_id": "1", "text": "a"}\n{"_id": "2", "text": "half \xed\xa0\xbd"}\n')
+    with pytest.raises(UserError, match="corpus.jsonl row 1 is not UTF-8"):  # which json takes as bytes
+        corpus.scan_corpus(str(half), 9, "en")
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.xz"])
+@pytest.mark.parametrize("part_rows", [1, 3, 9])
+def test_a_byte_order_mark_is_dropped(tmp_path: Path, ending: str, part_rows: int) -> None:
+    data = b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\n" for row in BEIR).encode()
+    packed = {".gz": gzip.compress(data), ".xz": lzma.compress(data)}.get(ending[-3:], data)
+    (tmp_path / f"corpus{ending}").write_bytes(packed)
+    found = documents(corpus.scan_corpus(str(tmp_path), part_rows, "en"))
+    assert found == {f"en:d{n}": f"Titel Text {n}" if n % 2 else f"Text {n}" for n in range(7)}
+
+
+def test_a_byte_order_mark_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "collection.tsv").write_bytes(b"\xef\xbb\xbf0\tzero\n1\tone\n")
+    assert documents(corpus.scan_corpus(str(tmp_path), 1, "en")) == {"en:0": "zero", "en:1": "one"}
+    for data in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "collection.tsv").write_bytes(data)
+        with pytest.raises(UserError, match="is empty"):
+            corpus.scan_corpus(str(tmp_path), 1, "en")
+
+
+def test_ids_that_a_missing_value_made_floats(tmp_path: Path) -> None:
+    floats = {"id": pa.array([1.0, 20.0, 3.0]), "lang": ["de", "en", "de"], "text": ["a", "b", "c"]}
+    assert documents(corpus.scan_corpus(write(tmp_path, **floats), 1)) == {"de:1": "a", "de:3": "c", "en:20": "b"}
+    whole = {**floats, "id": pa.array([1, 20, 3], pa.int32())}
+    assert documents(corpus.scan_corpus(write(tmp_path, **whole), 1)).keys() == {"de:1", "de:3", "en:20"}
+    for value, why in ((1.5, "row 1: the id 1.5 is a fraction"), (1e18, "row 1: the id .* too large to be exact"),
+                       (float("nan"), "row 1 has no id"), (None, "row 1 has no id")):  # fmt: skip
+        with pytest.raises(UserError, match=why):
+            corpus.scan_corpus(write(tmp_path, **{**floats, "id": pa.array([1.0, value, 3.0])}), 1)
+
+
+def test_ids_that_differ_behind_a_nul_are_two(tmp_path: Path) -> None:
+    columns = {"id": ["a\0b", "a\0c", "a"], "lang": ["de"] * 3, "text": ["x", "y", "z"]}
+    assert documents(corpus.scan_corpus(write(tmp_path, **columns), 2)) == {
+        "de:a\0b": "x", "de:a\0c": "y", "de:a": "z"
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("key", ["a b", "a\tb", "a\u00a0b", "a\u3000b", "a\u2028b", "a\0b", "a\x85b", " a"])
+def test_ids_that_a_trec_file_cannot_hold(tmp_path: Path, key: str) -> None:
+    uri = write(tmp_path, id=["1", key], lang=["de", "de"], text=["x", "y"])
+    with pytest.raises(UserError, match=r"corpus.parquet row 1: id .* has white space or NUL"):
+        corpus.absent(uri, [])
+
+
+def test_languages_in_any_spelling_have_one_in_ids_and_parts(tmp_path: Path) -> None:
+    columns = {"id": list("12345"), "lang": ["pt-BR", "zho_Hans", "PT", "mul", "zh-TW"], "text": list("abcde")}
+    found = corpus.scan_corpus(write(tmp_path, **columns), 1)
+    assert found.rows_by_language == {"mul": 1, "pt": 2, "zh": 1, "zh-Hant": 1}
+    assert documents(found) == {"pt:1": "a", "zh:2": "b", "pt:3": "c", "mul:4": "d", "zh-Hant:5": "e"}
+    lines(f"{tmp_path}/lang=pt_BR/corpus.jsonl", BEIR[:1])
+    assert documents(corpus.scan_corpus(f"{tmp_path}/lang=pt_BR", 1)) == {"pt:d0": "Text 0"}
+    assert documents(corpus.scan_corpus(f"{tmp_path}/lang=pt_BR/corpus.jsonl", 1, "por")) == {"pt:d0": "Text 0"}
+    twice = {"id": ["1", "1"], "lang": ["pt-BR", "pt-PT"], "text": ["a", "b"]}
+    with pytest.raises(UserError, match="document pt:1 occurs twice: .* row 0 and .* row 1"):
+        corpus.scan_corpus(write(tmp_path / "twice", **twice), 1)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_texts_are_found_by_ids_of_embeddings_from_before(tmp_path: Path) -> None:
+    uri = write(tmp_path, id=["1", "2"], lang=["pt-BR", "de"], text=["a", "b"])
+    assert texts.of_corpus(uri, None, ["pt-BR:1", "de:2"]) == {"pt-BR:1": "a", "de:2": "b"}
+    assert texts.of_corpus(uri, None, ["pt:1"]) == {"pt:1": "a"}
+
+
+@pytest.mark.parametrize("part_rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_the_last_of_documents_with_one_id(tmp_path: Path, part_rows: int, ending: str) -> None:
+    ids = ["1", "2", "1", "3", "2", "1", "4", "4"]
+    if ending == ".parquet":
+        tags = ["de", "de", "en", "de", "de", "de", "en", "en"]
+        pq.write_table(pa.table({"id": ids, "lang": tags, "text": list("abcdefgh")}), tmp_path / "corpus.parquet")
+        expected = {"de:1": "f", "de:2": "e", "en:1": "c", "de:3": "d", "en:4": "h"}
+    else:
+        lines(f"{tmp_path}/corpus{ending}", [{"_id": k, "text": t} for k, t in zip(ids, "abcdefgh", strict=True)])
+        expected = {"en:1": "f", "en:2": "e", "en:3": "d", "en:4": "h"}
+    with pytest.raises(UserError, match="twice: --duplicates last takes the last of .* row [01] and .* row [245]"):
+        corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None)
+    found = corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None, "last")
+    assert documents(found) == expected
+    assert (found.rows, found.duplicates) == (len(expected), len(ids) - len(expected))
+    assert all(part.rows for part in found.parts)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_last_of_documents_with_one_id_in_several_files(tmp_path: Path) -> None:
+    write(tmp_path / "a", id=["1", "2"], lang=["de", "de"], text=["x", "y"])
+    write(tmp_path / "b", id=["2", "3", "2"], lang=["de", "de", "en"], text=["v", "w", "z"])
+    found = corpus.scan_corpus(str(tmp_path), 1, None, "last")
+    assert documents(found) == {"de:1": "x", "de:2": "v", "de:3": "w", "en:2": "z"}
+    assert found.duplicates == 1
+
+
+def test_a_corpus_without_duplicates_keeps_its_fingerprint(tmp_path: Path) -> None:
+    found = corpus.scan_corpus(write(tmp_path, **TEXTS), 2)
+    assert tokens.corpus_fingerprint(found) == storage.fingerprint([*found.files, *(part[:6] for part in found.parts)])
+    assert found == corpus.scan_corpus(str(tmp_path), 2, None, "last")

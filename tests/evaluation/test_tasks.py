@@ -10,13 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hbt_ray.config import UserError
+from hbt_ray.encode.corpus import read_texts, scan_corpus
 from hbt_ray.evaluation import tasks
+from hbt_ray.evaluation.ids import encoded_ids, write_table
+from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
+from hbt_ray.storage import trec
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "eval"
 real = pytest.mark.skipif(not DATA.is_dir(), reason=f"the evaluation data is not at {DATA}")
@@ -179,13 +184,86 @@ def test_mkqa_as_published(tmp_path: Path) -> None:
     assert (task.documents, task.judgements) == (CorpusAt(str(tmp_path), "en"), {})
 
 
+def test_languages_have_one_spelling_whatever_the_files_say(tmp_path: Path) -> None:
+    rows = {"id": ["1", "2"], "lang": ["pt-BR", "zho_Hans"], "text": ["a", "b"]}
+    pq.write_table(pa.table(rows), tmp_path / "documents.parquet")
+    pq.write_table(pa.table({**rows, "item": ["1", "2"]}), tmp_path / "queries.parquet")
+    task = tasks.load_task("world-facts", str(tmp_path))
+    assert task.relevant == {"pt:1": ("pt:1",), "zh:2": ("zh:2",)}
+    assert (languages(task.queries), languages(task.documents)) == ({"pt": 1, "zh": 1}, {"pt": 1, "zh": 1})
+    put(tmp_path / "beir/queries.jsonl", {"_id": "q", "text": "?"})
+    put(tmp_path / "beir/corpus.jsonl", {"_id": "d", "text": "."})
+    put(tmp_path / "beir/qrels/test.tsv", "q\td\t1")
+    assert tasks.load_task(f"beir:{tmp_path}/beir", language="PT_br").relevant == {"pt:q": ("pt:d",)}
+
+
+def test_ids_that_a_table_made_floats_are_whole_numbers_again(tmp_path: Path) -> None:
+    rows = {"id": pa.array([1.0, 2.0]), "lang": ["de", "de"], "text": ["a", "b"]}
+    pq.write_table(pa.table(rows), tmp_path / "documents.parquet")
+    pq.write_table(pa.table({**rows, "item": pa.array([2, 1])}), tmp_path / "queries.parquet")
+    assert tasks.load_task("world-facts", str(tmp_path)).relevant == {"de:1": ("de:2",), "de:2": ("de:1",)}
+    pq.write_table(pa.table({**rows, "id": pa.array([1.5, 2.0])}), tmp_path / "documents.parquet")
+    with pytest.raises(UserError, match="documents.parquet: column id has fractions, which are no ids"):
+        tasks.load_task("world-facts", str(tmp_path))
+
+
+def test_two_varieties_of_a_language_in_mkqa_stay_two(tmp_path: Path) -> None:
+    answer = {"type": "entity", "text": "New York", "aliases": []}
+    line = {
+        "example_id": 7,
+        "query": "where",
+        "queries": {"zh_hk": "邊度", "zh_tw": "哪裡"},
+        "answers": {"en": [answer]},
+    }
+    put(tmp_path / "mkqa.jsonl.gz", line)
+    task = tasks.load_task("mkqa", str(tmp_path / "mkqa.jsonl.gz"), corpus=str(tmp_path))
+    assert task.queries["id"].to_pylist() == ["en:7", "zh_hk:7", "zh_tw:7"]
+    encoded = scan_corpus(write_table(task.queries, str(tmp_path / "queries")), 9)
+    assert sorted(key for part in encoded.parts for texts in read_texts([part]) for key in texts.ids) == sorted(
+        encoded_ids(task.queries)
+    )
+
+
+def test_half_a_character_in_any_task_is_one_line_that_names_it(tmp_path: Path) -> None:
+    line = {"link": "l", "question_number": 1, "flores_passage": "P.", "question": "Q \ud83d"}
+    put(tmp_path / "deu_Latn.jsonl", line)
+    with pytest.raises(UserError, match="^query 'de:l#1' is not UTF-8: half a surrogate pair is no character$"):
+        tasks.load_task("belebele", str(tmp_path))
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", gzip.compress)])
+def test_byte_order_marks_in_what_a_task_reads(tmp_path: Path, ending: str, pack: Any) -> None:
+    mark = b"\xef\xbb\xbf"
+    files = {
+        f"queries.jsonl{ending}": pack(mark + b'{"_id": "q1", "text": "?"}\n{"_id": "q2", "text": "!"}\n'),
+        f"corpus.jsonl{ending}": pack(mark + b'{"_id": "d1", "text": "."}\n'),
+        "qrels/test.tsv": mark + b"query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td1\t0\n",
+    }
+    for name, data in files.items():
+        (tmp_path / "beir" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "beir" / name).write_bytes(data)
+    task = tasks.load_task(f"beir:{tmp_path}/beir")
+    assert (task.judgements, len(task.queries)) == ({"en:q1": {"en:d1": 1}, "en:q2": {"en:d1": 0}}, 2)
+    (tmp_path / f"x.trec{ending}").write_bytes(pack(mark + b"en:q1 Q0 en:d1 1 2.5 t\nen:q2 Q0 en:d1 1 2.5 t\n"))
+    assert RunRanker(f"{tmp_path}/x.trec{ending}").queries == {"en:q1", "en:q2"}
+    (tmp_path / "qrels.tsv").write_bytes(mark + b"q1 0 d1 1\n")
+    assert list(trec.read_qrels(str(tmp_path / "qrels.tsv"))) == [("q1", "d1", 1)]
+
+
+def test_the_languages_of_a_run_may_have_any_spelling(tmp_path: Path) -> None:
+    (tmp_path / "x.trec").write_text("pt-BR:q Q0 PT:d 1 2 t\nzh_hk:q Q0 zho_Hans:d 1 2 t\n")
+    found = RunRanker(str(tmp_path / "x.trec"), {"pt:q", "zh_hk:q"})
+    assert (set(found.queries), set(found.languages)) == ({"pt:q", "zh_hk:q"}, {"pt", "zh"})
+    assert found.search_languages(np.array(["pt:q"], dtype=object), 3)["pt"].ids.tolist() == [["pt:d"]]
+
+
 def test_belebele_as_on_the_hub(tmp_path: Path) -> None:
     line = {"link": "https://x/y", "question_number": 1, "flores_passage": "P.", "question": "Q?", "mc_answer1": "A"}
     for code in ("arb_Arab", "arz_Arab"):
         put(tmp_path / f"{code}.jsonl", line, line | {"question_number": 2})
     task = tasks.load_task("belebele", str(tmp_path))
-    assert languages(task.documents) == {"arb_Arab": 1, "arz_Arab": 1}
-    assert task.relevant["arb_Arab:https://x/y#2"] == ("arb_Arab:https://x/y", "arz_Arab:https://x/y")
+    assert languages(task.documents) == {"ar": 1, "arz": 1}
+    assert task.relevant["ar:https://x/y#2"] == ("ar:https://x/y", "arz:https://x/y")
 
 
 def test_xpqa_as_on_the_hub(tmp_path: Path) -> None:
@@ -206,7 +284,60 @@ def test_xpqa_as_on_the_hub(tmp_path: Path) -> None:
         "Wie groß?": ["Zwei Meter", "Two, metres"],
         "Jak duży?": ["Dwa metry", "2 m"],
     }
+    # one pool a pair of languages, as in MTEB
+    pools = {(query[:2], key.partition(":")[0]) for query, keys in task.relevant.items() for key in keys}
+    assert pools == {("de", "de"), ("de", "en-x-de"), ("pl", "pl"), ("pl", "en-x-pl"), ("en", "de"), ("en", "pl")}
+    assert languages(task.documents) == {"de": 1, "en-x-de": 1, "pl": 1, "en-x-pl": 1}
     assert len(set(task.queries["item"].to_pylist())) == 1
+
+
+def test_a_hub_source_is_read_at_the_revision_that_is_pinned() -> None:
+    from hbt_ray.evaluation.tasks.definition import _at
+
+    assert _at("hf://datasets/jinaai/xpqa/test.csv", "c99d") == "hf://datasets/jinaai/xpqa@c99d/test.csv"
+    assert _at("hf://datasets/google/xquad", "51ad") == "hf://datasets/google/xquad@51ad"
+    pinned = {name for name, of in tasks.DEFINITIONS.items() if of.revision or of.corpus_revision}
+    assert pinned == {"xquad", "miracl", "mrtydi", "msmarco", "mkqa", "belebele", "xpqa"}
+    mteb = pytest.importorskip("mteb")
+    for task, theirs in (("msmarco", "MSMARCO"), ("mkqa", "NQ")):
+        of = tasks.DEFINITIONS[task]
+        assert (of.revision or of.corpus_revision) == mteb.get_task(theirs).metadata.dataset["revision"]
+
+
+def test_judged_queries_without_text(tmp_path: Path) -> None:
+    put(tmp_path / "queries.jsonl", {"_id": "q1", "text": "?"}, {"_id": "q2", "text": None}, {"_id": "q4"})
+    put(tmp_path / "corpus.jsonl", {"_id": "d", "text": "."})
+    put(tmp_path / "qrels/test.tsv", "q1\td\t1", "q2\td\t1", "q3\td\t1")
+    message = "2 queries have judgements and no text, for example en:q2; --missing-queries skip leaves them out"
+    with pytest.raises(UserError, match=message):
+        tasks.load_task(f"beir:{tmp_path}")
+    task = tasks.load_task(f"beir:{tmp_path}", skip_queries=True)
+    assert (task.judgements, len(task.queries)) == ({"en:q1": {"en:d": 1}}, 1)
+    assert task.left_out["missing_queries"] == 2
+
+
+def test_documents_of_one_id_in_a_table(tmp_path: Path) -> None:
+    rows = {"id": ["1", "2", "1"], "lang": ["de", "de", "de"], "text": ["a", "b", "c"]}
+    pq.write_table(pa.table(rows), tmp_path / "documents.parquet")
+    queries = {name: values[:1] for name, values in {**rows, "item": ["1"]}.items()}
+    pq.write_table(pa.table(queries), tmp_path / "queries.parquet")
+    with pytest.raises(UserError, match="document de:1 occurs 2 times; --duplicates last takes the last"):
+        tasks.load_task("world-facts", str(tmp_path))
+    task = tasks.load_task("world-facts", str(tmp_path), duplicates="last")
+    assert isinstance(task.documents, pa.Table)
+    assert task.documents.select(["id", "text"]).to_pylist() == [
+        {"id": "de:2", "text": "b"},
+        {"id": "de:1", "text": "c"},
+    ]
+    assert task.left_out["duplicate_documents"] == 1
+
+
+def test_xpqa_with_a_column_of_candidates(tmp_path: Path) -> None:
+    put(tmp_path / "test.csv", "lang,question,question_en,answer,candidate", "de,Wie?,How?,So.,Thus.")
+    task = tasks.load_task("xpqa", str(tmp_path))
+    assert isinstance(task.documents, pa.Table)
+    pairs = zip(task.documents["lang"].to_pylist(), task.documents["text"].to_pylist(), strict=True)
+    assert set(pairs) == {("de", "So."), ("en-x-de", "Thus.")}
 
 
 def test_pooled_parallel_groups(tmp_path: Path) -> None:
@@ -256,7 +387,7 @@ def test_bad_lines_are_named(tmp_path: Path, file: str, line: str, message: str)
         ("xquad", {"text": "sentence+context"}, r"--text sentence\+context: xquad has sentence only"),
     ],
 )
-def test_data_that_is_not_there(name: str, changes: dict[str, str], message: str) -> None:
+def test_data_that_is_not_there(name: str, changes: dict[str, Any], message: str) -> None:
     """The tests run offline."""
     with pytest.raises(UserError, match=message):
         tasks.load_task(name, **changes)

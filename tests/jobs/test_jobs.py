@@ -61,11 +61,13 @@ def test_help_says_default_and_unit_without_loading_ray(job: str) -> None:
         ("http://127.0.0.1:8265", "error: RAY_ADDRESS=http://127.0.0.1:8265 is a dashboard's address"),
         ("127.0.0.1:1", "error: RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there"),
         ("nowhere", "error: RAY_ADDRESS=nowhere: no Ray cluster answers there"),
+        ("auto", "error: RAY_ADDRESS=auto: no Ray cluster runs on this machine"),
     ],
 )
 def test_a_cluster_that_cannot_be_joined_is_said_at_once(address: str, line: str, tmp_path: Path) -> None:
     arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
-    assert mistake(start("prepare", *arguments, environment={"RAY_ADDRESS": address})).startswith(line)
+    environment = {"RAY_ADDRESS": address, "RAY_TMPDIR": str(tmp_path)}  # where no cluster has left its address
+    assert mistake(start("prepare", *arguments, environment=environment)).startswith(line)
 
 
 def test_a_cluster_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:

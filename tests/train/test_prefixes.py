@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -31,7 +32,7 @@ from hbt_ray.encode.tokens import Tokenize, serialize, template_of
 from hbt_ray.model.build import build_encoder
 from hbt_ray.model.prefixes import joins, needs_texts, tokenize_with, usable_texts
 from hbt_ray.model.prompts import find_prompts
-from hbt_ray.model.tokenizer import Template, cutter, learn, tokenize
+from hbt_ray.model.tokenizer import Template, cutter, learn, tokenize, tokenizer_fingerprint
 from hbt_ray.train.batch import Collator, Padder
 from hbt_ray.train.encoders import check_fits, wanted, with_prefixes
 from hbt_ray.train.train import train
@@ -236,6 +237,15 @@ def test_a_store_without_texts_refuses_a_prefix_that_needs_them(store: StreamSto
         template_of(serialize(made("qwen")), "query: ")
 
 
+def test_the_side_that_is_cut_is_part_of_what_decides_the_tokens() -> None:
+    found = made("wordpiece")
+    right = tokenizer_fingerprint(found)
+    other = copy.deepcopy(found)
+    other.truncation_side = "left"
+    assert tokenizer_fingerprint(other) != right == tokenizer_fingerprint(copy.deepcopy(found))
+
+
+@pytest.mark.long
 def test_a_model_trains_on_with_its_own_prompts(store: StreamStore, tmp_path: Path) -> None:
     first = settings_of(store, tmp_path / "first", query_prefix="Frage:", passage_prefix="")
     model = str(train(first.model_copy(update={"steps": 0}))["model"])

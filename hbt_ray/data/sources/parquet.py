@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +12,7 @@ from hbt_ray.data import records
 from hbt_ray.data.pieces import FilePiece
 
 ARROW = (".arrow", ".feather")
+READ_ROWS = 1024  # decoded at once: of columns in codes, no size that the file tells says what they take
 BUFFER_BYTES = 2**23  # read ahead in each column: a row group may be larger than memory
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
@@ -82,9 +83,24 @@ def _parquet_batches(piece: FilePiece, choose: Choose) -> Iterator[tuple[int, pa
         columns = list(choose(file.schema_arrow.names))
         told = [file.metadata.row_group(number) for number in groups]
         sizes = [records.rows_of_a_batch(group.num_rows, group.total_byte_size) for group in told]
-        for batch in file.iter_batches(min(sizes, default=1), row_groups=list(groups), columns=columns):
-            yield row, pa.Table.from_batches([batch])
-            row += batch.num_rows
+        small = min([READ_ROWS, *sizes])
+        for table in _joined(file.iter_batches(small, row_groups=list(groups), columns=columns)):
+            yield row, table
+            row += table.num_rows
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches put together, as far as they are small: what values take is known when they are read."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if held and (rows + batch.num_rows > records.BATCH_ROWS or size + batch.nbytes > records.BATCH_BYTES):
+            yield pa.Table.from_batches(held)
+            held, rows, size = [], 0, 0
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _arrow_batches(piece: FilePiece, choose: Choose) -> Iterator[tuple[int, pa.Table]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hbt_ray.config import UserError
+from hbt_ray.config import Duplicates, UserError
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.evaluation.tasks.beir import BEIR
 from hbt_ray.evaluation.tasks.belebele import BELEBELE
@@ -43,6 +43,8 @@ def load_task(
     text: str = "sentence",
     corpus: str | None = None,
     language: str | None = None,
+    skip_queries: bool = False,
+    duplicates: Duplicates = "error",
 ) -> Task:
     """The task `name` from its files.
 
@@ -52,6 +54,8 @@ def load_task(
         text: what a candidate's text is, `sentence` or `sentence+context`.
         corpus: the task's documents, where they are apart [URI]; where they are published when None.
         language: language of a BEIR folder, or of a corpus whose files do not tell it.
+        skip_queries: leave judged queries without text out.
+        duplicates: what is done about documents of one id.
 
     Raises:
         UserError: there is no such task, or its files are missing or malformed.
@@ -60,7 +64,7 @@ def load_task(
     if kind == "beir" and colon:
         if data is not None:
             raise UserError(f"--data: {name} names its folder already")
-        return BEIR.load(name, folder, corpus, language, text)
+        return BEIR.load(name, folder, corpus, language, text, skip_queries, duplicates)
     if name not in DEFINITIONS:
         raise UserError(f"--task: no task {name}; there are {', '.join(DEFINITIONS)}, beir:URI and mteb:NAME")
-    return DEFINITIONS[name].load(name, data, corpus, language, text)
+    return DEFINITIONS[name].load(name, data, corpus, language, text, skip_queries, duplicates)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from hbt_ray.config import Setting, UserError
+from hbt_ray.config import Duplicates, Setting, UserError
 
-SPACE = re.compile(r"\s")  # would end a field of a TREC file
+SPACE = re.compile(r"[\s\0\ud800-\udfff]")  # would end a field of a TREC file, or the string, or is no character
+
+UNHELD = "white space, NUL or half a surrogate pair, which TREC files cannot hold"
 
 
 class CorpusAt(NamedTuple):
@@ -22,10 +24,12 @@ class CorpusAt(NamedTuple):
     Attributes:
         uri: file, folder or glob [URI].
         language: language of files that do not tell it.
+        duplicates: what is done about ids that it has twice, as `scan_corpus` has it.
     """
 
     uri: str
     language: str | None = None
+    duplicates: Duplicates = "error"
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,14 @@ class Task:
         answers: item to a language to the strings that answer it there. Without any judgement, judgements are made of
             them after the search (`answers.py`); with them, it is measured whether the first document has one
             (`first_document.py`).
+        ignore_identical_ids: whether a document with the id of the query is no result of it, as MTEB calls it and as
+            BEIR's evaluator has it: there it is the query itself. It stays relevant if it was judged so.
+        places: where it was read [URIs], with the revision of what is on a hub.
+        left_out: numbers of what was left out: `missing_queries` and `duplicate_documents` of a table.
 
     Raises:
-        UserError: an id is repeated or has white space, a judgement is of no query, or nothing has a judgement.
+        UserError: an id is repeated or has what a TREC file cannot hold, a judgement is of no query, or nothing has a
+            judgement.
     """
 
     name: str
@@ -54,15 +63,20 @@ class Task:
     settings: tuple[Setting, ...]
     headline: tuple[str, ...]
     answers: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    ignore_identical_ids: bool = False
+    places: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_ids("query", self.queries)
         if isinstance(self.documents, pa.Table):
             self._check_ids("document", self.documents)
+        self._check_fields("judged document", self.judged_documents)
         strange = self.judgements.keys() - set(self.queries["id"].to_pylist())
         if strange:
             raise UserError(
-                f"{self.name}: {len(strange):,} queries have judgements and no text, for example {min(strange)}"
+                f"{self.name}: {len(strange):,} queries have judgements and no text, for example {min(strange)};"
+                " --missing-queries skip leaves them out"
             )
         if not self.judged and not self.answers:
             raise UserError(f"{self.name} has no judgements")
@@ -91,7 +105,11 @@ class Task:
             raise UserError(f"{self.name} has no {kind}")
         key, times = Counter(ids).most_common(1)[0]
         if times > 1:
-            raise UserError(f"{self.name}: {kind} {key} occurs {times} times")
+            hint = "; --duplicates last takes the last" if kind == "document" else ""
+            raise UserError(f"{self.name}: {kind} {key} occurs {times} times{hint}")
+        self._check_fields(kind, ids)
+
+    def _check_fields(self, kind: str, ids: Iterable[str]) -> None:
         for key in ids:
             if SPACE.search(key):
-                raise UserError(f"{self.name}: {kind} id {key!r} has white space, which TREC files cannot hold")
+                raise UserError(f"{self.name}: {kind} id {key!r} has {UNHELD}")

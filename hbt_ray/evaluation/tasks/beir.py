@@ -13,6 +13,7 @@ from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
 from hbt_ray.evaluation.tasks.definition import Definition
+from hbt_ray.languages import canonical
 from hbt_ray.storage import text_files, trec
 
 SPLITS = ("test", "dev", "validation")  # the first that is there
@@ -27,14 +28,16 @@ def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
     Raises:
         UserError: a file is missing or malformed, or a judged query has no text.
     """
-    language = asked.language or "en"
+    language = canonical(asked.language or "en")
     collected = Collected()
     for query, document, grade in _judgements(asked.data, splits):
         collected.judge(f"{language}:{query}", f"{language}:{document}", grade)
     uri = _one(asked.data, "queries", (".jsonl", ".jsonl.gz", ".jsonl.xz"))
     for number, line in text_files.json_lines(uri):
-        if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text"), str):
+        if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text") or "", str):
             raise UserError(f"{uri} line {number + 1} is no query: it needs _id and text")
+        if line.get("text") is None:  # none, and a judgement of it counts as one of a missing query
+            continue
         if not text_files.is_encodable(line["text"]):
             raise UserError(f"{uri} line {number + 1} is not UTF-8: half a surrogate pair is no character")
         if f"{language}:{line['_id']}" in collected.judgements:
@@ -60,4 +63,11 @@ def _one(folder: str, name: str, suffixes: tuple[str, ...]) -> str:
     raise UserError(f"{folder} has no file {name}{suffixes[0]}")
 
 
-BEIR = Definition("a folder in BEIR's layout", read_beir, ("monolingual",), ("ndcg@10", "recall@100"), published=False)
+BEIR = Definition(
+    "a folder in BEIR's layout",
+    read_beir,
+    ("monolingual",),
+    ("ndcg@10", "recall@100"),
+    published=False,
+    ignore_identical_ids=True,
+)

@@ -18,7 +18,7 @@ NEEDED = ("link", "question_number", "flores_passage", "question")
 
 
 def read_belebele(asked: Asked) -> Content:
-    """Read `<code>.jsonl` files, whose FLORES codes (`arb_Arab`) are the languages: varieties of one are kept apart.
+    """Read `<code>.jsonl` files, whose names are FLORES codes (`arb_Arab`): all 122 are languages of their own here.
 
     A passage is known by its link, a question by link and number. Relevant is the question's passage, in any language.
 
@@ -44,5 +44,9 @@ def read_belebele(asked: Asked) -> Content:
 
 
 BELEBELE = Definition(
-    "hf://datasets/facebook/belebele/data", read_belebele, ("monolingual", "cross-lingual"), ("ndcg@10",)
+    "hf://datasets/facebook/belebele/data",
+    read_belebele,
+    ("monolingual", "cross-lingual"),
+    ("ndcg@10",),
+    revision="75b399394a9803252cfec289d103de462763db7c",
 )

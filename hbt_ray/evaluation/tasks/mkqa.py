@@ -27,7 +27,7 @@ def read_mkqa(asked: Asked) -> Content:
     Raises:
         UserError: the file is missing, or a line is not MKQA's.
     """
-    collected = Collected()
+    collected = Collected(varieties=True)
     for number, line in text_files.json_lines(asked.data):
         try:
             assert line is not None
@@ -51,4 +51,5 @@ MKQA = Definition(
     ("monolingual", "cross-lingual"),
     ("success@100", "success@20"),
     corpus="hf://datasets/mteb/nq/corpus.jsonl",
+    corpus_revision="b774495ed302d8c44a3a7ea25c90dbce03968f31",
 )

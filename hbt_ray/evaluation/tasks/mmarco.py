@@ -50,4 +50,5 @@ MMARCO = Definition(
     ("monolingual",),
     HEADLINE,
     corpus="hf://datasets/unicamp-dl/mmarco/data/google/collections",
+    ignore_identical_ids=True,
 )

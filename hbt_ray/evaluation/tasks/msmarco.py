@@ -12,4 +12,11 @@ from hbt_ray.evaluation.tasks.definition import Definition
 
 HEADLINE = ("mrr@10", "recall@1000")
 
-MSMARCO = Definition("hf://datasets/mteb/msmarco", partial(beir.read_beir, splits=("dev",)), ("monolingual",), HEADLINE)
+MSMARCO = Definition(
+    "hf://datasets/mteb/msmarco",
+    partial(beir.read_beir, splits=("dev",)),
+    ("monolingual",),
+    HEADLINE,
+    revision="c5a29a104738b98a9e76336939199e264163d4a0",
+    ignore_identical_ids=True,
+)

@@ -18,7 +18,13 @@ from hbt_ray.evaluation.tasks.definition import Definition
 READ = groups.groups_reader("squad", squad.answers)
 HEADLINE = ("mrr@10", "ndcg@10", "recall@1", "recall@10", "recall@100")
 
-XQUAD = Definition("hf://datasets/google/xquad", READ, ("monolingual",), HEADLINE)
+XQUAD = Definition(
+    "hf://datasets/google/xquad",
+    READ,
+    ("monolingual",),
+    HEADLINE,
+    revision="51adfef1c1287aab1d2d91b5bead9bcfb9c68583",
+)
 MLQA = Definition("hf://datasets/google/xtreme/MLQA.*/test-*.parquet", READ, ("monolingual", "cross-lingual"), HEADLINE)
 TYDIQA = Definition(
     "hf://datasets/google-research-datasets/tydiqa/secondary_task/validation-*.parquet",

@@ -78,6 +78,8 @@ MIRACL = Definition(
     ("monolingual",),
     ("ndcg@10", "recall@100"),
     corpus="hf://datasets/miracl/miracl-corpus",
+    revision="5be20db9509754dadad47689368639fcec739c00",
+    corpus_revision="d921ec7e349ce0d28daf30b2da9da5ee698bef0d",
 )
 MRTYDI = Definition(
     "hf://datasets/castorini/mr-tydi",
@@ -85,4 +87,6 @@ MRTYDI = Definition(
     ("monolingual",),
     ("mrr@100", "recall@100"),
     corpus="hf://datasets/castorini/mr-tydi-corpus",
+    revision="1d43c80218d06d0ef80f5b172ccabd848b948bc1",
+    corpus_revision="3a3aa212bbe94a8cc0dc858710a3dad49d532054",
 )

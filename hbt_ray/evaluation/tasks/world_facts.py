@@ -10,6 +10,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.content import DOCUMENT, QUERY, Asked, Content
 from hbt_ray.evaluation.tasks.definition import EVERY, Definition
+from hbt_ray.languages import canonical
 
 COLUMNS = {"documents": DOCUMENT, "queries": QUERY}
 
@@ -39,7 +40,15 @@ def _read(data: str, name: str) -> pa.Table:
     for column in COLUMNS[name]:
         if column not in table.column_names or table[column].null_count:
             raise UserError(f"{uri} has no column {column}, or a row without it")
-    return table.select(list(COLUMNS[name]))
+    table = table.select(list(COLUMNS[name]))
+    for place, column in enumerate(table.column_names):
+        if pa.types.is_floating(table[column].type):  # which a missing value makes of whole numbers
+            try:
+                table = table.set_column(place, column, table[column].cast(pa.int64()))
+            except pa.ArrowInvalid:
+                raise UserError(f"{uri}: column {column} has fractions, which are no ids") from None
+    table = table.cast(pa.schema([(column, pa.string()) for column in table.column_names]))
+    return table.set_column(1, "lang", pa.array(map(canonical, table["lang"].to_pylist()), pa.string()))
 
 
 def _unique(table: pa.Table) -> list[str]:

@@ -1,6 +1,8 @@
 """xPQA: questions about products in 12 languages and in English, with candidate answers likewise.
 
 Shen et al. 2023, arXiv 2305.09249, test; nDCG@10 within each language, from it to English, and from English to it.
+As in MTEB's XPQARetrieval, each pair of languages has a pool of its own: the English documents of German questions are
+not those of Polish ones, and have the tag `en-x-de`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ ANSWERS = "2"  # the label of a candidate that answers the question in full
 def read_xpqa(asked: Asked) -> Content:
     """Read the file; texts are one query or one document of their language however often they occur.
 
-    The English document is what stands between `<strong>` and `</strong>` in `context`, as in MTEB's XPQARetrieval.
+    The English document is `candidate`, as MTEB's XPQARetrieval reads it, or where there is no such column what stands
+    between `<strong>` and `</strong>` in `context`.
 
     Raises:
         UserError: the file is missing, or lacks a column, or a language is unknown.
@@ -43,25 +46,40 @@ def read_xpqa(asked: Asked) -> Content:
         return known[place]
 
     with text_files.opened(uri) as raw:
-        rows = csv.DictReader(io.TextIOWrapper(raw, "utf-8", newline=""))
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        rows = csv.DictReader(io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline=""))
+        there = rows.fieldnames or ()
+        # what MTEB reads has the English document in a column of its own, and only rows that answer
+        needed = [name for name in COLUMNS if "candidate" not in there or name not in ("context", "label")]
+        missing = [name for name in needed if name not in there]
         if missing:
             raise UserError(f"{uri} has no column {', '.join(missing)}")
         for number, row in enumerate(rows):
-            if row["label"] != ANSWERS or not row["question"] or not row["question_en"] or not row["answer"]:
+            if (
+                row.get("label", ANSWERS) != ANSWERS
+                or not row["question"]
+                or not row["question_en"]
+                or not row["answer"]
+            ):
                 continue
             language = languages.normalize(row["lang"])
             if language is None:
                 raise UserError(f"{uri} row {number}: unknown language {row['lang']!r}")
-            english = row["context"].partition("<strong>")[2].rpartition("</strong>")[0].strip()
+            marked = (row.get("context") or "").partition("<strong>")[2].rpartition("</strong>")[0]
+            english = (row.get("candidate") or marked).strip()
             answer = document(language, row["answer"])
             english_query = query("en", row["question_en"], row["question_en"])
             asked_for = query(language, row["question"], row["question_en"])
             collected.judge(english_query, answer)
             collected.judge(asked_for, answer)
             if english:
-                collected.judge(asked_for, document("en", english))
+                collected.judge(asked_for, document(f"en-x-{language}", english))
     return collected.content()
 
 
-XPQA = Definition("hf://datasets/jinaai/xpqa/test.csv", read_xpqa, ("monolingual", "cross-lingual"), ("ndcg@10",))
+XPQA = Definition(
+    "hf://datasets/jinaai/xpqa/test.csv",
+    read_xpqa,
+    ("monolingual", "cross-lingual"),
+    ("ndcg@10",),
+    revision="c99d599f0a6ab9b85b065da6f9d94f9cf731679f",
+)

@@ -11,6 +11,7 @@ from hbt_ray.config import EncodeConfig, Grid, IndexConfig, InputConfig, MineCon
 from hbt_ray.data.prepare import prepare
 from hbt_ray.data.sources import world_facts
 from hbt_ray.encode.encode import encode_corpus
+from hbt_ray.evaluation.task_items import task_items
 from hbt_ray.job import user_error
 from hbt_ray.search.build import build_index
 from hbt_ray.search.mine import mine
@@ -57,7 +58,8 @@ def _prepare(store: Mapping[str, Any], name: str, identity: str, folder: StudyFo
         mined = mined_pairs(Mined.model_validate(store[MINE]), own, folder.mined(identity))
         own = {key: value for key, value in own.items() if key not in InputConfig.model_fields or key == "on_error"}
         own |= {"source": "pairs", "input": [mined]}
-    prepare(PrepareConfig.model_validate({**own, "out": folder.store(identity)}))
+    config = PrepareConfig.model_validate({**own, "out": folder.store(identity)})
+    prepare(config, excluded=task_items(config.exclude))
 
 
 def mined_pairs(mined: Mined, store: Mapping[str, Any], out: str) -> str:

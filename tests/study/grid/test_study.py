@@ -22,6 +22,10 @@ from small import grid
 from hbt_ray import storage
 from hbt_ray.config import Grid
 from hbt_ray.data.sources import world_facts
+from hbt_ray.data.streams import StreamStore
+from hbt_ray.study.grid.cells import cells_of, store_id
+from hbt_ray.study.grid.folder import StudyFolder
+from hbt_ray.study.grid.shared import prepare_shared
 from hbt_ray.study.grid.study import run_study
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +67,22 @@ def test_what_fails_is_in_the_report_with_its_reason(tmp_path: Path) -> None:
     page = (out / "report" / "index.html").read_text()
     assert "Nothing can be said" in page and "Failures and exclusions" in page and "/nowhere/model" in page
     assert "store nothing: " in page and "nowhere.parquet" in page
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_store_of_a_study_is_without_the_test_items_that_it_excludes(tmp_path: Path) -> None:
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "Who wrote Faust?"}\n')
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "title": "", "text": "Goethe wrote Faust."}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    (tmp_path / "qa.tsv").write_text("query\tpassage\nWho wrote Faust?\tHe did.\nWhy?\tBecause.\nHow?\tSo.\n")
+    qa = {"input": str(tmp_path / "qa.tsv"), "language": "en", "tokenizer": "train:100", "exclude": [f"beir:{folder}"]}
+    study, out = grid(stores={"facts": qa}), StudyFolder(str(tmp_path / "study"))
+    cells = cells_of(study)
+    assert not prepare_shared(study, cells, out)
+    counts = StreamStore(out.store(store_id(study.stores["facts"], "facts"))).manifest["counts"]
+    assert (counts["kept"], counts["excluded"]) == (2, {"beir:beir": 1})
 
 
 @pytest.mark.long
