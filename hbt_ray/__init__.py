@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hbt_ray.config import EncodeConfig as EncodeConfig
     from hbt_ray.config import EncoderConfig as EncoderConfig
     from hbt_ray.config import EvaluateConfig as EvaluateConfig
+    from hbt_ray.config import EvaluatedEncoder as EvaluatedEncoder
     from hbt_ray.config import IndexConfig as IndexConfig
     from hbt_ray.config import MineConfig as MineConfig
     from hbt_ray.config import PlanConfig as PlanConfig
@@ -41,6 +42,7 @@ __all__ = [
     "EncodeConfig",
     "EncoderConfig",
     "EvaluateConfig",
+    "EvaluatedEncoder",
     "IndexConfig",
     "MineConfig",
     "Plan",
@@ -61,6 +63,7 @@ __all__ = [
 ]
 _PLACES = {
     **{name: ("hbt_ray.config", name) for name in __all__ if name.endswith("Config")},
+    "EvaluatedEncoder": ("hbt_ray.config", "EvaluatedEncoder"),
     "Plan": ("hbt_ray.batches.plan", "Plan"),
     "Searcher": ("hbt_ray.search.searcher", "Searcher"),
     "StreamStore": ("hbt_ray.data.streams", "StreamStore"),

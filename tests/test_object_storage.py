@@ -12,6 +12,7 @@ from hbt_ray.config import (
     EncoderConfig,
     EncodingConfig,
     EvaluateConfig,
+    EvaluatedEncoder,
     IndexConfig,
     PlanConfig,
     PrepareConfig,
@@ -83,6 +84,6 @@ def test_the_road_on_s3(s3: str) -> None:
     task = storage.read_parquet(at("task/queries.parquet")).slice(0, 24)
     storage.write_parquet(at("task/queries.parquet"), task)
     results = evaluate(
-        EvaluateConfig(task="world-facts", data=at("task"), out=at("evaluation"), encoder=EncoderConfig(model=model))
+        EvaluateConfig(task="world-facts", data=at("task"), out=at("evaluation"), encoder=EvaluatedEncoder(model=model))
     )
     assert results["encoded"] == {"queries": 24, "documents": 8820}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,10 @@ from hbt_ray.storage.text_files import stem
 
 TOGETHER = 65536  # ids that are hashed at once, for which they become Python's strings
 UNHELD = r"[\s\p{Z}\x00\x0b\x1c-\x1f\x85]"  # what a field of a TREC file cannot hold, for RE2: \s of Python, and NUL
+SMALL = 2**26  # bytes of a file whose ids are read in this process
 NAMED = 1000  # repeated ids that are looked up to name one
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Part(NamedTuple):
@@ -92,14 +94,7 @@ def scan_corpus(corpus: str, part_rows: int, language: str | None = None, duplic
             is missing, or a `lang:docid` occurs twice. Rows are counted from 0.
     """
     found = _files(corpus)
-    if len(found) == 1:
-        scanned = [_scan(found[0], language, part_rows)]
-    else:
-        task = ray.remote(_scan)
-        try:
-            scanned = ray.get([task.remote(file, language, part_rows) for file in found])
-        except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, UserError) else error) from None
+    scanned = _of_each(_scan, found, language, part_rows)
     hashes, spans = zip(*scanned, strict=True)
     parts = plan_parts(found, spans)
     if not parts:
@@ -122,11 +117,21 @@ def absent(corpus: str, ids: Collection[str], language: str | None = None) -> se
     """
     wanted = pa.array(sorted(ids), pa.large_string())
     found = _files(corpus)
-    if len(found) == 1:
-        return set(ids).difference(_known(found[0], language, wanted))
-    task, reference = ray.remote(_known), ray.put(wanted)
+    return set(ids).difference(*_of_each(_known, found, language, wanted))
+
+
+def _of_each(function: Callable[..., T], files: Sequence[str], language: str | None, told: Any) -> list[T]:
+    """`function(file, language, told)` of each file, in tasks; of a single small one here, which takes no cluster.
+
+    Raises:
+        UserError: as the function does.
+    """
+    if len(files) == 1 and storage.size(files[0]) <= SMALL:
+        return [function(files[0], language, told)]
+    task, reference = ray.remote(function), ray.put(told)
     try:
-        return set(ids).difference(*ray.get([task.remote(file, language, reference) for file in found]))
+        found: list[T] = ray.get([task.remote(file, language, reference) for file in files])
+        return found
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
 

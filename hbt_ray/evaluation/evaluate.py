@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ import pyarrow as pa
 import ray
 
 from hbt_ray import storage
-from hbt_ray.config import EncodeConfig, EncoderConfig, EvaluateConfig, IndexConfig, Setting, UserError
+from hbt_ray.config import EncodeConfig, EvaluateConfig, EvaluatedEncoder, IndexConfig, Setting, UserError
 from hbt_ray.encode import embeddings
 from hbt_ray.encode.encode import Identity, encode_corpus, identify
-from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, precision, rankings, tasks
+from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, rankings, tasks
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.ranker import Ranker
 from hbt_ray.evaluation.rankings import Rankings
@@ -75,7 +76,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         UserError: task, model or run are unusable, judged documents are missing, `out` holds another run, or mteb is
             not installed.
     """
-    config = precision.settled(config)
     if config.task.startswith(MTEB):
         return _mteb(config)
     started = time.monotonic()
@@ -86,6 +86,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         config.task, config.data, config.text, config.corpus, config.language,
         config.missing_queries == "skip", config.duplicates,
     )  # fmt: skip
+    if config.identical_ids is not None:
+        task = replace(task, ignore_identical_ids=config.identical_ids == "ignore")
     identity, fingerprint = _identify(config)
     known = ids.Known() if storage.committed(out) else ids.known(task, config)  # before anything is claimed
     with storage.claimed(out, "evaluate", _claim(config, task, fingerprint), OWNS):
@@ -135,7 +137,7 @@ def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any
     if config.encoder.model != bm25.MODEL:
         identity = identify(config.encoder)
         return identity, identity.fingerprints
-    if config.encoder != EncoderConfig(model=bm25.MODEL):
+    if config.encoder != EvaluatedEncoder(model=bm25.MODEL):
         raise UserError(f"--model {bm25.MODEL} searches by words: no other setting of an encoder applies to it")
     return None, bm25.FINGERPRINT
 
@@ -226,7 +228,7 @@ def _write(
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
-        "precision": precision.of(config),
+        "precision": config.encoder.precision if any(system.encoded.values()) else None,
         "headline": list(task.headline),
         "settings": rankings.settings_of(summary, measures),
         "protocol": {

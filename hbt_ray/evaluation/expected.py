@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from hbt_ray import storage
-from hbt_ray.config import CheckConfig, EncoderConfig, EvaluateConfig, Section, UserError
+from hbt_ray.config import CheckConfig, EvaluateConfig, EvaluatedEncoder, Section, UserError
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.job import user_error
 
@@ -33,7 +33,7 @@ class Expectation(Section):
         settings: scores, in the shape of `settings` in results.json, each part of which may be left out.
     """
 
-    encoder: EncoderConfig
+    encoder: EvaluatedEncoder
     task: str
     text: Literal["sentence", "sentence+context"] = "sentence"
     source: str

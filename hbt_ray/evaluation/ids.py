@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Set
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from hbt_ray.config import EvaluateConfig, UserError
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.languages import canonical
+
+LOG = logging.getLogger(__name__)
 
 
 class Known(NamedTuple):
@@ -43,6 +46,14 @@ def known(task: Task, config: EvaluateConfig) -> Known:
         absent = corpora.absent(task.documents.uri, asked, task.documents.language)
     else:
         absent = asked.difference(task.documents["id"].to_pylist())
+    identical = queries - absent
+    if identical:
+        relevant = sum(query in task.relevant[query] for query in identical)
+        LOG.warning(
+            "%s: %s queries have the id of a document, which is no result of theirs%s;"
+            " --identical-ids keep has it as one",
+            task.name, f"{len(identical):,}", f", though {relevant:,} were judged relevant" if relevant else "",
+        )  # fmt: skip
     missing = task.judged_documents & absent
     if missing and config.missing_documents == "error":
         examples = ", ".join(sorted(missing)[:3])
@@ -50,7 +61,7 @@ def known(task: Task, config: EvaluateConfig) -> Known:
             f"{task.name}: {len(missing):,} of {len(task.judged_documents):,} judged documents are not in the corpus,"
             f" for example {examples}; --missing-documents count takes them as never found"
         )
-    return Known(missing, queries - absent)
+    return Known(missing, identical)
 
 
 def write_table(texts: pa.Table, out: str) -> str:

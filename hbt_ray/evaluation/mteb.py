@@ -75,6 +75,9 @@ def _task(config: EvaluateConfig) -> AbsTaskRetrieval:
     for flag in ("settings", "corpus", "language", "run"):
         if getattr(config, flag):
             raise UserError(f"--{flag}: {config.task} has no such choice")
+    for rule in ("missing_queries", "missing_documents", "duplicates", "identical_ids"):
+        if getattr(config, rule) != EvaluateConfig.model_fields[rule].default:
+            raise UserError(f"--{rule.replace('_', '-')}: {config.task} keeps to mteb's own rule")
     try:
         task = mteb.get_task(name)
     except KeyError as error:

@@ -32,7 +32,7 @@ def task_items(excluded: Sequence[Excluded]) -> list[TaskItems]:
     for one in excluded:
         if one.name.startswith("mteb:"):
             raise UserError(f"--exclude {one.name}: mteb reads its tasks alone; name a folder of the data as beir:URI")
-        task = load_task(one.name, one.uri)
+        task = load_task(one.name, one.uri, skip_queries=True, duplicates="last")
         wanted = sorted({key for keys in task.relevant.values() for key in keys})
         name, colon, folder = one.name.partition(":")
         name += colon + folder.rstrip("/").rpartition("/")[2]  # a place decides nothing of a store

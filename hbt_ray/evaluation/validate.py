@@ -6,7 +6,7 @@ import tempfile
 from typing import Any
 
 from hbt_ray import storage
-from hbt_ray.config import EncoderConfig, EvaluateConfig, TrainConfig, UserError
+from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, TrainConfig, UserError
 from hbt_ray.data.stores import Stores
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.train import checkpoint, validations
@@ -38,7 +38,7 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
             task=config.validation.task,
             data=config.validation.data,
             out=storage.join(done, "evaluation"),
-            encoder=EncoderConfig(
+            encoder=EvaluatedEncoder(
                 model=storage.join(done, "model"),
                 precision=config.encoder.precision,
                 trust_remote_code=config.encoder.trust_remote_code,

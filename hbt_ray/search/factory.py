@@ -21,6 +21,8 @@ ONE_LINK = re.compile(r"HNSW1(?!\d)")
 TRIED = 16  # vectors
 # what is searched as a whole, besides what has a knob
 SCANNED = (faiss.IndexFlatCodes, faiss.IndexFastScan)
+# what FAISS ends the process for when it is to score given documents again
+NOT_REFINING = (faiss.IndexIVF, faiss.IndexFastScan, faiss.IndexRefine)
 
 
 def create_index(factory: str, width: int) -> faiss.Index:
@@ -94,7 +96,10 @@ def _unfit(index: faiss.Index) -> str | None:
                 if why := _unfit_transform(faiss.downcast_VectorTransform(chain.at(place))):
                     return why
         elif isinstance(layer, faiss.IndexRefine):
-            if why := _unfit(faiss.downcast_index(layer.refine_index)):
+            finer = faiss.downcast_index(layer.refine_index)
+            if any(isinstance(one, NOT_REFINING) for one in layers(finer)):
+                return f"FAISS cannot refine with an index of kind {type(finer).__name__}"
+            if why := _unfit(finer):
                 return why
         elif not isinstance(layer, (faiss.IndexIVF, faiss.IndexHNSW, *SCANNED)):
             return f"an index of kind {kind} cannot be searched here: only flat codes, IVF and HNSW"

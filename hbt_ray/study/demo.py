@@ -14,6 +14,7 @@ from hbt_ray.config import (
     EncodingConfig,
     EngineConfig,
     EvaluateConfig,
+    EvaluatedEncoder,
     OptimizerConfig,
     PlanConfig,
     Sample,
@@ -33,6 +34,15 @@ from hbt_ray.train.train import train
 Strategy = Literal["x-x", "x-y", "hybrid"]
 STRATEGIES: tuple[Strategy, ...] = ("x-x", "x-y", "hybrid")
 TOKENS = 32  # of a text; more than most have, and padding is what the longest costs
+# facts are short, and a model this small computes no faster in bf16; it learns the roles from the texts
+ENCODER: dict[str, Any] = {
+    "query_prefix": "",
+    "passage_prefix": "",
+    "max_query_tokens": TOKENS,
+    "max_passage_tokens": TOKENS,
+    "dropout": 0.0,
+    "precision": "fp32",
+}
 log = logging.getLogger(__name__)
 
 
@@ -82,7 +92,7 @@ def _train_config(config: DemoConfig, store: str, out: str, name: Strategy) -> T
         report_every=max(1, config.steps // 4),
         workers=config.workers,
         engine=EngineConfig(zero_stage=config.zero_stage),
-        encoder=_encoder("nano"),
+        encoder=EncoderConfig(model="nano", **ENCODER),
         batches=PlanConfig(strategy=name, batch_size=config.batch_size, seed=config.seed),
         optimizer=OptimizerConfig(learning_rate=config.learning_rate, temperature=0.05),
     )
@@ -95,22 +105,9 @@ def _evaluate(name: Strategy, model: str, task: str, folder: str) -> dict[str, A
             task="world-facts",
             data=task,
             out=storage.join(folder, "evaluation"),
-            encoder=_encoder(model),
+            encoder=EvaluatedEncoder(model=model, **ENCODER),
             # what trains meanwhile has reserved the other CPUs; and few processes, which take longer to start than such
             # texts to tokenise
             encoding=EncodingConfig(dtype="float32", cpus_per_actor=0.5, tokenizers=1),
         )
-    )
-
-
-def _encoder(model: str) -> EncoderConfig:
-    """Facts are short, and a model this small computes no faster in bf16; it learns the roles from the texts."""
-    return EncoderConfig(
-        model=model,
-        query_prefix="",
-        passage_prefix="",
-        max_query_tokens=TOKENS,
-        max_passage_tokens=TOKENS,
-        dropout=0.0,
-        precision="fp32",
     )

@@ -84,8 +84,9 @@ def test_what_is_left_out_is_counted_by_task(tmp_path: Path) -> None:
     (folder / "qrels").mkdir(parents=True)
     (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": QUERY}) + "\n")
     documents = [{"_id": "d", "title": "", "text": PASSAGE}, {"_id": "e", "title": "", "text": "Of no query."}]
+    documents = [{**documents[0], "text": "Before it was corrected."}, *documents]  # which BEIR takes the last of
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\ngone\te\t1\n")
     rows = [(QUERY, "An answer."), ("Which?", PASSAGE), ("And who?", "Of no query."), ("Why?", "Because of this.")]
     lines = [f"{query}\t{passage}" for query, passage in rows]
     (tmp_path / "pairs.tsv").write_text("query\tpassage\n" + "\n".join(lines) + "\n")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, UserError
 from hbt_ray.evaluation.bm25 import Bm25, collect
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.evaluation.tasks.base import CorpusAt
@@ -121,7 +121,7 @@ def task(tmp_path: Path) -> Path:
 
 def test_an_evaluation_of_bm25_encodes_nothing(task: Path) -> None:
     config = EvaluateConfig(
-        task="world-facts", data=f"{task}/data", out=f"{task}/out", encoder=EncoderConfig(model="bm25")
+        task="world-facts", data=f"{task}/data", out=f"{task}/out", encoder=EvaluatedEncoder(model="bm25")
     )
     results = evaluate(config)
     assert results["encoded"] == {"queries": 0, "documents": 0}
@@ -136,4 +136,4 @@ def test_an_evaluation_of_bm25_encodes_nothing(task: Path) -> None:
         assert found == {key: pytest.approx(score, rel=1e-6) for key, score in expected.items()}
     assert evaluate(config) == results
     with pytest.raises(UserError, match="bm25 searches by words"):
-        evaluate(config.model_copy(update={"encoder": EncoderConfig(model="bm25", pooling="cls")}))
+        evaluate(config.model_copy(update={"encoder": EvaluatedEncoder(model="bm25", pooling="cls")}))

@@ -108,6 +108,25 @@ def test_bm25_and_its_run_equal_mtebs_evaluator(tmp_path: Path, seed: int, setti
     assert found["left_out"]["identical_ids"] == given["left_out"]["identical_ids"] == 20
 
 
+def test_documents_with_the_id_of_a_query_are_told_of_and_can_be_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = folder(tmp_path / "data")
+    task = tasks.load_task(f"beir:{data}")
+    config = {"task": f"beir:{data}", "encoder": EncoderConfig(model="bm25")}
+    left = evaluate(EvaluateConfig(**config, out=str(tmp_path / "left")))
+    own = sum(query in relevant for query, relevant in task.relevant.items())
+    assert f"20 queries have the id of a document, which is no result of theirs, though {own} were" in caplog.text
+    caplog.clear()
+    kept = evaluate(EvaluateConfig(**config, identical_ids="keep", out=str(tmp_path / "kept")))
+    assert not caplog.text
+    assert (left["protocol"]["ignore_identical_ids"], kept["protocol"]["ignore_identical_ids"]) == (True, False)
+    assert kept["left_out"]["identical_ids"] == 0
+    assert any(query in of for query, of in lists(tmp_path / "kept/run.monolingual.trec").items())
+    with pytest.raises(UserError, match="another run"):
+        evaluate(EvaluateConfig(**config, identical_ids="keep", out=str(tmp_path / "left")))
+
+
 def test_duplicates_and_missing_queries_equal_mtebs_evaluator(tmp_path: Path) -> None:
     data = folder(tmp_path / "data")
     lines = (data / "corpus.jsonl").read_text()

@@ -15,7 +15,7 @@ import pytest
 from mteb.results import TaskResult
 from sentence_transformers import SentenceTransformer
 
-from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, UserError
 from hbt_ray.evaluation.evaluate import evaluate
 
 FILE = Path(__file__).parents[2].parent / "shared" / "data" / "train_mono" / "germandpr_test.jsonl.xz"
@@ -30,7 +30,7 @@ configs:
 
 
 def config(out: Path, task: str, data: str) -> EvaluateConfig:
-    return EvaluateConfig(task=task, data=data, out=str(out), encoder=EncoderConfig(model=MODEL, precision="fp32"))
+    return EvaluateConfig(task=task, data=data, out=str(out), encoder=EvaluatedEncoder(model=MODEL, precision="fp32"))
 
 
 @pytest.fixture
@@ -90,3 +90,11 @@ def test_mistakes_are_one_line(tmp_path: Path, task: str, message: str) -> None:
         evaluate(config(tmp_path / "out", task, str(tmp_path / "nowhere")))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+@pytest.mark.parametrize("name", ["missing_queries", "missing_documents", "duplicates", "identical_ids"])
+def test_a_rule_of_ours_is_refused(tmp_path: Path, name: str) -> None:
+    rules = {"missing_queries": "skip", "missing_documents": "count", "duplicates": "last", "identical_ids": "keep"}
+    asked = config(tmp_path / "out", "mteb:GermanDPR", "/none").model_copy(update={name: rules[name]})
+    with pytest.raises(UserError, match=f"^--{name.replace('_', '-')}: mteb:GermanDPR keeps to mteb's own rule$"):
+        evaluate(asked)

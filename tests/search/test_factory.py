@@ -26,6 +26,10 @@ ROWS, WIDTH = 1000, 24
         ("IVF4,Flat,IDMap", "an id map"),
         ("IDMap,IVF4,PQ6,RFlat", "an id map"),
         ("IVF4,Flat,Refine(IDMap,Flat)", "an id map"),
+        ("PQ6,Refine(PQ6x4fs)", "cannot refine with an index of kind IndexPQFastScan"),  # ends it at the first search
+        ("PQ6,Refine(IVF4,Flat)", "cannot refine with an index of kind IndexIVFFlat"),  # likewise
+        ("PQ6,Refine(PQ6,RFlat)", "cannot refine with an index of kind IndexRefine"),  # likewise
+        ("IVF4,PQ6,Refine(PCA12,IVF4,Flat)", "cannot refine with an index of kind IndexPreTransform"),
         ("IVF0,Flat", "a number in it is 0"),
         ("HNSW0", "a number in it is 0"),  # ends the process where FAISS builds it
         ("PQ6x0", "a number in it is 0"),  # likewise

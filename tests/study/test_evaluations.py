@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hbt_ray.config import EncoderConfig, EvaluateConfig, ReportConfig, UserError
+from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, ReportConfig, UserError
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.study import evaluations
 
@@ -42,7 +42,11 @@ def evaluated(folder: Path, task: str, name: str, skill: float) -> str:
     run.write_text("\n".join(lines) + "\n")
     out = str(folder / f"{name}-evaluation")
     settings = EvaluateConfig(
-        task=f"beir:{task}", language="en", out=out, run=str(run), encoder=EncoderConfig(model=f"models/{name}/model")
+        task=f"beir:{task}",
+        language="en",
+        out=out,
+        run=str(run),
+        encoder=EvaluatedEncoder(model=f"models/{name}/model"),
     )
     evaluate(settings)
     return out

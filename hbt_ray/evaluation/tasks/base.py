@@ -46,8 +46,8 @@ class Task:
         answers: item to a language to the strings that answer it there. Without any judgement, judgements are made of
             them after the search (`answers.py`); with them, it is measured whether the first document has one
             (`first_document.py`).
-        ignore_identical_ids: whether a document with the id of the query is no result of it, as MTEB calls it and as
-            BEIR's evaluator has it: there it is the query itself. It stays relevant if it was judged so.
+        ignore_identical_ids: whether a document with the id of the query is no result of it, as BEIR's evaluator
+            has it and MTEB calls it: there it is the query itself. It stays relevant if it was judged so.
         places: where it was read [URIs], with the revision of what is on a hub.
         left_out: numbers of what was left out: `missing_queries` and `duplicate_documents` of a table.
 

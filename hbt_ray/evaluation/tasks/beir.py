@@ -34,7 +34,7 @@ def read_beir(asked: Asked, splits: tuple[str, ...] = SPLITS) -> Content:
         collected.judge(f"{language}:{query}", f"{language}:{document}", grade)
     uri = _one(asked.data, "queries", (".jsonl", ".jsonl.gz", ".jsonl.xz"))
     for number, line in text_files.json_lines(uri):
-        if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text") or "", str):
+        if line is None or not isinstance(line.get("_id"), str) or not isinstance(line.get("text"), str | None):
             raise UserError(f"{uri} line {number + 1} is no query: it needs _id and text")
         if line.get("text") is None:  # none, and a judgement of it counts as one of a missing query
             continue

@@ -29,7 +29,7 @@ class Definition:
         corpus: where its documents are published when they are apart [URI].
         texts: what a candidate's text may be.
         revision, corpus_revision: commit of the hub's repository of `source` and `corpus` that is read.
-        ignore_identical_ids: as `Task` has it; MTEB's own value where it has the task.
+        ignore_identical_ids: as `Task` has it: BEIR's rule in the tasks of BEIR's layout, whatever MTEB has for one.
     """
 
     source: str

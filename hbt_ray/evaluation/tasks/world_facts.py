@@ -47,7 +47,12 @@ def _read(data: str, name: str) -> pa.Table:
                 table = table.set_column(place, column, table[column].cast(pa.int64()))
             except pa.ArrowInvalid:
                 raise UserError(f"{uri}: column {column} has fractions, which are no ids") from None
-    table = table.cast(pa.schema([(column, pa.string()) for column in table.column_names]))
+        try:
+            text = table[column].cast(pa.string())
+            text.validate(full=True)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise UserError(f"{uri}: column {column} is {table[column].type}, not strings in UTF-8") from None
+        table = table.set_column(place, column, text)
     return table.set_column(1, "lang", pa.array(map(canonical, table["lang"].to_pylist()), pa.string()))
 
 

@@ -50,8 +50,9 @@ def train_config(grid: Grid, cell: Cell, folder: StudyFolder) -> TrainConfig:
 
 
 def evaluate_config(cell: Cell, folder: StudyFolder, task: TaskSettings, model: str) -> Any:
-    """The settings of the cell's evaluation on a task: with the encoder that was trained, prompts included."""
-    encoder = cell.config.encoder.model_dump(exclude={"model", "instructions", "dropout"})
+    """The settings of the cell's evaluation on a task: with the encoder that was trained, prompts included, in
+    the precision of the task's own settings."""
+    encoder = cell.config.encoder.model_dump(exclude={"model", "instructions", "dropout", "precision"})
     data = {"data": folder.task(task)} if is_sample(task) else {}
     return task_config(task, folder.evaluation(cell, task), model, encoder=encoder, **data)
 

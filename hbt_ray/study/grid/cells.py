@@ -160,7 +160,8 @@ def weighted(weights: Mapping[str, float], uris: Mapping[str, str]) -> tuple[Wei
 
 
 def _weights(asked: Any, grid: Grid) -> dict[str, float]:
-    """The stores that a cell asks for: a name, several as in `facts:2 more`, or a mapping of names to weights.
+    """The stores that a cell asks for: a name, several as in `facts:2 more` or in a list, or a mapping of names to
+    weights.
 
     Raises:
         UserError: no store is named, or one twice, or one that cannot be among several, or with a weight that is no
@@ -169,7 +170,8 @@ def _weights(asked: Any, grid: Grid) -> dict[str, float]:
     if isinstance(asked, Mapping):
         told = [(str(name), weight) for name, weight in asked.items()]
     else:
-        names = [asked] if asked in grid.stores else str(asked).split()
+        several = asked if isinstance(asked, Sequence) and not isinstance(asked, str) else None
+        names = [str(name) for name in several or ([asked] if str(asked) in grid.stores else str(asked).split())]
         told = [(name, 1.0) if name in grid.stores else _with_weight(name) for name in names]
     found: dict[str, float] = {}
     for name, weight in told:

@@ -172,7 +172,7 @@ def _markdown(grid: Grid, findings: Findings, parts: Sequence[Part]) -> str:
         for sheet in part.sheets:
             if sheet.title:
                 lines += [f"### {sheet.title}", ""]
-            rows = [[f"**{entry.text}**" if entry.best else entry.text for entry in row] for row in sheet.rows]
+            rows = [[entry.text for entry in row] for row in sheet.rows]
             lines += [markdown_table([sheet.columns, *rows]), ""]
     return "\n".join(lines)
 

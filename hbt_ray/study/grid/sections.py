@@ -17,7 +17,7 @@ from hbt_ray.study.grid.answer import SEED, Findings, Group, Mean, system_mean
 from hbt_ray.study.grid.cells import Cell
 from hbt_ray.study.grid.results import headlines
 from hbt_ray.study.plots import Plot
-from hbt_ray.study.runs import SETTINGS, best_of
+from hbt_ray.study.runs import SETTINGS
 from hbt_ray.terminal import number
 
 BIAS = ("rank_distance", "max_rank", "peer@20", "mrc@100", "complete@10", "language_preference@10")
@@ -26,10 +26,9 @@ FAMILIES = ("rank_distance", "max_rank", "peer", "mrc", "complete", "language_pr
 
 
 class Entry(NamedTuple):
-    """What stands in a table: the text, whether it is the best of its column, and the cells that it comes from."""
+    """What stands in a table: the text, and the cells that it comes from."""
 
     text: str
-    best: bool = False
     cells: tuple[tuple[str, str], ...] = ()
 
 
@@ -122,7 +121,7 @@ def spread(groups: Sequence[Group], table: pa.Table, task: str) -> Sheet:
                     continue
                 worst = np.sort(values)[: max(1, len(values) // 10)].mean()
                 of_pairs = (values.mean(), worst, values.std())
-                shown += [Entry(number(float(value), 3), False, _members(cells)) for value in of_pairs]
+                shown += [Entry(number(float(value), 3), _members(cells)) for value in of_pairs]
             rows.append(shown)
     columns = ["", *(f"{m} {w}" for m in ("mAP", "MRR@10") for w in ("mean of pairs", "worst tenth", "spread (sd)"))]
     return Sheet(columns, rows, "cross-lingual pairs of languages")
@@ -135,7 +134,7 @@ def tests(group: Group, found: Mapping[str, Any]) -> Sheet:
     for row in comparison_files.comparison_rows(found):
         whose = {"of baseline": found["baseline"], "of system": row[0]}
         rows.append([
-            Entry(text, False, _members(group.systems[whose[title]]) if title in whose else ())
+            Entry(text, _members(group.systems[whose[title]]) if title in whose else ())
             for title, text in zip(titles, row, strict=True)
         ])  # fmt: skip
     return Sheet(titles, rows, ", ".join(filter(None, (f"against {found['baseline']}", group.name))))
@@ -185,17 +184,9 @@ def _means(
             members.append(_members(cells))
             means.append([system_mean(table, cells, task, setting, measure) for setting, measure, _, _ in chosen])
     kept = [i for i in range(len(chosen)) if not all(np.isnan(row[i].mean) for row in means)]
-    stars: dict[int, list[bool]] = {}
-    for i in kept:
-        values = [row[i].mean for row in means]
-        shown = [number(value, chosen[i][3]) for value in values]
-        measure = chosen[i][1]
-        stars[i] = best_of(shown, values, measure not in LOWER_IS_BETTER)
-        if measure in NO_DIRECTION:
-            stars[i] = [False] * len(values)
     rows = [
-        [Entry(name), *(Entry(_interval(row[i], chosen[i][3]), stars[i][place], of) for i in kept)]
-        for place, (name, of, row) in enumerate(zip(names, members, means, strict=True))
+        [Entry(name), *(Entry(_interval(row[i], chosen[i][3]), of) for i in kept)]
+        for name, of, row in zip(names, members, means, strict=True)
     ]
     return Sheet(["", *(chosen[i][2] for i in kept)], rows, title)
 

@@ -58,6 +58,8 @@ def test_stores_and_their_weights_are_an_axis() -> None:
     plain = cells_of(grid(stores=stores, axes={"store": ["qa", "qa:2 news"]}, answer={"axis": "store"}))
     assert [cell.values["store"] for cell in plain] == ["qa", "qa:2 news"]
     assert [cell.id for cell in plain] == [found[0].id, found[2].id]
+    shared = grid(stores=stores, fixed={**grid().fixed, "store": ["qa", "news:2"]})
+    assert [cell.stores for cell in cells_of(shared)][:1] == [{"qa": 1.0, "news": 2.0}]
     with pytest.raises(UserError, match="two cells have the same settings"):
         cells("qa:2 news", {"news": 2, "qa": 4})
 
