@@ -63,7 +63,11 @@ class ModelFiles:
         return storage.local_copy(self.name) if "://" in self.name else self.name
 
     def read(self, file: str) -> bytes | None:
-        """The content of one file; None when there is none of that name."""
+        """The content of one file; None when there is none of that name.
+
+        Raises:
+            UserError: the name is that of no folder and can be none on the hub.
+        """
         if self.is_folder:
             uri = storage.join(self.name, file)
             return storage.read_bytes(uri) if storage.exists(uri) else None
@@ -71,7 +75,10 @@ class ModelFiles:
 
         flags = ("gated_repo", "missing_entries", "connection_errors")  # what loads the model says them better
         quiet = {f"_raise_exceptions_for_{name}": False for name in flags}
-        found = cached_file(self._hub_id, file, revision=self.revision, **quiet)
+        try:
+            found = cached_file(self._hub_id, file, revision=self.revision, **quiet)
+        except OSError as error:
+            raise UserError(f"--model {self.name} is not a model: {one_line(error)}") from None
         return Path(found).read_bytes() if found else None
 
     def settings(self, file: str) -> dict[str, Any]:
@@ -80,22 +87,31 @@ class ModelFiles:
         Raises:
             UserError: it is not a JSON object.
         """
-        content = self.read(file)
-        if content is None:
-            return {}
-        try:
-            found = json.loads(content)
-        except ValueError as error:
-            raise UserError(f"--model {self.name}: {file} is not JSON: {error}") from None
-        if not isinstance(found, dict):
+        found = self._json(file)
+        if not isinstance(found, dict | None):
             raise UserError(f"--model {self.name}: {file} is not a JSON object")
-        return found
+        return found or {}
+
+    def _json(self, file: str) -> Any:
+        content = self.read(file)
+        try:
+            return None if content is None else json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"--model {self.name}: {file} is not JSON: {one_line(error)}") from None
 
     @cached_property
     def modules(self) -> list[dict[str, Any]]:
-        """The modules in sentence-transformers' layout, in their order; none: it is a plain transformers model."""
-        content = self.read("modules.json")
-        return json.loads(content) if content is not None else []
+        """The modules in sentence-transformers' layout, in their order; none: it is a plain transformers model.
+
+        Raises:
+            UserError: it is not a list of modules.
+        """
+        found = self._json("modules.json")
+        if found is None:
+            return []
+        if not isinstance(found, list) or not all(isinstance(module, dict) for module in found):
+            raise UserError(f"--model {self.name}: modules.json is not a list of modules")
+        return found
 
     @cached_property
     def transformer(self) -> str:

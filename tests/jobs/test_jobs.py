@@ -70,37 +70,35 @@ def test_a_cluster_that_cannot_be_joined_is_said_at_once(address: str, line: str
     assert mistake(start("prepare", *arguments, environment=environment)).startswith(line)
 
 
-def test_a_cluster_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
-    arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
-    with tempfile.TemporaryDirectory(prefix="ray") as home:  # the test's own has too long a name
-        (Path(home) / "ray").mkdir()
-        (Path(home) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-        done = start("prepare", *arguments, environment={"RAY_TMPDIR": home, "RAY_ADDRESS": ""})
-        assert "no input at" in mistake(done)
-    long = tmp_path / ("x" * 90)
-    long.mkdir()
-    told = mistake(start("prepare", *arguments, environment={"RAY_TMPDIR": str(long), "RAY_ADDRESS": ""}))
-    assert "set RAY_TMPDIR to a shorter one" in told
-
-
-def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_and_code_2_and_a_cluster_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
     out = tmp_path / "out"
     cut = tmp_path / "cut.parquet"
     columns = {"query": ["q"], "query_lang": ["de"], "passage": ["p"], "passage_lang": ["de"]}
     pq.write_table(pa.table(columns), cut)
     cut.write_bytes(cut.read_bytes()[:-7])
-    arguments = ("--source", "pairs", "--tokenizer", "train:100", "--out", str(out))
-    line = mistake(start("prepare", "--input", str(cut), *arguments))
+    arguments = ("--source", "pairs", "--input", str(cut), "--tokenizer", "train:100", "--out", str(out))
+    with tempfile.TemporaryDirectory(prefix="ray") as home:  # the test's own has too long a name
+        (Path(home) / "ray").mkdir()
+        (Path(home) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        line = mistake(start("prepare", *arguments, environment={"RAY_TMPDIR": home, "RAY_ADDRESS": ""}))
     assert "cut.parquet is not a whole parquet file" in line
     assert not storage.committed(str(out))
-    assert "--alpha: input should be less than" in mistake(
-        start("train", "--data", "a", "--out", str(out), "--model", "tiny", "--alpha", "7")
-    )
+
+
+def test_a_mistake_in_settings_starts_nothing(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", out)
+    told = mistake(start("prepare", *arguments, environment={"RAY_TMPDIR": str(long), "RAY_ADDRESS": ""}))
+    assert "set RAY_TMPDIR to a shorter one" in told
+    told = mistake(start("train", "--data", "a", "--out", out, "--model", "tiny", "--alpha", "7"))
+    assert "--alpha: input should be less than" in told
     grid: dict[str, object] = {"name": "n", "question": "q", "answer": {"axis": "alhpa"}, "axes": {"alhpa": [0.5]}}
     grid |= {"stores": {"facts": {"sample": {}}}, "tasks": [{"task": "world-facts"}], "fixed": {"model": "nano"}}
     (tmp_path / "grid.yaml").write_text(json.dumps(grid))
-    line = mistake(start("study", "--grid", f"{tmp_path}/grid.yaml", "--out", str(out)))
-    assert "no setting alhpa; is alpha meant" in line
+    told = mistake(start("study", "--grid", f"{tmp_path}/grid.yaml", "--out", out, "--dry-run"))
+    assert "no setting alhpa; is alpha meant" in told
 
 
 def test_a_first_look_at_an_input_needs_no_cluster(tmp_path: Path) -> None:

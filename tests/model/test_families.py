@@ -71,6 +71,9 @@ CASES = {
         "title: none | text: ",
     ),
 }
+# one of each kind of attention is enough to notice; `make test-long` has them all
+OFTEN = ("multilingual-e5-base", "mmBERT-base", "Qwen3-Embedding-0.6B")
+EACH = [pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in CASES]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,7 @@ def folders(words: transformers.PreTrainedTokenizerFast, tmp_path_factory: pytes
     return {name: str(root / name) for name in CASES}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EACH)
 def test_vectors_are_those_of_sentence_transformers(
     folders: dict[str, str], words: transformers.PreTrainedTokenizerFast, name: str
 ) -> None:

@@ -25,6 +25,7 @@ from hbt_ray.model.encoder import ROLES, Encoder
 from hbt_ray.model.files import ModelFiles
 from hbt_ray.model.limits import model_limits
 from hbt_ray.model.memory import FakeEncoder
+from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.tokenizer import load_tokenizer
 
 
@@ -145,3 +146,25 @@ def test_code_of_its_own(changed_model: Callable[..., Path], tmp_path: Path) -> 
 def test_a_revision_is_of_the_hub(changed_model: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="--revision main: .* is a folder; only hub ids have revisions"):
         ModelFiles.of(EncoderConfig(model=str(changed_model()), revision="main"))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"{", "modules.json is not JSON"),
+        (b"\xff", "modules.json is not JSON"),
+        (b"[" * 100_000, "modules.json is not JSON"),
+        (b"{}", "modules.json is not a list of modules"),
+        (b"[1]", "modules.json is not a list of modules"),
+    ],
+)
+def test_a_list_of_modules_that_is_none_is_one_line(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "modules.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"^--model {tmp_path}: {why}") as error:
+        find_prompts(EncoderConfig(model=str(tmp_path)))
+    assert len(str(error.value)) < 600
+
+
+def test_a_name_that_can_be_no_model_is_one_line() -> None:
+    with pytest.raises(UserError, match="^--model /nowhere/model is not a model: "):
+        find_prompts(EncoderConfig(model="/nowhere/model"))

@@ -34,7 +34,7 @@ from hbt_ray.train import checkpoint, runlog
 from hbt_ray.train.encoders import trained_encoder
 from hbt_ray.train.train import train
 
-LONG = [pytest.param(*engine, marks=pytest.mark.long) for engine in ENGINES[1:]]
+LONG = [pytest.param(*engine, marks=pytest.mark.long) for engine in ENGINES]
 GOLDEN = Path(__file__).with_name("golden_losses.txt")
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -92,7 +92,7 @@ def test_the_model_opens_in_sentence_transformers(finished: Path) -> None:
             assert cosines.min() > 0.99999
 
 
-@pytest.mark.parametrize(("workers", "engine"), [*ENGINES[:1], *LONG])
+@pytest.mark.parametrize(("workers", "engine"), LONG)
 def test_the_engine_does_not_change_what_is_learned(
     trained: Callable[[int, EngineConfig], Path], finished: Path, workers: int, engine: EngineConfig
 ) -> None:
