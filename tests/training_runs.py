@@ -18,6 +18,7 @@ from hbt_ray.train.train import train
 
 CHUNKS = {"gradcache": True, "chunk_tokens": 60}
 STEPS = 20
+ALONE = (1, EngineConfig(zero_stage=0))
 ENGINES = [
     (2, EngineConfig(zero_stage=2, activation_checkpointing=True)),
     (2, EngineConfig(zero_stage=3, **CHUNKS)),
@@ -84,4 +85,4 @@ def trained(store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[i
 @pytest.fixture(scope="session")
 def finished(trained: Callable[[int, EngineConfig], Path]) -> Path:
     """With one worker, without ZeRO or GradCache."""
-    return trained(1, EngineConfig(zero_stage=0))
+    return trained(*ALONE)

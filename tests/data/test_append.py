@@ -206,6 +206,7 @@ def test_there_must_be_a_store_and_a_tokenizer(files: dict[str, str], tmp_path: 
         PrepareConfig(input=(files["news"],), out=str(tmp_path / "none"))  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_what_was_killed_goes_on(
     named: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

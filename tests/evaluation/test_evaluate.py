@@ -278,6 +278,7 @@ def test_a_corpus_apart_with_documents_missing(tmp_path: Path, ray_cluster: None
     }
 
 
+@pytest.mark.long
 def test_passages_with_an_answer_are_the_relevant_ones(tmp_path: Path, ray_cluster: None) -> None:
     """As MKQA: nothing is judged before the search."""
     (tmp_path / "corpus").mkdir()

@@ -65,6 +65,7 @@ def test_the_best_checkpoint_becomes_the_model(folder: Path) -> None:
     assert {path.name for path in (folder / "best" / "checkpoints" / "run").iterdir()} >= {f"step-{best:09d}"}
 
 
+@pytest.mark.long
 def test_training_stops_when_it_gets_no_better(folder: Path) -> None:
     config = settings(folder, "stopped", 400, {"every": 1000, "patience": 1})
     for step, mean in ((4, 0.5), (8, 0.4)):  # of an attempt before

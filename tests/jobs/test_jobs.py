@@ -112,6 +112,7 @@ def test_a_first_look_at_an_input_needs_no_cluster(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_score_that_differs_ends_check_with_code_1(tmp_path: Path) -> None:
     texts = {"id": ["1"], "lang": ["en"], "text": ["iron"]}
     data = tmp_path / "task"

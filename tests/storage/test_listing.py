@@ -89,6 +89,7 @@ def test_a_version_is_the_same_listed_or_asked_for(folder: str) -> None:
     assert storage.version_of(f"{folder}/a.parquet") != before
 
 
+@pytest.mark.long
 def test_a_thousand_files_take_few_requests(s3_server: FlakyServer, s3: str, tmp_path: Path) -> None:
     fs, path = storage.filesystem(f"{s3}{tmp_path.name}")
     fs.pipe({f"{path}/{number % 3}/part-{number:04d}.parquet": b"x" for number in range(1000)})

@@ -15,6 +15,7 @@ from hbt_ray.data.stores import Stores
 from hbt_ray.train.train import train
 
 
+@pytest.mark.long
 def test_a_run_over_two_stores(store: str, tmp_path: Path) -> None:
     shutil.copytree(store, tmp_path / "copy")
     engine = EngineConfig(zero_stage=0)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from sentence_transformers import SentenceTransformer
-from training_runs import CHUNKS, ENGINES, STEPS, losses, same_run, settings
+from training_runs import ALONE, CHUNKS, ENGINES, STEPS, losses, same_run, settings
 
 from hbt_ray import storage
 from hbt_ray.batches.plan import Plan
@@ -102,7 +102,8 @@ def test_the_engine_does_not_change_what_is_learned(
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (ENGINES[0], (1, EngineConfig(zero_stage=3))),
+        (ALONE, ENGINES[0]),
+        pytest.param(ENGINES[0], (1, EngineConfig(zero_stage=3)), marks=pytest.mark.long),
         pytest.param(ENGINES[3], (2, EngineConfig(zero_stage=3, **CHUNKS)), marks=pytest.mark.long),
     ],
 )
