@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from hbt_ray.batches.dealing import deal
 from hbt_ray.batches.plan import MIX_ROWS, Batches, Plan
 from hbt_ray.batches.wanted import PLAIN, Wanted, column_of, take_turns, tokenised
 from hbt_ray.data import lists
@@ -23,6 +24,7 @@ from hbt_ray.data.stream import Role
 # Pairs read at once, if that is a step or more: what Ray does for a chunk takes as long as reading thousands.
 CHUNK_PAIRS = 65536
 CHUNK_TOKENS = 2**24
+SHARED = 2  # times as much is read by a task that shares a chunk's ranks, whose shares differ less then
 RANK_TOKENS = 2**18  # handed to a rank at once, at least, unless a task's rows were then no neighbours in the store
 SIDES = ("query", "passage")
 _NOTHING = {
@@ -73,11 +75,12 @@ def shape(store: PairStore, batch_size: int, world_size: int) -> Shape:
     mean = max(sum(sum(stream.tokens) for stream in store.streams) / pairs, 1)
     steps = max(1, int(min(CHUNK_PAIRS, CHUNK_TOKENS / mean)) // batch_size)
     of_a_rank = steps * batch_size / world_size * mean
-    tasks = min(math.ceil(RANK_TOKENS / of_a_rank), max(1, batch_size // MIX_ROWS), world_size)
+    tasks = min(math.ceil(RANK_TOKENS / of_a_rank), max(1, batch_size // (SHARED * MIX_ROWS)), world_size)
     each = batch_size // world_size
     whole = MIX_ROWS // math.gcd(MIX_ROWS, each)  # ranks whose rows are mixed with no other's
     ranks = world_size if tasks == 1 else min(max(world_size // tasks // whole, 1) * whole, world_size)
-    return Shape(steps * -(-world_size // ranks), ranks)
+    parts = -(-world_size // ranks)
+    return Shape(steps * parts * (SHARED if parts > 1 else 1), ranks)
 
 
 def read_chunk(
@@ -90,6 +93,8 @@ def read_chunk(
     ranks: range | None = None,
 ) -> list[pa.Buffer]:
     """The slices of steps start … stop for each of `ranks`, or all: one Arrow IPC value a rank, made for `slices`.
+
+    A step's rows are dealt out to these ranks by their tokens, so that no rank waits long for another.
 
     Raises:
         UserError: a stream file is missing or damaged.
@@ -109,10 +114,11 @@ def read_chunk(
     part = slice(ranks.start * each, ranks.stop * each)
     batches = whole._replace(members=whole.members[:, part], rows=whole.rows[:, part])
     columns = _gather(store, plan, batches, wanted)
-    positions = np.arange(batches.rows.size).reshape(len(steps), len(ranks), -1)
+    shares = deal(_costs(columns).reshape(len(steps), -1), len(ranks))
+    shares += np.arange(len(steps))[:, None, None] * batches.rows.shape[1]
     values = []
     for number, rank in enumerate(ranks):
-        mine = positions[:, number].reshape(-1)
+        mine = shares[:, number].reshape(-1)
         about = {"rank": rank, "world_size": world_size, "start": start, "steps": steps}
         pairs = pa.table(
             {name: lists.take(source, index[mine]) for name, (source, index) in columns.items()},
@@ -183,6 +189,17 @@ def _gather(store: PairStore, plan: Plan, batches: Batches, wanted: Wanted) -> d
     sides = {f"{name}_lang": (names, plan.member_languages[member, side]) for side, name in enumerate(SIDES)}
     source = pa.array(sources, pa.string()).dictionary_encode(), of_stream[streams[0]]
     return {"group": gathered.pop("group"), "source": source, **sides, **gathered}
+
+
+def _costs(columns: Mapping[str, tuple[pa.Array, np.ndarray]]) -> np.ndarray:
+    """The tokens of query, passage and negatives of each row, int64 [rows]."""
+    negatives, of_rows = columns["negatives"]
+    ends = negatives.values.offsets.to_numpy().astype(np.int64)[negatives.offsets.to_numpy()]
+    found: np.ndarray = np.diff(ends)[of_rows]
+    for name in SIDES:
+        texts, of_rows = columns[name]
+        found = found + np.diff(texts.offsets.to_numpy())[of_rows]
+    return found
 
 
 def _located(

@@ -171,7 +171,8 @@ def agreed_to_stop(config: TrainConfig, runlog: RunLog | None) -> bool:
 
 
 def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
-    """The log line of a step: what was planned, and a digest of the `groups` trained on, int64 [rows of all ranks]."""
+    """The log line of a step: what was planned, and a digest of the `groups` trained on, int64 [rows of all ranks],
+    whichever rank had them."""
     return {
         "step": part.step,
         "time": time.time(),
@@ -179,7 +180,7 @@ def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
         "kind": plan.stratum(part.step).kind,
         "query_languages": part.query_languages,
         "passage_languages": part.passage_languages,
-        "groups": hashlib.sha256(groups.cpu().numpy().tobytes()).hexdigest()[:16],
+        "groups": hashlib.sha256(groups.sort().values.cpu().numpy().tobytes()).hexdigest()[:16],
     }
 
 
