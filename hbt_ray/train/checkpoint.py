@@ -85,8 +85,13 @@ def at(folder: str, step: int) -> TrainState:
 
 def latest(folder: str) -> TrainState | None:
     """The newest complete checkpoint below `folder`, or None."""
-    complete = [uri for uri in _folders(folder) if storage.committed(uri)]
-    return TrainState(complete[-1]) if complete else None
+    steps = complete_steps(folder)
+    return TrainState(_uri(folder, steps[-1])) if steps else None
+
+
+def complete_steps(folder: str) -> list[int]:
+    """The steps of the complete checkpoints below `folder`, ascending."""
+    return [step_of(uri) for uri in _folders(folder) if storage.committed(uri)]
 
 
 def next_step(folder: str) -> int:
@@ -176,7 +181,7 @@ class Saver:
             while not set(names) <= set(storage.sizes(uri)):
                 time.sleep(POLL_SECONDS)  # a rank that fails to write raises, which ends this one too
             storage.commit(uri, KIND, {"step": step, "files": names, **self._about})
-            steps = [step_of(uri) for uri in _folders(self._folder) if storage.committed(uri)]
+            steps = complete_steps(self._folder)
             for old in sorted({*steps[: -self._keep]} - self._needed(steps)):
                 storage.remove(_uri(self._folder, old))
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError, ValidationConfig
 from ray.train.torch import TorchTrainer
 
@@ -66,12 +67,22 @@ def train(config: TrainConfig) -> dict[str, Any]:
     run = {**config.model_dump(exclude=set(config.FREE)), "plan_hash": plan.hash}
     with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
         if not storage.committed(config.out):
+            told = with_prefixes(config) if store.has_texts else config
+            _validate_missed(told)
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)
-                _fit(with_prefixes(config) if store.has_texts else config, store)
+                _fit(told, store)
             _export(config, store, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
+
+
+def _validate_missed(config: TrainConfig) -> None:
+    """Evaluate the checkpoints whose evaluation ended with an earlier driver: the best model is chosen among all."""
+    task = ray.remote(num_cpus=0)(validate)
+    for step in validations.missed(config):
+        log.info("evaluating the checkpoint of step %d, which an earlier driver left without", step)
+        ray.get(task.remote(None, config.model_dump(mode="json"), step))
 
 
 def _fit(config: TrainConfig, store: Stores) -> None:

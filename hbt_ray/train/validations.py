@@ -16,6 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode, ValidationTaskConfig
 
 from hbt_ray import storage
 from hbt_ray.config import TrainConfig
+from hbt_ray.train import checkpoint
 from hbt_ray.train.folder import RunFolder
 
 
@@ -56,6 +57,15 @@ def needed(config: TrainConfig, steps: Sequence[int]) -> set[int]:
     found = read_evaluations(config)
     done = {line["step"] for line in found} - {best_step(config, found)}
     return {step for step in steps if due(config, step) and step not in done}
+
+
+def missed(config: TrainConfig) -> list[int]:
+    """The steps whose checkpoint waits for an evaluation, which ended with the driver that began it."""
+    if config.validation.task is None:
+        return []
+    done = {line["step"] for line in read_evaluations(config)}
+    steps = checkpoint.complete_steps(RunFolder.of(config).checkpoints)
+    return [step for step in steps if due(config, step) and step not in done]
 
 
 def report_checkpoint(config: TrainConfig, step: int | None, rank: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def test_the_best_checkpoint_becomes_the_model(folder: Path) -> None:
     for (name, weight), (_, other) in zip(model.named_parameters(), wanted.named_parameters(), strict=True):
         assert torch.equal(weight, other), name
     assert {path.name for path in (folder / "best" / "checkpoints" / "run").iterdir()} >= {f"step-{best:09d}"}
+
+    # the driver died while the best was being evaluated
+    shutil.rmtree(folder / "best" / "model")
+    (folder / "best" / "manifest.json").unlink()
+    left = Path(validations.uri_of(config, best))
+    before = json.loads(left.read_text())
+    left.unlink()
+    assert validations.missed(config) == [best]
+    assert train(config) == done
+    assert json.loads(left.read_text()) == before
 
 
 @pytest.mark.long
