@@ -175,6 +175,11 @@ class Saver:
         dist.barrier()  # then all ranks know that all of it is there
         return step
 
+    def check(self) -> None:
+        """Raise what went wrong in writing, if it has by now: no rank waits in this."""
+        if self._writing is not None and self._writing[1].done():
+            self._writing[1].result()
+
     def _write(self, share: dict[str, torch.Tensor], uri: str, names: list[str], rank: int, step: int) -> None:
         storage.write_bytes(storage.join(uri, names[rank]), safetensors.torch.save(share))
         if rank == 0:

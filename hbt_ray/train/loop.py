@@ -96,6 +96,7 @@ def loop(settings: dict[str, Any]) -> str | None:
             )
             norm = engine.take_step(trainer)
         measured = gauges.end(loss, batch)
+        saver.check()
         if runlog:
             runlog.add({**describe(plan, part, groups), "learning_rate": rate, "grad_norm": norm, **measured})
         if not (math.isfinite(measured["loss"]) and math.isfinite(norm)):
