@@ -46,6 +46,11 @@ def join() -> None:
         ) from None
 
 
+def largest_node(resource: str) -> float:
+    """The most that one node of the cluster has of a resource, such as `CPU` or `memory` [bytes]."""
+    return max((float(node["Resources"].get(resource, 0)) for node in ray.nodes() if node["Alive"]), default=0.0)
+
+
 def _answers(address: str) -> bool:
     """Whether something listens at HOST:PORT."""
     host, _, port = address.rpartition(":")

@@ -11,6 +11,7 @@ import ray
 
 from hbt_ray import storage
 from hbt_ray.arrays import blocks
+from hbt_ray.cluster import largest_node
 from hbt_ray.config import IndexConfig, UserError
 from hbt_ray.search import approximate, knobs, recall, sample, store
 from hbt_ray.search.factory import create_index, train_index, try_index
@@ -148,7 +149,7 @@ def _memory(group: PartGroup, index: faiss.Index, whole: bool) -> int:
 
 
 def _refuse_too_large(what: str, needed: int) -> None:
-    there = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
+    there = largest_node("memory")
     if needed > there:
         raise UserError(
             f"{what} takes {needed / 2**30:.1f} GiB to build and no node of the cluster has more than"

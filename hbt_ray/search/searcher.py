@@ -16,6 +16,7 @@ import numpy as np
 import ray
 
 from hbt_ray import storage
+from hbt_ray.cluster import largest_node
 from hbt_ray.config import Recall, UserError
 from hbt_ray.search.found import combine
 from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked_queries, hits, in_order, merge, pool
@@ -76,7 +77,7 @@ class Searcher:
             if not most:
                 raise UserError(f"--gpus-per-actor {gpus_per_actor:g}: the cluster has {gpus:g} GPUs")
         groups = _share(sizes, min(most, len(shards)))
-        threads = max(1, cpus // len(groups))
+        threads = max(1, min(cpus // len(groups), int(largest_node("CPU"))))
         # Half a CPU is reserved for each thread, so that the smallest cluster has room for other work meanwhile.
         actor = ray.remote(ShardActor).options(
             num_cpus=threads / 2, num_gpus=gpus_per_actor, max_restarts=3, max_task_retries=3,

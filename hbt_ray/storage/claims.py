@@ -77,8 +77,9 @@ def claimed(
         try:
             yield
         except UserError as error:
-            if not committed(out):
-                write_json(join(out, "failed.json"), {"error": str(error)})
+            with contextlib.suppress(UserError):  # of a place where nothing can be written
+                if not committed(out):
+                    write_json(join(out, "failed.json"), {"error": str(error)})
             raise
 
 

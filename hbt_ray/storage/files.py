@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from hbt_ray.config import UserError
+from hbt_ray.storage.faults import full, named
 from hbt_ray.storage.uris import arrow_filesystem, below, delete_below, filesystem, join
 
 
@@ -28,21 +30,32 @@ def create(uri: str) -> Iterator[Any]:
     fs, path = filesystem(uri)
     local = isinstance(fs, LocalFileSystem)
     if local:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with named(uri, writes=True):
+            _make_folder(Path(path).parent)
         temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}")
     else:
         descriptor, name = tempfile.mkstemp(prefix="hbt_ray-")
         os.close(descriptor)
         temporary = Path(name)
     try:
-        with temporary.open("wb") as file:
+        with named(uri, writes=True):
+            opened = temporary.open("wb")
+        with full(uri), opened as file:
             yield file
-        if local:
-            temporary.replace(path)
-        else:
-            fs.put_file(str(temporary), path)
+        with named(uri, writes=True):
+            if local:
+                temporary.replace(path)
+            else:
+                fs.put_file(str(temporary), path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file, there or on the way
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def write(uri: str, fill: Callable[[Any], None]) -> None:
@@ -62,9 +75,14 @@ def write_new(uri: str, data: bytes) -> None:
     Raises:
         FileExistsError: it is there.
     """
+    with named(uri, writes=True):
+        _write_new(uri, data)
+
+
+def _write_new(uri: str, data: bytes) -> None:
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(path).parent)
         temporary = Path(f"{path}.tmp-{uuid.uuid4().hex}")
         temporary.write_bytes(data)
         try:
@@ -83,7 +101,7 @@ def write_new(uri: str, data: bytes) -> None:
         pass
     except OSError as error:
         if "ConditionalRequestConflict" in str(error):  # another one's write was under way
-            return write_new(uri, data)
+            return _write_new(uri, data)
         if "Precondition" not in str(error):
             raise
     else:
@@ -100,7 +118,8 @@ def read_bytes(uri: str) -> bytes:
         FileNotFoundError: it is not there.
     """
     fs, path = filesystem(uri)
-    data: bytes = fs.cat_file(path)
+    with named(uri):
+        data: bytes = fs.cat_file(path)
     return data
 
 
@@ -113,7 +132,10 @@ def read_ranges(ranges: Sequence[tuple[str, int, int | None]]) -> list[bytes]:
         return []
     fs = filesystem(ranges[0][0])[0]
     paths, starts, stops = (list(column) for column in zip(*ranges, strict=True))
-    found: list[bytes] = fs.cat_ranges([fs._strip_protocol(path) for path in paths], starts, stops, on_error="raise")
+    with named(ranges[0][0]):
+        found: list[bytes] = fs.cat_ranges(
+            [fs._strip_protocol(path) for path in paths], starts, stops, on_error="raise"
+        )
     return found
 
 
@@ -121,7 +143,8 @@ def sizes(uri: str) -> dict[str, int]:
     """The length [bytes] of each file directly in the folder `uri`, by name and one listing; none without a folder."""
     fs, path = filesystem(uri)
     try:
-        found = fs.ls(path, detail=True, refresh=True)
+        with named(uri):
+            found = fs.ls(path, detail=True, refresh=True)
     except FileNotFoundError:
         return {}
     return {entry["name"].rsplit("/", 1)[-1]: int(entry["size"]) for entry in found if entry["type"] == "file"}
@@ -130,7 +153,8 @@ def sizes(uri: str) -> dict[str, int]:
 def size(uri: str) -> int:
     """The length of the file [bytes]."""
     fs, path = filesystem(uri)
-    return int(fs.size(path))
+    with named(uri):
+        return int(fs.size(path))
 
 
 def digest(uri: str) -> str:
@@ -141,7 +165,7 @@ def digest(uri: str) -> str:
     """
     fs, path = filesystem(uri)
     try:
-        with fs.open(path, "rb") as file:
+        with named(uri), fs.open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
@@ -185,13 +209,14 @@ def parquet_errors(uri: str, kind: str = "parquet") -> Iterator[None]:
     """Turn what pyarrow raises within the block, on a missing or damaged file of this kind, into a line that
     names it.
 
-    A fault of the storage (no access, a broken connection) stays what it is.
+    A broken connection stays what it is.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or damaged, or cannot be read for good.
     """
     try:
-        yield
+        with named(uri):
+            yield
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -202,13 +227,14 @@ def parquet_errors(uri: str, kind: str = "parquet") -> Iterator[None]:
 
 def clear(uri: str) -> None:
     """Delete the folder or file `uri` if it is there."""
-    delete_below(*filesystem(uri))
+    with named(uri):
+        delete_below(*filesystem(uri))
 
 
 def remove_file(uri: str) -> None:
     """Delete one file if it is there."""
     fs, path = filesystem(uri)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), named(uri):
         fs.rm_file(path)
 
 
@@ -228,11 +254,13 @@ def local_copy(uri: str) -> str:
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         return path
-    names = {name: below(path, name) for name in fs.find(path)}
+    with named(uri):
+        names = {name: below(path, name) for name in fs.find(path)}
     folder = tempfile.mkdtemp(prefix="hbt_ray-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, relative in names.items():
         target = Path(folder, relative)
         target.parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(name, str(target))
+        with named(uri):
+            fs.get_file(name, str(target))
     return folder

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from hbt_ray.config import UserError
+from hbt_ray.storage.faults import named
 from hbt_ray.storage.uris import MAGIC, below, filesystem
 
 STAMPS = ("ETag", "etag", "blob_id", "mtime", "LastModified")  # what tells a file from a later one, as systems call it
@@ -54,6 +55,11 @@ def find(uri: str, suffixes: tuple[str, ...] = ("",)) -> list[Listed]:
         UserError: nothing is there, or only files of other kinds, or a table of Delta, Iceberg or Hudi; or a name leads
             out of the folder.
     """
+    with named(uri):
+        return _find(uri, suffixes)
+
+
+def _find(uri: str, suffixes: tuple[str, ...]) -> list[Listed]:
     fs, path = filesystem(uri)
     path = path.rstrip("/") or "/"
     there = fs.find(path, detail=True)
@@ -90,7 +96,8 @@ def expand(uri: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
 def version_of(uri: str) -> list[Any]:
     """What changes when the file does: its name, length and time or tag; the same as a listing tells."""
     fs, path = filesystem(uri)
-    return [uri, *_about(fs.info(path))]
+    with named(uri):
+        return [uri, *_about(fs.info(path))]
 
 
 def partition_columns(uri: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
 from hbt_ray.config import UserError
+from hbt_ray.storage.faults import named
 
 MAGIC = "*?["  # characters that make a pattern
 
@@ -81,7 +82,8 @@ def join(uri: str, *parts: str) -> str:
 def exists(uri: str) -> bool:
     """Whether a file or folder is there."""
     fs, path = filesystem(uri)
-    return bool(fs.exists(path))
+    with named(uri):
+        return bool(fs.exists(path))
 
 
 def below(folder: str, name: str) -> str:

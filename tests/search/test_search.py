@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from clusters import run
 from vectors import KINDS, Vectors, brute_force, close, commit, unit, write
 
 from hbt_ray.arrays import blocks
@@ -109,6 +110,13 @@ def test_numbers_of_actors_shards_and_queries_do_not_matter(tmp_path: Path, ray_
         rows = [three.search(queries[i : i + 1], 200) for i in range(len(queries))]
     assert whole.ids.tolist() == [row.ids[0].tolist() for row in rows]
     assert whole.scores.tolist() == [row.scores[0].tolist() for row in rows]
+
+
+@pytest.mark.long
+def test_nodes_smaller_than_the_cluster(case: Case) -> None:
+    """An actor needs no more CPUs than one node has, however many the cluster has."""
+    found = run(Path(__file__).with_name("small_nodes.py"), case.folder, timeout=200)
+    assert found.returncode == 0, found.stderr
 
 
 def test_no_queries_and_wrong_queries(case: Case) -> None:
