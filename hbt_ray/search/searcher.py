@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hbt_ray import storage
 from hbt_ray.cluster import largest_node
@@ -78,10 +80,13 @@ class Searcher:
                 raise UserError(f"--gpus-per-actor {gpus_per_actor:g}: the cluster has {gpus:g} GPUs")
         groups = _share(sizes, min(most, len(shards)))
         threads = max(1, min(cpus // len(groups), int(largest_node("CPU"))))
-        # Half a CPU is reserved for each thread, so that the smallest cluster has room for other work meanwhile.
+        # Half a CPU is reserved for each thread, so that the smallest cluster has room for other work meanwhile; all at
+        # once, since of two searchers that hold some of what they need, neither would ever get the rest.
+        needs = {"CPU": threads / 2, **({"GPU": gpus_per_actor} if gpus_per_actor else {})}
+        self._places = placement_group([needs] * len(groups), strategy="SPREAD")
         actor = ray.remote(ShardActor).options(
             num_cpus=threads / 2, num_gpus=gpus_per_actor, max_restarts=3, max_task_retries=3,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=PlacementGroupSchedulingStrategy(self._places),
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
         )  # fmt: skip
         self._queries: Callable[[Sequence[str]], np.ndarray] | None = None
@@ -113,6 +118,7 @@ class Searcher:
         """End the actors."""
         for handle in self._actors:
             ray.kill(handle)
+        remove_placement_group(self._places)
 
     def search(self, queries: np.ndarray | Sequence[str], k: int = 10, languages: Sequence[str] | None = None) -> Hits:
         """The best documents of each query in the pool of `languages` (all when None).

@@ -114,7 +114,8 @@ def test_numbers_of_actors_shards_and_queries_do_not_matter(tmp_path: Path, ray_
 
 @pytest.mark.long
 def test_nodes_smaller_than_the_cluster(case: Case) -> None:
-    """An actor needs no more CPUs than one node has, however many the cluster has."""
+    """An actor needs no more CPUs than one node has, however many the cluster has; and of several searchers that do not
+    fit at once none waits for what another holds."""
     found = run(Path(__file__).with_name("small_nodes.py"), case.folder, timeout=200)
     assert found.returncode == 0, found.stderr
 
