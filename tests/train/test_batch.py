@@ -86,7 +86,7 @@ def test_keys_are_equal_for_equal_passages_only(encoder: Encoder, texts: list[st
 def test_keys_of_queries_are_equal_for_equal_queries_whatever_stands_before_them(
     encoder: Encoder, texts: list[str]
 ) -> None:
-    """Also where a query is longer than its limit, where sources have instructions, and where tokens begin with them."""
+    """Also of queries longer than their limit, with instructions of sources, and where tokens begin with them."""
     distinct = sorted(set(texts))
     rows = [*distinct, *distinct[::-1], ""]
     whole = part(encoder, rows, [[]] * len(rows))

@@ -94,13 +94,13 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("ranks", [2, *(pytest.param(ranks, marks=pytest.mark.long) for ranks in (1, 4))])
-def test_steps_equal_one_process_on_the_whole_batch(folder: str, ranks: int) -> None:
+def test_steps_equal_one_process_on_the_whole_batch(exact_folder: str, ranks: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(one_rank, (ranks, port, folder), nprocs=ranks)
-    expected = {negatives: truth(folder, negatives) for negatives in (0, 1)}
-    found = torch.load(Path(folder) / f"{ranks}.pt")
+    spawn(one_rank, (ranks, port, exact_folder), nprocs=ranks)
+    expected = {negatives: truth(exact_folder, negatives) for negatives in (0, 1)}
+    found = torch.load(Path(exact_folder) / f"{ranks}.pt")
     assert len(found) == 16
     for (stage, gradcache, negatives), got in found.items():
         wanted = expected[negatives]

@@ -10,8 +10,8 @@ from hbt_ray.train.losses.whole import Whole
 
 
 class KL:
-    """The KL divergence of the model's distribution over a row's passages from the reranker's, as sentence-transformers'
-    `DistillKLDivLoss` but for its factor, the square of the model's temperature: `weight` is there for that.
+    """The KL divergence of the model's distribution over a row's passages from the reranker's, as `DistillKLDivLoss` of
+    sentence-transformers but for its factor, the square of the model's temperature: `weight` is there for that.
     """
 
     def __init__(self, config: KLConfig) -> None:

@@ -21,6 +21,8 @@ class Labels(NamedTuple):
         weights: weight of each loss for each row, fp64 [losses, rows]; None: that of its settings for all rows.
         scores: a reranker's scores of each row's passage and hard negatives, fp32 [rows, 1 + hard negatives], NaN where
             there is none; None: no loss needs them.
+        teacher: a teacher's unit vectors of the queries, then of the passages as `Whole` has them, fp32 [rows * (2 +
+            hard negatives), width]; None: there are none.
     """
 
     groups: torch.Tensor
@@ -28,6 +30,7 @@ class Labels(NamedTuple):
     keys: torch.Tensor
     weights: torch.Tensor | None = None
     scores: torch.Tensor | None = None
+    teacher: torch.Tensor | None = None
 
 
 class Places:

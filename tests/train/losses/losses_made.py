@@ -33,7 +33,11 @@ OBJECTIVES: dict[str, tuple[Kinds, ...]] = {
         InfoNCEConfig(temperature=0.1, learn_temperature=True, sources=("faq", "news")),
         InfoNCEConfig(temperature=0.05, directions=ALL[:2], weight=0.3, matryoshka_dims=(6, 3)),
         OwnLossConfig(
-            path="own_losses:Pull", options={"strength": 1.0}, temperature=0.5, learn_temperature=True, sources=("news",)
+            path="own_losses:Pull",
+            options={"strength": 1.0},
+            temperature=0.5,
+            learn_temperature=True,
+            sources=("news",),
         ),
     ),
 }

@@ -44,7 +44,7 @@ def test_one_source_has_scores_and_another_none(tmp_path: Path) -> None:
 
 
 def test_a_loss_for_what_the_strategy_does_not_draw(tmp_path: Path) -> None:
-    losses = [InfoNCEConfig(), KLConfig(sources=("other",))]
+    losses = (InfoNCEConfig(), KLConfig(sources=("other",)))
     check(tmp_path / "a", WITH_CROSS, losses, strategy="hybrid")
     with pytest.raises(UserError) as error:
         check(tmp_path / "b", WITH_CROSS, losses, strategy="x-x")
@@ -98,7 +98,8 @@ def test_several_losses_are_said_in_a_file(tmp_path: Path) -> None:
         "loss:\n- {temperature: 0.05}\n- {kind: kl, weight: 0.5, sources: [faq]}\noptimizer: {hard_negatives: 2}\n"
     )
     assert parse(TrainConfig, arguments).loss == (
-        InfoNCEConfig(temperature=0.05), KLConfig(weight=0.5, sources=("faq",))
+        InfoNCEConfig(temperature=0.05),
+        KLConfig(weight=0.5, sources=("faq",)),
     )
     with pytest.raises(UserError, match="^--temperature: --config has several of these: say it there$"):
         parse(TrainConfig, [*arguments, "--temperature", "0.1"])

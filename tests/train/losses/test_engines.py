@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,12 +42,17 @@ class Case(NamedTuple):
     dropout: float
 
 
-def cases(stages: Sequence[int]) -> Iterator[Case]:
-    for stage in stages:
-        for negatives in (0, 1):
-            for dropout in (0.0, 0.1):
-                for name in objectives(negatives):
-                    yield from (Case(name, stage, gradcache, negatives, dropout) for gradcache in (False, True))
+class Grid(NamedTuple):
+    """What every objective is tried with, plain and with GradCache."""
+
+    stages: tuple[int, ...] = (0, 1, 2, 3)
+    negatives: tuple[int, ...] = (0, 1)
+    dropouts: tuple[float, ...] = (0.0, 0.1)
+
+    def cases(self) -> Iterator[Case]:
+        for stage, negatives, dropout in product(*self):
+            for name in objectives(negatives):
+                yield from (Case(name, stage, gradcache, negatives, dropout) for gradcache in (False, True))
 
 
 def batch_of(folder: str, model: ExactChunks, case: Case, rank: int, ranks: int, agree: Agree) -> Batch:
@@ -97,7 +103,7 @@ def settings_of(folder: str, stage: int) -> TrainConfig:
     )
 
 
-def one_rank(rank: int, ranks: int, port: int, folder: str, out: str, stages: Sequence[int]) -> None:
+def one_rank(rank: int, ranks: int, port: int, folder: str, out: str, grid: Grid) -> None:
     torch.set_num_threads(1)
     os.environ["LOCAL_RANK"] = str(rank)  # DeepSpeed asks for it
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
@@ -118,7 +124,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: str, out: str, stages: Se
         optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.0)
         return engine.build_engine(model, settings_of(folder, stage), ranks, optimizer)
 
-    for case in cases(stages):
+    for case in grid.cases():
         losses = objectives(case.negatives)[case.name]
         trained = tuple(one.temperature for one in losses if one.learn_temperature)
         trainer = trainer_of(case.stage, case.dropout, trained)
@@ -129,7 +135,9 @@ def one_rank(rank: int, ranks: int, port: int, folder: str, out: str, stages: Se
         found[case] = {"loss": loss / ranks, **gradients_of(trainer)}
         engine.take_step(trainer)
     if rank == 0:
-        torch.save({"found": {tuple(case): found[case] for case in found}, "counts": counts}, out)
+        torch.save({"found": {tuple(case): found[case] for case in found}, "counts": counts}, f"{out}/gradients.pt")
+    if ranks == 2:
+        resumed(rank, folder, out, agree)
     dist.destroy_process_group()
 
 
@@ -161,32 +169,6 @@ def gradients_of(trainer: Any) -> Gradients:
     }
 
 
-@pytest.mark.parametrize(
-    ("ranks", "stages"),
-    [(2, (2,)), *(pytest.param(ranks, (0, 1, 2, 3), marks=pytest.mark.long) for ranks in (1, 2, 4))],
-)
-def test_gradients_equal_one_process_on_the_whole_batch(
-    folder: str, tmp_path: Path, ranks: int, stages: tuple[int, ...]
-) -> None:
-    out = str(tmp_path / "found.pt")
-    spawn(one_rank, (ranks, free_port(), folder, out, stages), nprocs=ranks)
-    saved = torch.load(out)
-    expected: dict[tuple[Any, ...], Gradients] = {}
-    for case in cases(stages):
-        same = (case.name, case.negatives, case.dropout)  # whatever the engine
-        if same not in expected:
-            expected[same] = truth(folder, case, ranks, saved["counts"][case.negatives])
-        got, wanted = saved["found"][tuple(case)], expected[same]
-        assert got.keys() == wanted.keys(), case
-        assert abs(got.pop("loss") - wanted["loss"]) < 1e-5 * max(1, abs(wanted["loss"])), case
-        size = torch.sqrt(sum((wanted[name].double() ** 2).sum() for name in got))
-        difference = torch.sqrt(sum(((grad - wanted[name]).double() ** 2).sum() for name, grad in got.items()))
-        assert difference / size < 1e-6, f"{case}: {difference / size}"
-        for name, grad in got.items():
-            if name.startswith("temperatures"):
-                assert torch.allclose(grad, wanted[name], rtol=1e-5), case
-
-
 def trained_on(trainer: Any, folder: str, case: Case, rank: int, ranks: int, steps: range, agree: Agree) -> Gradients:
     """All weights after these steps of AdamW."""
     losses = objectives(case.negatives)[case.name]
@@ -199,12 +181,9 @@ def trained_on(trainer: Any, folder: str, case: Case, rank: int, ranks: int, ste
     return weights_of(trainer)
 
 
-def resumed(rank: int, ranks: int, port: int, folder: str, out: str) -> None:
-    """Two steps, a checkpoint and two more; and the last two from the checkpoint, at another stage."""
-    torch.set_num_threads(1)
-    os.environ["LOCAL_RANK"] = str(rank)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    agree = _largest_of_ranks()
+def resumed(rank: int, folder: str, out: str, agree: Agree) -> None:
+    """Two steps of two ranks, a checkpoint and two more; and the last two from the checkpoint, at another stage."""
+    ranks = dist.get_world_size()
     case = Case("learned temperature", 2, True, 0, 0.0)
     losses = objectives(0)[case.name]
     models = [ExactChunks(encoder_of(folder), losses) for _ in range(2)]
@@ -223,19 +202,57 @@ def resumed(rank: int, ranks: int, port: int, folder: str, out: str) -> None:
     point.load_moments(second)
     found.append(trained_on(second, folder, case, rank, ranks, range(2, 4), agree))
     if rank == 0:
-        torch.save(found, f"{out}/found.pt")
-    dist.destroy_process_group()
+        torch.save(found, f"{out}/resumed.pt")
 
 
-def test_a_trained_temperature_is_saved_and_restored_exactly(folder: str, tmp_path: Path) -> None:
-    spawn(resumed, (2, free_port(), folder, str(tmp_path)), nprocs=2)
-    saved, whole, restored, again = torch.load(tmp_path / "found.pt")
+SHORT = Grid((2,), (1,), (0.1,))
+
+
+@pytest.fixture(scope="module")
+def two_ranks(exact_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks found for some of the grid, and of a resumed run."""
+    out = tmp_path_factory.mktemp("ranks")
+    spawn(one_rank, (2, free_port(), exact_folder, str(out), SHORT), nprocs=2)
+    return out
+
+
+def test_gradients_of_two_ranks_equal_one_process_on_the_whole_batch(exact_folder: str, two_ranks: Path) -> None:
+    compare(exact_folder, two_ranks, 2, SHORT)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_gradients_equal_one_process_on_the_whole_batch(exact_folder: str, tmp_path: Path, ranks: int) -> None:
+    spawn(one_rank, (ranks, free_port(), exact_folder, str(tmp_path), Grid()), nprocs=ranks)
+    compare(exact_folder, tmp_path, ranks, Grid())
+
+
+def compare(folder: str, out: Path, ranks: int, grid: Grid) -> None:
+    saved = torch.load(out / "gradients.pt")
+    expected: dict[tuple[Any, ...], Gradients] = {}
+    for case in grid.cases():
+        same = (case.name, case.negatives, case.dropout)  # whatever the engine
+        if same not in expected:
+            expected[same] = truth(folder, case, ranks, saved["counts"][case.negatives])
+        got, wanted = saved["found"][tuple(case)], expected[same]
+        assert got.keys() == wanted.keys(), case
+        assert abs(got.pop("loss") - wanted["loss"]) < 1e-5 * max(1.0, abs(wanted["loss"].item())), case
+        size = torch.stack([wanted[name].norm() for name in got]).norm()
+        difference = torch.stack([(grad - wanted[name]).norm() for name, grad in got.items()]).norm()
+        assert difference / size < 1e-6, f"{case}: {difference / size}"
+        for name, grad in got.items():
+            if name.startswith("temperatures"):
+                assert torch.allclose(grad, wanted[name], atol=1e-6), case
+
+
+def test_a_trained_temperature_is_saved_and_restored_exactly(exact_folder: str, two_ranks: Path) -> None:
+    saved, whole, restored, again = torch.load(two_ranks / "resumed.pt")
     name = "temperatures.log_scales"
     assert restored[name].item() == saved[name].item()
     assert abs(saved[name].item() - math.log(10)) > 0.01 and abs(whole[name].item() - saved[name].item()) > 0.01
     assert again[name].item() == pytest.approx(whole[name].item(), abs=1e-6)
-    encoder = encoder_of(folder)
-    checkpoint.at(str(tmp_path), 2).load_weights(step.Chunks(encoder, objectives(0)["learned temperature"]))
+    encoder = encoder_of(exact_folder)
+    checkpoint.at(str(two_ranks), 2).load_weights(step.Chunks(encoder, objectives(0)["learned temperature"]))
     for weight, value in encoder.named_parameters():
         if value.requires_grad:
             assert torch.equal(value, saved[f"encoder.{weight}"]), weight

@@ -94,8 +94,7 @@ def test_it_is_sentence_transformers_where_no_answer_is_another_rows(negatives: 
         torch.nn.Identity(),  # type: ignore[arg-type]
         scale=1 / 0.1,
         directions=tuple(  # type: ignore[arg-type]
-            "_to_".join(names[side] for side in one.split("-"))
-            for one in changes.get("directions", ALL[:1])
+            "_to_".join(names[side] for side in one.split("-")) for one in changes.get("directions", ALL[:1])
         ),
         partition_mode=changes.get("partition", "joint").replace("-", "_"),
         hardness_mode=hardness_of.get(changes.get("hardness_of", "")),  # type: ignore[arg-type]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -78,3 +81,13 @@ def whole_batch(folder: str) -> Slice:
     }
     columns["query"] = columns["query"].cast(pa.list_(pa.int32()))
     return Slice(0, "mono:de", {}, {}, pa.table(columns))
+
+
+@pytest.fixture(scope="session")
+def exact_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("gradients"))
+    texts = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:300]]
+    tokenizer.learn([f"query: passage: {text}" for text in texts * 5], 500).save_pretrained(path)
+    # ZeRO 3 would put its own function in the place of torch's linear
+    Path(path, "deepspeed.json").write_text(json.dumps({"zero_optimization": {"memory_efficient_linear": False}}))
+    return path
