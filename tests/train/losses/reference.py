@@ -36,38 +36,35 @@ def right_answers(batch: Global, row: int) -> set[int]:
 def infonce(config: InfoNCEConfig, batch: Global, row: int, temperature: torch.Tensor) -> torch.Tensor:
     rows = range(len(batch.queries))
     places = [(choice, other) for choice in range(len(batch.keys)) for other in rows]
-    query, answer = batch.queries[row], batch.passages[0, row]
-    positive = query @ answer
     right = [right_answers(batch, other) for other in rows]
-    key = int(batch.keys[0, row])
-
-    def wrong(place: tuple[int, int]) -> bool:
-        return int(batch.keys[place]) not in right[row] | {NO_PASSAGE}
-
-    terms: dict[str, list[torch.Tensor]] = {"query-passage": [positive / temperature], "passage-query": []}
-    terms |= {"query-query": [], "passage-passage": []}
-    terms["passage-query"].append(positive / temperature)
-    candidates = [("query-passage", query @ batch.passages[place], place) for place in places if wrong(place)]
-    candidates += [("passage-query", answer @ batch.queries[j], (-1, j)) for j in rows if key not in right[j]]
-    candidates += [
-        ("query-query", query @ batch.queries[j], (-1, j)) for j in rows if key not in right[j] and wrong((0, j))
-    ]
-    candidates += [
-        ("passage-passage", answer @ batch.passages[place], place)
-        for place in places
-        if wrong(place) and place[1] != row
-    ]
-    for direction, cosine, place in candidates:
-        if config.margin is not None and cosine > positive + config.margin:
-            continue
-        own = place[1] == row
-        harder = direction == "query-passage" and {"all": True, "hard": own, "in-batch": not own}[config.hardness_of]
-        terms[direction].append(cosine / temperature + config.hardness * harder * cosine.detach())
+    wrong = {place: int(batch.keys[place]) not in right[row] | {NO_PASSAGE} for place in places}
+    not_asked = [int(batch.keys[0, row]) not in right[other] for other in rows]
+    left = {
+        "query-passage": [wrong[place] for place in places],
+        "passage-query": not_asked,
+        "query-query": [not_asked[other] and wrong[0, other] for other in rows],
+        "passage-passage": [wrong[place] and place[1] != row for place in places],
+    }
+    begins = {"query": batch.queries[row], "passage": batch.passages[0, row]}
+    ends = {"query": batch.queries, "passage": batch.passages.flatten(0, 1)}
+    positive = begins["query"] @ begins["passage"]
+    terms = []
+    for direction in config.directions:
+        begin, _, end = direction.partition("-")
+        cosines = ends[end] @ begins[begin]
+        kept = torch.tensor(left[direction])
+        if config.margin is not None:
+            kept &= cosines <= positive + config.margin
+        logits = cosines / temperature
+        if direction == "query-passage":
+            own = torch.tensor([place[1] == row for place in places])
+            harder = {"all": own | ~own, "hard": own, "in-batch": ~own}[config.hardness_of]
+            logits = logits + config.hardness * harder * cosines.detach()
+        with_positive = [positive[None] / temperature] if direction in ("query-passage", "passage-query") else []
+        terms.append(torch.cat([*with_positive, logits[kept]]))
     if config.partition == "joint":
-        logits = torch.stack([term for direction in config.directions for term in terms[direction]])
-        return torch.logsumexp(logits, 0) - positive / temperature
-    sums = [torch.logsumexp(torch.stack(terms[direction]), 0) for direction in config.directions]
-    return torch.stack(sums).mean() - positive / temperature
+        return torch.cat(terms).logsumexp(0) - positive / temperature
+    return torch.stack([of_direction.logsumexp(0) for of_direction in terms]).mean() - positive / temperature
 
 
 def distilled(config: KLConfig | MarginMSEConfig, batch: Global, row: int, temperature: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from hbt_ray.train.loop import _largest_of_ranks, make_moments
 from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.losses.temperature import temperatures_at
 
-CHUNK_TOKENS = 60
+CHUNK_TOKENS = 100
 Gradients = dict[str, torch.Tensor]
 Agree = Callable[[list[int]], list[int]]
 
