@@ -25,8 +25,8 @@ from hbt_ray.train.losses.describe import describe
         ),
         (
             KLConfig(temperature=0.1, last_temperature=0.05, weight=0.5, sources=("faq", "news")),
-            "KL divergence from the scores of each pair's passage and hard negatives, teacher temperature 1, temperature"
-            " 0.1 to 0.05 in a straight line, weight 0.5, for pairs of faq, news",
+            "KL divergence from the scores of each pair's passage and hard negatives, teacher temperature 1,"
+            " temperature 0.1 to 0.05 in a straight line, weight 0.5, for pairs of faq, news",
         ),
         (MarginMSEConfig(), "MarginMSE on the scores of each pair's passage and hard negatives, temperature 0.02"),
         (
