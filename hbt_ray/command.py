@@ -1,7 +1,8 @@
 """A command line to settings: `--config FILE.yaml` first, then flags over it.
 
 A setting of a section is `--section.field`, or `--field` where nothing else in the job is called so (`--alpha` for
-`--batches.alpha`). A list takes several values, and so does a flag that is given several times.
+`--batches.alpha`). A list takes several values, and so does a flag that is given several times. A section that there is
+one of several kinds of has `--section.kind` and the settings of all kinds; a file may have a list of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from pydantic.fields import FieldInfo
 from hbt_ray.config import Section, UserError
 
 C = TypeVar("C", bound=Section)
+IN_FULL = frozenset(["kind", "weight", "sources", "path", "options"])  # by themselves these say too little
 YAML_WORDS = "quote it: YAML takes no, yes, on and off for false and true"
 CONFIG = """YAML file of settings, which flags override [URI]; its sections are the flags' first parts:
 {example}"""
@@ -63,7 +65,7 @@ def parse(model: type[C], arguments: Sequence[str], program: str | None = None) 
             *sections, field_name = flag.path
             inner = values
             for section in sections:
-                inner = inner.setdefault(section, {})
+                inner = _only(inner.setdefault(section, {}), flag.name)
             inner[field_name] = _pairs(flag.name, value) if flag.kind is dict else value
     try:
         return model.model_validate(values)
@@ -77,7 +79,7 @@ def flags_of(model: type[Section]) -> list[Flag]:
     uses = Counter(path[-1] for path, _ in leaves)
     found = []
     for path, field in leaves:
-        short = path[-1:] if uses[path[-1]] == 1 else path
+        short = path[-1:] if uses[path[-1]] == 1 and path[-1] not in IN_FULL else path
         found.append(Flag(path, _flag(short), _kind(field.annotation), field))
     return found
 
@@ -88,10 +90,17 @@ def validation_line(error: ValidationError, flags: Sequence[Flag] = ()) -> str:
     reasons = []
     for item in error.errors():
         place = tuple(str(part) for part in item["loc"])
+        of_a_kind = (*place[:1], "kind") in names
+        if of_a_kind:  # in a list of sections of several kinds: without the number and the kind
+            place = (place[0], "kind") if item["type"] == "union_tag_invalid" else (place[0], *place[3:])
         known = next((place[:size] for size in range(len(place), 0, -1) if place[:size] in names), None)
-        flag = names[known] if known else _flag(place) if place else ""
+        flag = names[known] if known else _flag(place) if len(place) > of_a_kind else ""
         text = item["msg"].removeprefix("Value error, ")
-        if item["type"] != "value_error":  # those are our own sentences, which say what they are about
+        if of_a_kind and item["type"] == "extra_forbidden":
+            text = f"there is no such setting of --{place[0]}.kind {item['loc'][2]}"
+        elif of_a_kind and item["type"] == "union_tag_invalid":
+            text = f"there is no {item['ctx']['tag']}; there are {item['ctx']['expected_tags']}"
+        elif item["type"] != "value_error":  # those are our own sentences, which say what they are about
             text = f"{text[0].lower()}{text[1:]}"
             text += "" if item["type"] == "missing" else f", not {item['input']!r}"
             text += f"; {YAML_WORDS}" if isinstance(item["input"], bool) and item["type"] == "string_type" else ""
@@ -213,11 +222,29 @@ def _read_yaml(uri: str) -> dict[str, Any]:
     return values
 
 
+def _only(section: Any, flag: str) -> dict[str, Any]:
+    """The settings of a section, also of one in a list."""
+    if isinstance(section, list) and len(section) > 1:
+        raise UserError(f"{flag}: --config has several of these: say it there")
+    found: dict[str, Any] = section[0] if isinstance(section, list) else section
+    return found
+
+
 def _leaves(model: type[Section], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Path and field of every setting."""
     for name, field in model.model_fields.items():
         if _is_section(field.annotation):
             yield from _leaves(field.annotation, (*above, name))  # type: ignore[arg-type]
+        elif kinds := kinds_of(field.annotation):
+            names = tuple(kind.model_fields["kind"].default for kind in kinds)
+            said = " ".join(f"{one}: {kind.__doc__}" for one, kind in zip(names, kinds, strict=True))
+            kind_field = FieldInfo(default=names[0], description=said)
+            kind_field.annotation = Literal[names]  # type: ignore[assignment]
+            yield (*above, name, "kind"), kind_field
+            fields: dict[str, FieldInfo] = {}
+            for kind in kinds:
+                fields |= {inner: about for inner, about in kind.model_fields.items() if inner not in fields}
+            yield from (((*above, name, inner), about) for inner, about in fields.items() if inner != "kind")
         else:
             yield (*above, name), field
 
@@ -232,6 +259,16 @@ def _kind(annotation: Any) -> type:
 
 def _flag(path: Sequence[str]) -> str:
     return "--" + ".".join(path).replace("_", "-")
+
+
+def kinds_of(annotation: Any) -> tuple[type[Section], ...]:
+    """The sections that a setting, or each in a list, is one of, told apart by `kind`; none of another setting."""
+    if get_origin(annotation) is tuple:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    return kinds if kinds and all(_is_section(kind) and "kind" in kind.model_fields for kind in kinds) else ()
 
 
 def _is_section(kind: Any) -> bool:

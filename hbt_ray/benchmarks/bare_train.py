@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from functools import partial
 
 import torch
 
@@ -17,7 +16,7 @@ from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import build_encoder
 from hbt_ray.train.batch import Collator
 from hbt_ray.train.engine import adamw
-from hbt_ray.train.loss import info_nce
+from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.step import Chunks
 
 
@@ -29,23 +28,24 @@ def main(run: TrainConfig) -> float:
     plan = Plan(store, run.batches)
     encoder = build_encoder(run.encoder, store.tokenizer_uri).to(device)
     model = Chunks(encoder).train()
+    objective = Objective(run.loss, run.length)
     optimizer = adamw(model, run.optimizer)
     collate = Collator(encoder, PLAIN, device, run.engine.chunk_tokens)
     (value,) = chunk.read_chunk(store, plan, 0, run.length, 1)
     times = []
     for part in chunk.slices(value, 0, 1):
         batch = collate(part)
-        rows = len(batch.groups)
+        rows = len(batch.labels.groups)
         with torch.no_grad():
-            found = torch.cat([model([one]) for one in batch.chunks])
-        vectors = found.requires_grad_()[batch.order]
-        loss_of = partial(info_nce, groups=batch.groups, keys=batch.keys, temperature=run.optimizer.temperature)
-        loss, _ = loss_of(vectors[:rows], vectors[rows:])
+            outputs = [model([one]) for one in batch.chunks]
+        found = torch.cat([vectors for vectors, _ in outputs]).requires_grad_()
+        vectors = found[batch.order]
+        loss, _ = objective(vectors[:rows], vectors[rows:], outputs[0][1], batch.labels, part.step)
         loss.backward()
         assert found.grad is not None
         shares = torch.split(found.grad, [len(one["input_ids"]) for one in batch.chunks])
         for one, share in zip(batch.chunks, shares, strict=True):
-            (model([one]) * share).sum().backward()
+            (model([one])[0] * share).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()

@@ -82,7 +82,7 @@ class Consumer:
             if not first:
                 first = time.time()
             else:
-                pairs += len(tensors.groups)
+                pairs += len(tensors.labels.groups)
             if part.step in marks:
                 times[part.step] = time.time()
         last = time.time()

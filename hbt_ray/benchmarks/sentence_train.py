@@ -38,7 +38,7 @@ def main(run: TrainConfig, tokens: int | None) -> float:
     pairs = storage.read_parquet(f"{run.out}/pairs.parquet", ["query", "passage"])
     columns = {"anchor": pairs["query"].to_pylist(), "positive": pairs["passage"].to_pylist()}
     own: dict[str, Any] = {} if tokens is None else {"mini_batch_num_tokens": tokens}
-    loss = CachedMultipleNegativesRankingLoss(model, scale=1 / run.optimizer.temperature, **own)
+    loss = CachedMultipleNegativesRankingLoss(model, scale=1 / run.loss[0].temperature, **own)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(

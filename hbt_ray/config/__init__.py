@@ -7,6 +7,7 @@ from hbt_ray.config.encoding import Duplicates, EncodingConfig
 from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, EvaluatedEncoder, Setting
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
+from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSEConfig, OwnLossConfig
 from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
 from hbt_ray.config.train import (
@@ -39,13 +40,18 @@ __all__ = [
     "Excluded",
     "Grid",
     "IndexConfig",
+    "InfoNCEConfig",
     "Input",
     "InputConfig",
+    "KLConfig",
     "Logger",
     "LoraConfig",
+    "LossConfig",
+    "MarginMSEConfig",
     "MineConfig",
     "Mined",
     "OptimizerConfig",
+    "OwnLossConfig",
     "PlanConfig",
     "PrepareConfig",
     "Recall",

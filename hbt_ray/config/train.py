@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hbt_ray.config.base import Section
 from hbt_ray.config.encoding import EncodingConfig
+from hbt_ray.config.losses import InfoNCEConfig, KLConfig, Losses, MarginMSEConfig
 from hbt_ray.config.stores import Data
 from hbt_ray.config.uris import ModelName, OutUri, Uri
 
@@ -95,13 +96,12 @@ class LoraConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW with linear warm-up and linear decay, and the loss's temperature."""
+    """AdamW with linear warm-up and linear decay."""
 
     learning_rate: float = Field(3e-5, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     warmup: float = Field(0.1, ge=0, lt=1, description="warm-up [share of steps]")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping [L2 norm]")
-    temperature: float = Field(0.02, gt=0, description="InfoNCE temperature (our choice: the paper states none)")
     hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
 
 
@@ -168,6 +168,7 @@ class TrainConfig(Section):
     encoder: EncoderConfig
     batches: PlanConfig = PlanConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    loss: Losses = (InfoNCEConfig(),)
     engine: EngineConfig = EngineConfig()
     lora: LoraConfig = LoraConfig()
     validation: CheckpointEvaluation = CheckpointEvaluation()
@@ -180,6 +181,13 @@ class TrainConfig(Section):
             raise ValueError(f"--max-workers {self.max_workers} is less than --workers {self.workers}")
         if self.encoder.attention == "varlen" and not self.gpus_per_worker:
             raise ValueError("--attention varlen needs --gpus-per-worker")
+        for one in self.loss:
+            if isinstance(one, KLConfig | MarginMSEConfig) and not self.optimizer.hard_negatives:
+                raise ValueError(
+                    f"--loss.kind {one.kind} compares a passage with its hard negatives: say --hard-negatives"
+                )
+            if isinstance(one, InfoNCEConfig) and one.hardness_of == "hard" and not self.optimizer.hard_negatives:
+                raise ValueError("--hardness-of hard weighs hard negatives: say --hard-negatives")
         return self
 
     @property

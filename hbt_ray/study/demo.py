@@ -15,6 +15,7 @@ from hbt_ray.config import (
     EngineConfig,
     EvaluateConfig,
     EvaluatedEncoder,
+    InfoNCEConfig,
     OptimizerConfig,
     PlanConfig,
     Sample,
@@ -94,7 +95,8 @@ def _train_config(config: DemoConfig, store: str, out: str, name: Strategy) -> T
         engine=EngineConfig(zero_stage=config.zero_stage),
         encoder=EncoderConfig(model="nano", **ENCODER),
         batches=PlanConfig(strategy=name, batch_size=config.batch_size, seed=config.seed),
-        optimizer=OptimizerConfig(learning_rate=config.learning_rate, temperature=0.05),
+        optimizer=OptimizerConfig(learning_rate=config.learning_rate),
+        loss=(InfoNCEConfig(temperature=0.05),),
     )
 
 

@@ -5,8 +5,7 @@ It works on whole columns at a time: nothing here runs once a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +13,15 @@ import pyarrow as pa
 import torch
 
 from hbt_ray.batches.chunk import Slice
-from hbt_ray.batches.order import Purpose, mix, rekey
 from hbt_ray.batches.wanted import Wanted
+from hbt_ray.config.losses import Kinds
 from hbt_ray.model import chunks
 from hbt_ray.model.encoder import Encoder, Role
 from hbt_ray.model.tokenizer import Template
-from hbt_ray.train.loss import NO_PASSAGE
+from hbt_ray.train import keys
+from hbt_ray.train.losses.objective import row_weights
+from hbt_ray.train.losses.right_answers import NO_PASSAGE
+from hbt_ray.train.losses.whole import Labels
 
 
 class Batch(NamedTuple):
@@ -30,8 +32,7 @@ class Batch(NamedTuple):
             `Encoder.forward` wants them, and `seed`, an int for random numbers.
         order: where among the texts of all chunks is each text of the slice, int64 [texts]: the queries, then the
             positives, then the hard negatives of choice 0, 1, ...
-        groups: group of each row, int64 [rows], as `info_nce` wants them.
-        keys: keys of the passages, int64 [rows * (1 + hard negatives)], as `info_nce` wants them.
+        labels: what losses know of the rows.
         tokens: number of tokens in all chunks, padding left out.
         squares: sum of the squares of the texts' lengths [tokens^2].
         computed: number of tokens in all chunks, padding included.
@@ -39,8 +40,7 @@ class Batch(NamedTuple):
 
     chunks: list[dict[str, Any]]
     order: torch.Tensor
-    groups: torch.Tensor
-    keys: torch.Tensor
+    labels: Labels
     tokens: int
     squares: int
     computed: int
@@ -56,6 +56,7 @@ class Collator:
         device: torch.device,
         chunk_tokens: int,
         agree: Callable[[list[int]], list[int]] = list,
+        losses: Sequence[Kinds] = (),
     ) -> None:
         """Set up the templates of `encoder`, which pads the texts.
 
@@ -63,6 +64,7 @@ class Collator:
             wanted: what the slices were read with: texts that were tokenised with a prefix get no other.
             chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
             agree: gives the largest of each number over all ranks, which need the same number of chunks.
+            losses: that the batches are for.
         """
         padding = encoder.tokenizer.pad_token_id
         plain = Template(encoder.tokenizer)
@@ -75,7 +77,9 @@ class Collator:
         self._query = padder("query", encoder.prefixes["query"])
         self._passage = padder("passage", encoder.prefixes["passage"])
         self._of_source = {source: padder("query", text, source) for source, text in encoder.instructions.items()}
-        self._hard_negatives = wanted.negatives
+        self._wanted = wanted
+        self._losses = losses
+        self._tokenizer = encoder.tokenizer
         self._device = device
         self._chunk_tokens = chunk_tokens
         self._agree = agree
@@ -84,8 +88,8 @@ class Collator:
         """The slice as a batch; `seed` is the first chunk's, and each next one has one more."""
         passages = part.pairs["passage"].combine_chunks()
         there = np.ones(len(passages), dtype=bool)
-        if self._hard_negatives:
-            negatives, found = _negatives(part, self._hard_negatives)
+        if self._wanted.negatives:
+            negatives, found = _negatives(part, self._wanted.negatives)
             there = np.concatenate([there, found])
             passages = pa.concat_arrays([passages, negatives])
         texts = [self._queries(part), self._passage(passages)]
@@ -99,19 +103,44 @@ class Collator:
         return Batch(
             [{**chunk, "seed": seed + number} for number, chunk in enumerate(inputs)],
             self._to_device(order),
-            self._to_device(part.pairs["group"].to_numpy().copy()),
-            self._to_device(np.where(there, _keys(texts[1]), NO_PASSAGE)),
+            self._labels(part, np.where(there, _keys(texts[1]), NO_PASSAGE)),
             tokens=sum(int(one.lengths.sum()) for one in texts),
             squares=sum(int((one.lengths.astype(np.int64) ** 2).sum()) for one in texts),
             computed=sum(chunk["input_ids"].numel() for chunk in inputs),
         )
+
+    def _labels(self, part: Slice, passages: np.ndarray) -> Labels:
+        """What losses know of the rows; `passages` are the passages' keys."""
+        queries = part.pairs["query"].combine_chunks()
+        by_source = bool(self._wanted.query_prefixes) or any(one.sources for one in self._losses)
+        sources = _sources(part) if by_source else None
+        weights = None if sources is None else row_weights(self._losses, sources)
+        scores = _scores(part, self._wanted.negatives) if self._wanted.scores else None
+        return Labels(
+            self._to_device(part.pairs["group"].to_numpy().copy()),
+            self._to_device(keys.of_lists(queries, self._prefix_tokens(queries, sources))),
+            self._to_device(passages),
+            None if weights is None else self._to_device(weights),
+            None if scores is None else self._to_device(scores),
+        )
+
+    def _prefix_tokens(self, queries: pa.ListArray, sources: np.ndarray | None) -> np.ndarray:
+        """How many tokens of each stored query are its prefix, int64 [rows]: none where it was tokenised without."""
+        found = np.zeros(len(queries), dtype=np.int64)
+        for source in [""] if sources is None else np.unique(sources):
+            prefix = self._wanted.prefix("query", source)
+            if prefix is not None:
+                ids = self._tokenizer(prefix, add_special_tokens=False)["input_ids"]
+                of_source = slice(None) if sources is None else sources == source
+                found[of_source] = keys.tokens_shared(queries, ids)[of_source]
+        return found
 
     def _queries(self, part: Slice) -> Padded:
         """The queries, those of each source with its instruction."""
         texts = part.pairs["query"].combine_chunks()
         if not self._of_source:
             return self._query(texts)
-        sources = np.array(part.pairs["source"].to_pylist())
+        sources = _sources(part)
         found = []
         for source in np.unique(sources):
             rows = np.flatnonzero(sources == source)
@@ -193,6 +222,16 @@ def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray | slice:
     return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
+def _sources(part: Slice) -> np.ndarray:
+    """The source of each row, str [rows]."""
+    return np.array(part.pairs["source"].to_pylist())
+
+
+def _keys(texts: Padded) -> np.ndarray:
+    """The key of each text, int64 [texts]."""
+    return keys.of_padded(texts.ids, texts.lengths, texts.padding)
+
+
 def _negatives(part: Slice, count: int) -> tuple[pa.ListArray, np.ndarray]:
     """`count` hard negatives of each row, those of choice 0 first, and which of them are there; others are empty."""
     lists = part.pairs["negatives"].combine_chunks()
@@ -204,21 +243,10 @@ def _negatives(part: Slice, count: int) -> tuple[pa.ListArray, np.ndarray]:
     return picked.fill_null([]), there.ravel()
 
 
-def _keys(texts: Padded) -> np.ndarray:
-    """A 63-bit number of each text, int64 [texts], equal for equal token ids, however far they are padded.
-
-    Multilinear hashing: Lemire and Kaser 2014.
-    """
-    width = texts.ids.shape[1]
-    factors, before = _factors(1 << (width - 1).bit_length())
-    hashed = np.einsum("ij,j->i", texts.ids.view(np.uint64), factors[:width])
-    hashed -= (before[width] - before[texts.lengths]) * np.uint64(texts.padding)
-    hashed += before[texts.lengths]  # so that a token 0 counts
-    return (rekey(6, hashed) >> np.uint64(1)).astype(np.int64)
-
-
-@cache
-def _factors(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """A random number, uint64, for each place in a text, and the sum of those before each place."""
-    factors = mix(0, Purpose.TEXT, np.arange(count))
-    return factors, np.concatenate([np.zeros(1, np.uint64), np.cumsum(factors)])
+def _scores(part: Slice, count: int) -> np.ndarray:
+    """The scores of each row's passage and `count` hard negatives, fp32 [rows, 1 + count], NaN where there is none."""
+    lists = part.pairs["scores"].combine_chunks()
+    lengths = np.diff(lists.offsets.to_numpy())
+    found = np.full((len(lists), 1 + count), np.nan, dtype=np.float32)
+    found[np.arange(1 + count) < lengths[:, None]] = lists.flatten().to_numpy()
+    return found

@@ -13,6 +13,7 @@ from hbt_ray.config import TrainConfig
 from hbt_ray.data.stores import Stores
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.shapes import SIZES
+from hbt_ray.train.losses.describe import describe
 
 PAPER = "https://arxiv.org/abs/2408.10536"
 STRATEGIES = {
@@ -106,7 +107,7 @@ def _training(config: TrainConfig, plan: Plan, steps: int) -> str:
         ["strategy", f"`{batches.strategy}`: {STRATEGIES[batches.strategy].format(alpha=batches.alpha)}"],
         ["global batches", f"{steps:,} of {batches.batch_size:,} pairs"],
         ["language exponent", f"{batches.language_exponent:g} (0: languages are drawn uniformly)"],
-        ["loss", f"InfoNCE over the global batch, temperature {optimizer.temperature:g}"],
+        *(["loss", describe(loss)] for loss in config.loss),
         ["hard negatives", f"{optimizer.hard_negatives} a pair"],
         ["learning rate", f"{optimizer.learning_rate:g}, linear warm-up and decay (AdamW)"],
         ["precision", config.encoder.precision],

@@ -58,14 +58,16 @@ class TrainState:
 
     def load_moments(self, engine: Any) -> None:
         """Put the Adam moments into `engine`, whose optimizer has made one step of learning rate 0 to have any."""
-        from deepspeed.utils import safe_set_full_optimizer_state
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
         _link_moments(engine)
         parameters = dict(engine.module.named_parameters())
         for part, name, tensor in self.tensors():
             if part in MOMENTS:
                 parameter = parameters[name]
-                if engine.zero_optimization():
+                if engine.zero_optimization_stage() == 3:
+                    safe_set_local_optimizer_state(parameter, _own_partition(parameter, tensor.to(engine.device)), part)
+                elif engine.zero_optimization():
                     safe_set_full_optimizer_state(parameter, tensor.to(engine.device), part)
                 else:
                     engine.optimizer.state[parameter][part].copy_(tensor)
@@ -219,6 +221,15 @@ def _link_moments(engine: Any) -> None:
         zero = engine.optimizer
         for parameters, flat in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
             lazy_init_hp_params_optimizer_state(parameters, flat, zero.optimizer.state)
+
+
+def _own_partition(parameter: Any, whole: torch.Tensor) -> torch.Tensor:
+    """This rank's part, [elements of a part], of a tensor of the whole parameter's shape under ZeRO-3, which fills up
+    the last parts with zeros; DeepSpeed 0.19.8 cuts a whole tensor as if there were no such parts."""
+    size = parameter.ds_tensor.numel()
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    filled = torch.nn.functional.pad(whole.flatten(), (0, size * ranks - whole.numel()))
+    return filled[rank * size : (rank + 1) * size]
 
 
 def parameter_shape(parameter: nn.Parameter) -> torch.Size:

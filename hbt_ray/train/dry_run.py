@@ -14,8 +14,10 @@ from hbt_ray.model.encoder import ROLES, Role
 from hbt_ray.model.limits import model_limits
 from hbt_ray.model.memory import FakeEncoder
 from hbt_ray.model.prompts import find_prompts
+from hbt_ray.terminal import console
 from hbt_ray.train import engine, memory
 from hbt_ray.train.encoders import check_prefix
+from hbt_ray.train.losses.describe import describe
 
 
 def dry_run(config: TrainConfig, store: Stores, plan: Plan) -> dict[str, Any]:
@@ -28,6 +30,8 @@ def dry_run(config: TrainConfig, store: Stores, plan: Plan) -> dict[str, Any]:
     limits = model_limits(config.encoder)
     expected = forecast.forecast(store, plan, config.length, config.workers, (limits["query"], limits["passage"]))
     forecast.show_forecast(expected)
+    for loss in config.loss:
+        console().print(f"loss: {describe(loss)}", highlight=False)
     encoder = FakeEncoder(config.encoder, store.tokenizer_uri, config.lora, config.engine.activation_checkpointing)
     work = _work(config, store, expected, limits)
     found = memory.estimate(encoder, work)

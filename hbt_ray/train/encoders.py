@@ -13,6 +13,7 @@ from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.prefixes import MARGIN, joins, needs_texts
 from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.tokenizer import tokenizer_fingerprint
+from hbt_ray.train.losses.check import check_dims, needs_scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,11 +23,12 @@ def trained_encoder(config: TrainConfig, store: PairStore) -> Encoder:
     """The encoder that a run with these settings begins with, adapters included.
 
     Raises:
-        UserError: the model is unusable, or does not fit the store (`check_fits`).
+        UserError: the model is unusable, or does not fit the store (`check_fits`) or the losses (`check_dims`).
     """
     encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
     encoder.adapt(config.lora, config.batches.seed)
     check_fits(encoder, store)
+    check_dims(config.loss, encoder.width)
     return encoder
 
 
@@ -83,13 +85,13 @@ def wanted(config: TrainConfig, store: PairStore) -> Wanted:
     Args:
         config: as `with_prefixes` gives it, if the store has texts.
     """
-    negatives = config.optimizer.hard_negatives
+    negatives, scores = config.optimizer.hard_negatives, any(needs_scores(one) for one in config.loss)
     if not store.has_texts:
-        return Wanted(negatives)
+        return Wanted(negatives, scores)
     query, passage = config.encoder.query_prefix, config.encoder.passage_prefix
     assert query is not None and passage is not None
     own = config.encoder.instructions
-    return Wanted(negatives, query_prefix=query, query_prefixes=own, passage_prefix=passage)
+    return Wanted(negatives, scores, query_prefix=query, query_prefixes=own, passage_prefix=passage)
 
 
 def check_prefix(tokenizer: PreTrainedTokenizerBase, store: PairStore, prefix: str) -> None:

@@ -59,7 +59,7 @@ class Gauges:
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
         longest_stall, longest_step, memory = most.tolist()
         seconds = time.monotonic() - self._waiting
-        pairs = len(batch.groups)
+        pairs = len(batch.labels.groups)
         for gauge, value in zip(self._gauges, (stall, pairs / seconds, batch.tokens / seconds), strict=True):
             gauge.set(value)
         mfu = {} if self._peak is None else {"mfu": rank_flops / seconds / self._peak}

@@ -29,7 +29,7 @@ from hbt_ray.train.batch import Batch, Collator
 from hbt_ray.train.encoders import trained_encoder, wanted
 from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.gauges import Gauges
-from hbt_ray.train.loss import info_nce
+from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.runlog import RunLog
 
 PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds
@@ -56,7 +56,8 @@ def loop(settings: dict[str, Any]) -> str | None:
         plan = Plan(store, config.batches)
         encoder = trained_encoder(config, store)
         encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
-        model = step.Chunks(encoder)
+        model = step.Chunks(encoder, config.loss)
+        objective = Objective(config.loss, config.length)
         if point:
             checkpoint.check_same_model(point, model)
             point.load_weights(model)
@@ -65,7 +66,6 @@ def loop(settings: dict[str, Any]) -> str | None:
     seed, identity = config.batches.seed, checkpoint.identity(model)
     about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": seed, "model": identity}
     trainer = engine.build_engine(model, config, ranks)
-    loss_of = partial(info_nce, temperature=config.optimizer.temperature)
     slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.length, rank, ranks)
     batches = ahead(collated(slices, encoder, config, wanted(config, store), trainer.device), trainer.device)
     runlog = None
@@ -87,12 +87,12 @@ def loop(settings: dict[str, Any]) -> str | None:
             break
         with problems.out_of_memory(config, part.step):
             if point and part.step == start:
-                _make_moments(trainer, batch, config.engine.gradcache)
+                make_moments(trainer, batch, config.engine.gradcache)
                 point.load_moments(trainer)
             rate = engine.learning_rate(part.step, config.length, config.optimizer)
             engine.set_learning_rate(trainer, rate)
             loss, groups = step.backward(
-                trainer, batch, partial(loss_of, groups=batch.groups, keys=batch.keys), config.engine.gradcache
+                trainer, batch, partial(objective, labels=batch.labels, step=part.step), config.engine.gradcache
             )
             norm = engine.take_step(trainer)
         measured = gauges.end(loss, batch)
@@ -128,7 +128,7 @@ def collated(
     """The slices, of which this was `read`, with their batches. Random numbers of a step depend on nothing before it,
     so that a resumed run draws the same."""
     rank = dist.get_rank()
-    collate = Collator(encoder, read, device, config.engine.chunk_tokens, agree=_largest_of_ranks())
+    collate = Collator(encoder, read, device, config.engine.chunk_tokens, _largest_of_ranks(), config.loss)
     for part in slices:
         yield part, collate(part, seed=int(mix(config.batches.seed, Purpose.DROPOUT, part.step, rank) >> np.uint64(2)))
 
@@ -185,12 +185,12 @@ def describe(plan: Plan, part: Slice, groups: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def _make_moments(trainer: Any, batch: Batch, gradcache: bool) -> None:
+def make_moments(trainer: Any, batch: Batch, gradcache: bool) -> None:
     """Have the optimizer create its state: a step that changes no weight, since its learning rate is 0."""
     engine.set_learning_rate(trainer, 0.0)
 
-    def nothing(queries: torch.Tensor, passages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return 0.0 * (queries.sum() + passages.sum()), batch.groups
+    def nothing(*outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return sum((0.0 * output.sum() for output in outputs), torch.zeros(())), batch.labels.groups
 
     step.backward(trainer, batch, nothing, gradcache)
     engine.take_step(trainer)

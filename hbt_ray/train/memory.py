@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hbt_ray.model.memory import FakeEncoder
 from hbt_ray.terminal import console, table, warn
 from hbt_ray.train.engine import BUCKET
-from hbt_ray.train.loss import BLOCK_SCORES
+from hbt_ray.train.losses.infonce import BLOCK_SCORES
 
 GIB = 2**30
 USABLE = 0.9  # share of a GPU's memory for what is counted here

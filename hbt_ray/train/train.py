@@ -24,6 +24,8 @@ from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validati
 from hbt_ray.train.card import model_card
 from hbt_ray.train.encoders import check_lengths, trained_encoder, wanted, with_prefixes
 from hbt_ray.train.folder import RunFolder
+from hbt_ray.train.losses.check import check_losses
+from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import validate, work
@@ -58,6 +60,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     plan = Plan(store, config.batches)
     if config.epochs is not None:
         config = config.model_copy(update={"steps": plan.steps(config.epochs), "epochs": None})
+    check_losses(config.loss, store, plan)
+    Objective(config.loss, config.length)  # which says whether a loss of the user's can be had
     if config.dry_run:
         return dry_run.dry_run(config, store, plan)
     store.check_files()
@@ -142,7 +146,7 @@ def _export(config: TrainConfig, store: Stores, plan: Plan) -> None:
         if best is not None:
             point = checkpoint.at(RunFolder.of(config).checkpoints, best)
         assert point is not None
-        point.load_weights(Chunks(encoder))
+        point.load_weights(Chunks(encoder, config.loss))
         steps = point.step
     with tempfile.TemporaryDirectory() as folder:
         encoder.export(folder)

@@ -9,13 +9,13 @@ import torch
 
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.wanted import Wanted
-from hbt_ray.config import EncoderConfig
+from hbt_ray.config import EncoderConfig, InfoNCEConfig
 from hbt_ray.data.sources import world_facts
 from hbt_ray.model import tokenizer
 from hbt_ray.model.build import build_encoder
 from hbt_ray.model.encoder import Encoder, Role
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.loss import NO_PASSAGE
+from hbt_ray.train.losses.right_answers import NO_PASSAGE
 
 
 @pytest.fixture(scope="module")
@@ -69,34 +69,78 @@ def test_tensors_are_those_of_the_tokenizer(encoder: Encoder, texts: list[str]) 
             for name, tensor in expected.items():
                 assert torch.equal(chunk[name], tensor)
         assert batch.order.tolist() == list(range(2 * (stop - start)))
-        assert batch.groups.tolist() == list(range(start, stop))
+        assert batch.labels.groups.tolist() == list(range(start, stop))
     assert (np.array([len(ids) for ids in encoder.tokenize(texts, "passage")]) == 40).any()  # some were cut
 
 
 def test_keys_are_equal_for_equal_passages_only(encoder: Encoder, texts: list[str]) -> None:
     distinct = sorted(set(texts))
-    once = collate(encoder, part(encoder, distinct, [[] for _ in distinct])).keys
+    once = collate(encoder, part(encoder, distinct, [[] for _ in distinct])).labels.keys
     assert len(set(once.tolist())) == len(distinct)
     again = [*distinct[3:], *distinct]
-    twice = collate(encoder, part(encoder, again, [[] for _ in again])).keys
+    twice = collate(encoder, part(encoder, again, [[] for _ in again])).labels.keys
     assert twice.tolist()[len(distinct) - 3 :] == once.tolist()
     assert twice.tolist()[: len(distinct) - 3] == once.tolist()[3:]
 
 
+def test_keys_of_queries_are_equal_for_equal_queries_whatever_stands_before_them(
+    encoder: Encoder, texts: list[str]
+) -> None:
+    """Also of queries longer than their limit, with instructions of sources, and where tokens begin with them."""
+    distinct = sorted(set(texts))
+    rows = [*distinct, *distinct[::-1], ""]
+    whole = part(encoder, rows, [[]] * len(rows))
+    plain = collate(encoder, whole).labels.query_keys.tolist()
+    assert len(set(plain)) == len(distinct) + 1
+    assert plain[: len(distinct)] == plain[len(distinct) : -1][::-1]
+
+    prefixes = {"faq": "passage: query: ", "news": "query: "}
+    sources = [("faq", "news", "other")[row % 3] for row in range(len(rows))]
+    tokens = [
+        encoder.tokenizer(prefixes.get(source, "") + text[::-1], add_special_tokens=False)["input_ids"]
+        for source, text in zip(sources, rows, strict=True)
+    ]
+    pairs = whole.pairs.set_column(1, "query", pa.array(tokens, pa.list_(pa.int32())))
+    pairs = pairs.append_column("source", pa.array(sources).dictionary_encode())
+    with_prefixes = whole._replace(pairs=pairs.slice(2))  # a slice of a chunk begins anywhere in its columns
+    read = Wanted(query_prefixes=prefixes)
+    found = Collator(encoder, read, torch.device("cpu"), 10**6)(with_prefixes).labels.query_keys.tolist()
+    assert found == plain[2:]
+
+
+def test_scores_stand_beside_their_passages(encoder: Encoder, texts: list[str]) -> None:
+    negatives = [[], [texts[9]], [texts[10], texts[11]], [texts[12]]]
+    whole = part(encoder, texts[:4], negatives)
+    scores = pa.array([[1.0], [2.0, 0.5], [3.0, 0.25, 0.125], []], pa.list_(pa.float32()))
+    whole = whole._replace(pairs=whole.pairs.append_column("scores", scores).slice(1))
+    found = Collator(encoder, Wanted(2, scores=True), torch.device("cpu"), 10**6)(whole).labels.scores
+    assert found is not None
+    assert found.nan_to_num(-9).tolist() == [[2, 0.5, -9], [3, 0.25, 0.125], [-9, -9, -9]]
+
+
+def test_losses_weigh_rows_by_source(encoder: Encoder, texts: list[str]) -> None:
+    whole = part(encoder, texts[:3], [[]] * 3)
+    whole = whole._replace(pairs=whole.pairs.append_column("source", pa.array(["faq", "news", "faq"])))
+    losses = (InfoNCEConfig(weight=2.0, sources=("faq",)), InfoNCEConfig())
+    found = Collator(encoder, Wanted(), torch.device("cpu"), 10**6, losses=losses)(whole).labels.weights
+    assert found is not None and found.tolist() == [[2, 0, 2], [1, 1, 1]]
+    assert collate(encoder, whole).labels.weights is None
+
+
 def test_hard_negatives_may_be_missing(encoder: Encoder, texts: list[str]) -> None:
     negatives = [[], [texts[9]], [texts[10], texts[11]]]
-    keys = collate(encoder, part(encoder, texts, [[] for _ in texts])).keys.tolist()
+    keys = collate(encoder, part(encoder, texts, [[] for _ in texts])).labels.keys.tolist()
     passages = dict(zip(texts, keys, strict=True))
     batch = collate(encoder, part(encoder, texts[:3], negatives), 2)
     first, second = [passages[texts[9]], passages[texts[10]]], [NO_PASSAGE, passages[texts[11]]]
-    assert batch.keys.tolist()[3:] == [NO_PASSAGE, *first, NO_PASSAGE, *second]
+    assert batch.labels.keys.tolist()[3:] == [NO_PASSAGE, *first, NO_PASSAGE, *second]
     passage_texts = [*texts[:3], "", texts[9], texts[10], "", "", texts[11]]
     assert shown(batch)[3:] == [row.tolist() for row in encoder.tokenize(passage_texts, "passage")]
 
 
 def test_no_negatives_anywhere(encoder: Encoder, texts: list[str]) -> None:
     batch = collate(encoder, part(encoder, texts[:4], [[]] * 4), 1)
-    assert batch.keys.tolist()[4:] == [NO_PASSAGE] * 4
+    assert batch.labels.keys.tolist()[4:] == [NO_PASSAGE] * 4
 
 
 def test_queries_of_a_source_get_its_instruction(encoder: Encoder, texts: list[str]) -> None:
@@ -122,7 +166,7 @@ def test_chunks_hold_every_text_and_little_padding(encoder: Encoder, texts: list
     assert len(whole.chunks) == 2
     assert all(chunk["input_ids"].numel() <= 100 for chunk in cut.chunks)
     assert shown(cut) == shown(whole)
-    assert cut.keys.tolist() == whole.keys.tolist()
+    assert cut.labels.keys.tolist() == whole.labels.keys.tolist()
     lengths = [len(row) for row in shown(cut)]
     assert (cut.tokens, cut.squares) == (sum(lengths), sum(length**2 for length in lengths))
     assert cut.tokens < cut.computed < whole.computed

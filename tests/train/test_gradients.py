@@ -3,94 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 import torch.distributed as dist
+from exact import ROWS, ExactChunks, encoder_of, whole_batch
 from torch.multiprocessing.spawn import spawn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
-from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.wanted import Wanted
-from hbt_ray.config import EncoderConfig, EngineConfig, OptimizerConfig, PlanConfig, TrainConfig
-from hbt_ray.data.sources import world_facts
-from hbt_ray.model import tokenizer
-from hbt_ray.model.build import build_encoder
-from hbt_ray.model.encoder import Encoder
+from hbt_ray.config import EncoderConfig, EngineConfig, InfoNCEConfig, OptimizerConfig, PlanConfig, TrainConfig
 from hbt_ray.train import engine, step
 from hbt_ray.train.batch import Collator
 from hbt_ray.train.loop import _largest_of_ranks
-from hbt_ray.train.loss import info_nce
+from hbt_ray.train.losses.objective import Objective
 
-ROWS, CHUNK_TOKENS, CLIP, RATE, TEMPERATURE = 16, 60, 0.5, 1000.0, 0.1
-
-
-def encoder_of(folder: str) -> Encoder:
-    config = EncoderConfig(model="tiny", max_query_tokens=24, max_passage_tokens=24, precision="fp32", dropout=0.0)
-    return build_encoder(config, folder)
-
-
-def in_double(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
-class InDouble(TorchFunctionMode):
-    """What weights take part in is computed in fp64. DeepSpeed knows fp32 weights only, and two orders of adding up a
-    gradient in fp32 already differ by 1e-6."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in (functional.linear, functional.embedding, functional.layer_norm):
-            args, kwargs = tree_map_only(
-                torch.Tensor, lambda x: x.double() if x.is_floating_point() else x, (args, kwargs)
-            )
-        return func(*args, **kwargs)
-
-
-class ExactChunks(step.Chunks):
-    def forward(self, chunks: list[dict[str, Any]]) -> torch.Tensor:
-        with InDouble():
-            return super().forward(chunks)
-
-
-def whole_batch(folder: str) -> Slice:
-    """Texts of many lengths, with what makes masks: translations, a repeated passage, missing hard negatives."""
-    known = tokenizer.load_tokenizer(folder)
-    texts = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[: 90 * ROWS : 30]]
-
-    def tokens(rows: list[str]) -> list[list[int]]:
-        return known(rows, add_special_tokens=False)["input_ids"] if rows else []
-
-    passages = [text[: 4 + 3 * row] for row, text in enumerate(texts[:ROWS])]
-    passages[7] = passages[3]
-    negatives = [[] if row % 5 == 0 else [texts[ROWS + row][: 60 - 3 * row]] for row in range(ROWS)]
-    groups = list(range(ROWS))
-    groups[9] = groups[2]
-    columns = {
-        "group": pa.array(groups, pa.int64()),
-        "query": pa.array(tokens([text[::-1][: 50 - 2 * row] for row, text in enumerate(texts[:ROWS])])),
-        "passage": pa.array(tokens(passages), pa.list_(pa.int32())),
-        "negatives": pa.array([tokens(rows) for rows in negatives], pa.list_(pa.list_(pa.int32()))),
-    }
-    columns["query"] = columns["query"].cast(pa.list_(pa.int32()))
-    return Slice(0, "mono:de", {}, {}, pa.table(columns))
+CHUNK_TOKENS, CLIP, RATE = 60, 0.5, 1000.0
+LOSSES = (InfoNCEConfig(temperature=0.1),)
 
 
 def truth(folder: str, negatives: int) -> dict[str, torch.Tensor]:
     """The step a plain optimizer takes, clipping included, as weight changes over the learning rate."""
     encoder = encoder_of(folder)
     batch = Collator(encoder, Wanted(negatives), torch.device("cpu"), 10**6)(whole_batch(folder))
-    vectors = ExactChunks(encoder)(batch.chunks)
-    loss, _ = info_nce(vectors[:ROWS], vectors[ROWS:], batch.groups, batch.keys, TEMPERATURE)
+    vectors, temperatures = ExactChunks(encoder)(batch.chunks)
+    loss, _ = Objective(LOSSES, 1)(vectors[:ROWS], vectors[ROWS:], temperatures, batch.labels, 0)
     loss.backward()
     trained = {name: weight for name, weight in encoder.named_parameters() if weight.requires_grad}
     norm = torch.nn.utils.clip_grad_norm_(trained.values(), CLIP)
@@ -124,8 +65,8 @@ def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
         before = {name: weight.detach().clone() for name, weight in encoder.named_parameters() if weight.requires_grad}
         optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=RATE)
         trainer = engine.build_engine(model, config, ranks, optimizer)
-        loss_of = partial(info_nce, groups=batch.groups, keys=batch.keys, temperature=TEMPERATURE)
-        loss, _ = step.backward(trainer, batch, loss_of, gradcache)
+        objective = partial(Objective(LOSSES, 1), labels=batch.labels, step=0)
+        loss, _ = step.backward(trainer, batch, objective, gradcache)
         norm = engine.take_step(trainer)
         dist.all_reduce(loss)
         after = weights_of(trainer)
@@ -152,24 +93,14 @@ def weights_of(trainer: Any) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = str(tmp_path_factory.mktemp("gradients"))
-    texts = [str(text) for text in world_facts.fact_rows("train")["passage"].to_pylist()[:300]]
-    tokenizer.learn([f"query: passage: {text}" for text in texts * 5], 500).save_pretrained(path)
-    # ZeRO 3 would put its own function in the place of torch's linear
-    Path(path, "deepspeed.json").write_text(json.dumps({"zero_optimization": {"memory_efficient_linear": False}}))
-    return path
-
-
 @pytest.mark.parametrize("ranks", [2, *(pytest.param(ranks, marks=pytest.mark.long) for ranks in (1, 4))])
-def test_steps_equal_one_process_on_the_whole_batch(folder: str, ranks: int) -> None:
+def test_steps_equal_one_process_on_the_whole_batch(exact_folder: str, ranks: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(one_rank, (ranks, port, folder), nprocs=ranks)
-    expected = {negatives: truth(folder, negatives) for negatives in (0, 1)}
-    found = torch.load(Path(folder) / f"{ranks}.pt")
+    spawn(one_rank, (ranks, port, exact_folder), nprocs=ranks)
+    expected = {negatives: truth(exact_folder, negatives) for negatives in (0, 1)}
+    found = torch.load(Path(exact_folder) / f"{ranks}.pt")
     assert len(found) == 16
     for (stage, gradcache, negatives), got in found.items():
         wanted = expected[negatives]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from hbt_ray import storage
-from hbt_ray.command import flags_of, validation_line
+from hbt_ray.command import flags_of, kinds_of, validation_line
 from hbt_ray.config import (
     EvaluateConfig,
     Grid,
@@ -210,6 +210,9 @@ def _nested(model: type[Section], settings: Mapping[str, Any], where: str) -> di
     names |= {".".join(flag.path): flag.path for flag in flags_of(model)}
     found: dict[str, Any] = {}
     for name, value in settings.items():
+        if name in model.model_fields and kinds_of(model.model_fields[name].annotation):
+            found[name] = value
+            continue
         if isinstance(value, Mapping) and name in model.model_fields and name not in names:
             section = _section(model, name)
             for inner, of_inner in value.items():

@@ -22,8 +22,10 @@ def manifest_only(
     row_group_rows: int = 8,
     lengths: tuple[list[int], list[int]] = ([], []),
     tokens: int = 0,
+    scored: bool = False,
 ) -> StreamStore:
-    """A store without data: all that a plan needs. All streams have the same lengths and tokens."""
+    """A store without data: all that a plan needs. All streams have the same lengths and tokens; if `scored`, all rows
+    that can have scores have them."""
     rows: dict[tuple[str, str, str], int] = {}
     shared: dict[tuple[tuple[str, str, str], ...], int] = {}
     for kind, languages, groups in layout:
@@ -55,6 +57,7 @@ def manifest_only(
             "rows": rows[kind, query, passage],
             "files": [],
             "tokens": [tokens, tokens],
+            "scored": rows[kind, query, passage] if scored and kind != "bitext" else 0,
             "lengths": {"query": lengths[0], "passage": lengths[1]},
         }
         for kind, query, passage in names
