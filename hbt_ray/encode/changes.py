@@ -64,10 +64,9 @@ def compare(folder: str, found: np.ndarray, among_others: bool) -> Changes:
     if same:
         return Changes(base, version["number"], newest, np.zeros(len(found), dtype=bool), {}, 0)
     there = living(ledger.read(folder, base["documents"]), base["parts"])
-    places = documents.match(found, there.documents)
+    places, shared = documents.match(found, there.documents)
     gone = np.ones(len(there.rows), dtype=bool)
     gone[places[places >= 0]] = False
-    shared = np.isin(found[:, 0], there.documents[:, 0])
     if not among_others and not shared.any():
         raise UserError(
             f"{folder} is a collection of another corpus, none of whose {len(gone):,} documents is in this one: name"
@@ -85,12 +84,15 @@ def living(there: Ledger, parts: Sequence[Mapping[str, Any]]) -> Ledger:
     Args:
         parts: the manifest's.
     """
-    by_number = {part["number"]: part for part in parts}
-    lives = np.zeros(len(there.rows), dtype=bool)
-    for number, places in _by_part(there).items():
-        if number in by_number:
-            lives[places] = ~embeddings.removed_rows(by_number[number])[there.rows[places]]
-    return there.take(np.flatnonzero(lives))
+    stored = np.array([part["stored_rows"] for part in parts])
+    stops = np.cumsum(stored)
+    first = np.full(1 + max(part["number"] for part in parts), -1)  # place of a part's first row among those of all
+    first[[part["number"] for part in parts]] = stops - stored
+    lives = ~np.concatenate([embeddings.removed_rows(part) for part in parts])
+    known = there.parts < len(first)
+    known[known] = first[there.parts[known]] >= 0
+    known[known] = lives[first[there.parts[known]] + there.rows[known]]
+    return there if known.all() else there.take(np.flatnonzero(known))
 
 
 def next_version(

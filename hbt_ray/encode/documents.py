@@ -64,22 +64,25 @@ def sketch(documents: np.ndarray) -> list[str]:
     return [f"{value:016x}" for value in sorted(some.tolist())]
 
 
-def match(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The place of each wanted document among the known ones, int64 [wanted]; -1 where there is none.
+def match(wanted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The place of each wanted document among the known ones, int64 [wanted], -1 where there is none; and whether its
+    id is known, with whatever text, bool [wanted].
 
     Args:
         wanted: uint64 [wanted, 2].
         known: uint64 [known, 2], in ascending order of the first column; those that two ids share may be several.
     """
-    keys = known[:, 0]
-    first, stop = (np.searchsorted(keys, wanted[:, 0], side) for side in ("left", "right"))
+    order = np.argsort(wanted[:, 0])  # a search in order is several times as fast
+    keys, asked = np.ascontiguousarray(known[:, 0]), wanted[order, 0]
+    first, stop = (np.empty(len(wanted), dtype=np.int64) for _ in range(2))
+    first[order], stop[order] = (np.searchsorted(keys, asked, side) for side in ("left", "right"))
     found = np.full(len(wanted), -1, dtype=np.int64)
     for step in range(int((stop - first).max(initial=0))):  # more than one only for two ids of one hash
-        place = first + step
-        here = np.flatnonzero(place < stop)
-        same = here[known[place[here], 1] == wanted[here, 1]]
-        found[same] = place[same]
-    return found
+        here = np.flatnonzero(first + step < stop)
+        place = first[here] + step
+        same = known[place, 1] == wanted[here, 1]
+        found[here[same]] = place[same]
+    return found, first < stop
 
 
 def _name(documents: np.ndarray) -> str:

@@ -7,7 +7,6 @@ version of a collection adds one file; small ones are merged, so that their numb
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,6 +48,8 @@ def of(documents: np.ndarray, parts: np.ndarray, rows: np.ndarray) -> Ledger:
 
 def joined(ledgers: Sequence[Ledger]) -> Ledger:
     """All their documents as one ledger."""
+    if len(ledgers) == 1:
+        return ledgers[0]
     empty = of(np.empty((0, 2), np.uint64), np.empty(0), np.empty(0))
     return of(*(np.concatenate(columns) for columns in zip(empty, *ledgers, strict=True)))
 
@@ -56,10 +57,11 @@ def joined(ledgers: Sequence[Ledger]) -> Ledger:
 def write(folder: str, ledger: Ledger) -> dict[str, Any]:
     """Write a ledger under a name that its content gives; returns the entry of the manifest."""
     columns = {"key": ledger.documents[:, 0], "text": ledger.documents[:, 1], "part": ledger.parts, "row": ledger.rows}
-    data = io.BytesIO()
-    pq.write_table(pa.table(columns), data, row_group_size=GROUP_ROWS, compression="zstd", use_dictionary=False)
-    name = hashlib.sha256(data.getvalue()).hexdigest()
-    storage.write_bytes(storage.join(folder, FOLDER, f"{name}.parquet"), data.getvalue())
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink, row_group_size=GROUP_ROWS, compression="zstd", use_dictionary=False)
+    data = sink.getvalue()
+    name = hashlib.sha256(data).hexdigest()
+    storage.write(storage.join(folder, FOLDER, f"{name}.parquet"), lambda file: file.write(data))
     return {"sha256": name, "rows": len(ledger.rows)}
 
 
