@@ -6,10 +6,12 @@ and which version has them.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ def encode_missing(config: EncodeConfig, identity: Identity, update: Update, wai
     missing = update.missing()
     if not missing:
         return 0
-    task, encoder = tokenize_task(config, identity), PartEncoder(config, update.commits)
+    task = tokenize_task(config, identity)
+    with logging_as_it_was():
+        encoder = PartEncoder(config, update.commits)
     encoded = 0
     for group in corpora.groups(missing):
         for row in task(pa.table({"group": [[part._asdict() for part in group]]})):
@@ -43,6 +47,18 @@ def encode_missing(config: EncodeConfig, identity: Identity, update: Update, wai
             assert not result["error"], result["error"]
             encoded += result["encoded"]
     return encoded
+
+
+@contextlib.contextmanager
+def logging_as_it_was() -> Iterator[None]:
+    """An actor has a process of its own, whose log it sets up."""
+    root, ours = logging.getLogger(), logging.getLogger("hbt_ray")
+    kept, levels = root.handlers[:], (root.level, ours.level)
+    root.handlers.clear()  # which would be closed
+    yield
+    root.handlers[:] = kept
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 def encode_here(config: EncodeConfig, identity: Identity, among_others: bool = False) -> dict[str, Any]:
