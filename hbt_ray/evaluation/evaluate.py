@@ -134,6 +134,8 @@ def _mteb(config: EvaluateConfig) -> dict[str, Any]:
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:
     """The model, if one encodes, and what its rankings depend on, if that is not a run file."""
+    if config.collection is not None and not _encodes(config):
+        raise UserError(f"--collection: with --run or --model {bm25.MODEL} no vectors are used")
     if config.run is not None:
         return None, None
     if _encodes(config):
@@ -275,10 +277,9 @@ def _left_out(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str
 
 
 def _claim(config: EvaluateConfig, task: Task, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
+    where: dict[str, Any] = {"out": True, "streaming": True, "cache": True, "collection": True}
     return {
-        **config.model_dump(
-            mode="json", exclude={"out": True, "streaming": True, "encoding": set(config.encoding.FREE)}
-        ),
+        **config.model_dump(mode="json", exclude={**where, "encoding": set(config.encoding.FREE)}),
         "ignore_identical_ids": task.ignore_identical_ids,
         "model_fingerprint": fingerprint,
         "run_version": storage.version_of(config.run) if config.run else None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import inline
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hbt_ray.config import EncodeConfig, EncodingConfig, EvaluateConfig, EvaluatedEncoder, UserError
@@ -14,6 +15,7 @@ from hbt_ray.encode import embeddings, texts
 from hbt_ray.encode.encode import Identity, identify, shared_folder
 from hbt_ray.evaluation import ids
 from hbt_ray.evaluation.encoded import encode_task
+from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.model.encoder import Role
 
@@ -64,6 +66,17 @@ def test_what_is_in_the_cache_is_not_encoded(tmp_path: Path, encoder: EvaluatedE
         keys = ids.encoded_ids(asked.documents)
         assert embeddings.read_aligned(made.documents["collection"], keys).shape == (3, identity.width)
         assert list(texts.of(made.documents["collection"], keys).values()) == ["eins", "one", "two"]
+
+
+def test_a_collection_that_would_not_be_used(tmp_path: Path) -> None:
+    documents, queries = {"id": ["1"], "lang": ["en"], "text": ["iron"]}, {"item": ["1"]}
+    data = tmp_path / "data"
+    data.mkdir()
+    pq.write_table(pa.table(documents), data / "documents.parquet")
+    pq.write_table(pa.table({**documents, **queries}), data / "queries.parquet")
+    settings = {"task": "world-facts", "data": str(data), "out": str(tmp_path / "out"), "collection": "c"}
+    with pytest.raises(UserError, match="^--collection: with --run or --model bm25 no vectors are used$"):
+        evaluate(EvaluateConfig.model_validate({**settings, "encoder": {"model": "bm25"}}))
 
 
 def test_a_collection_of_another_number_format(tmp_path: Path, encoder: EvaluatedEncoder, identity: Identity) -> None:

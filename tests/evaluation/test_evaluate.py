@@ -149,6 +149,7 @@ def test_a_finished_evaluation_is_not_repeated(finished: tuple[Path, dict[str, A
     folder, results = finished
     before = (folder / "out/run.trec").stat().st_mtime_ns
     assert evaluate(config(folder)) == results
+    assert evaluate(config(folder, cache=str(folder / "nowhere"))) == results
     assert (folder / "out/run.trec").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="already holds another run: text is 'sentence' there"):
         evaluate(config(folder, text="sentence+context"))
