@@ -1,4 +1,4 @@
-"""Encode a corpus to embedding parts, each text exactly once."""
+"""Encode a corpus into a collection, each text exactly once."""
 
 from __future__ import annotations
 

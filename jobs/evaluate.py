@@ -42,6 +42,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         "map": {name: values["map"] for name, values in settings.items()},
         "precision": results.get("precision"),
         "rank_distance": settings.get("multilingual", {}).get("rank_distance"),
+        "encoded": results["encoded"],
         **results["counts"],
         **results.get("left_out", {}),
     }

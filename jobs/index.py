@@ -1,4 +1,4 @@
-"""Build FAISS shards, one or more a language, from embedding parts."""
+"""Build FAISS shards, one or more a language, of a collection."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def test_the_road_on_s3(s3: str) -> None:
     )
     assert encoded["encoded"] == encoded["rows"] == 3
     fs, path = storage.filesystem(at("vectors"))
-    fs.rm_file(storage.join(path, "manifest.json"))
-    fs.rm_file(sorted(name for name in fs.find(storage.join(path, "parts")) if name.endswith(".json"))[0])
+    fs.rm_file(storage.join(path, "versions", "000001.json"))
+    fs.rm_file(sorted(fs.find(storage.join(path, "commits")))[0])
     again = EncodeConfig(
         corpus=at("corpus"),
         out=at("vectors"),

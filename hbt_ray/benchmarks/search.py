@@ -18,7 +18,7 @@ from hbt_ray.benchmarks import vectors
 from hbt_ray.benchmarks.memory import Watch, megabytes
 from hbt_ray.benchmarks.settings import SearchBenchmark
 from hbt_ray.config import IndexConfig
-from hbt_ray.encode import embeddings
+from hbt_ray.encode import collection, embeddings
 from hbt_ray.search import streaming
 from hbt_ray.search.build import build_index
 from hbt_ray.search.ranking import merge
@@ -72,7 +72,7 @@ def measure(config: SearchBenchmark) -> dict[str, Any]:
 
 def _plain(source: str) -> tuple[np.ndarray, faiss.IndexFlatIP]:
     """Ids and index of all vectors."""
-    manifest = storage.read_manifest(source, "embeddings")
+    manifest = collection.manifest_of(source)
     plain = faiss.IndexFlatIP(manifest["width"])
     ids = []
     for part in manifest["parts"]:

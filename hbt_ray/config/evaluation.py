@@ -25,7 +25,7 @@ class EvaluateConfig(Section):
     """Settings of `evaluate`: a model (bm25: search by words), or a run, on a task in its settings."""
 
     MOST_USED: ClassVar[tuple[str, ...]] = (
-        "task", "data", "model", "out", "settings", "run", "corpus", "language", "gpus_per_actor",
+        "task", "data", "model", "out", "cache", "settings", "run", "corpus", "language", "gpus_per_actor",
         "precision",
     )  # fmt: skip
 
@@ -40,7 +40,17 @@ class EvaluateConfig(Section):
     language: str | None = Field(
         None, description="of files that do not tell it [tag]; a BEIR folder has en when unset"
     )
-    out: OutUri = Field(description="folder for results.json, run.trec, qrels.trec and the embeddings [URI]")
+    out: OutUri = Field(
+        description="folder for results.json, run.trec, qrels.trec, and what of the embeddings is not shared [URI]"
+    )
+    cache: OutUri | None = Field(
+        None,
+        description="folder of collections, shared by all that name it: what is encoded there is not encoded again"
+        " [URI]; unset: in --out",
+    )
+    collection: OutUri | None = Field(
+        None, description="the documents' own collection, made by encode or here [URI]; unset: in --cache"
+    )
     text: Literal["sentence", "sentence+context"] = Field(
         "sentence", description="what a candidate's text is in xquad-r and mlqa-r"
     )

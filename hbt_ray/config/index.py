@@ -16,7 +16,7 @@ Recall = Literal["0.90", "0.95", "0.99"]
 
 
 class EncodeConfig(Section):
-    """Settings of `encode`: corpus to embedding parts."""
+    """Settings of `encode`: a corpus to a collection."""
 
     MOST_USED: ClassVar[tuple[str, ...]] = (
         "corpus", "model", "out", "role", "language", "dtype", "actors", "gpus_per_actor", "batch_tokens",
@@ -30,9 +30,9 @@ class EncodeConfig(Section):
         None, pattern=r"^[A-Za-z0-9_-]+$", description="language of files that do not tell it, such as BEIR's [BCP-47]"
     )
     duplicates: Duplicates = Field("error", description=DUPLICATES)
-    out: OutUri = Field(description="folder for the embedding parts [URI]")
+    out: OutUri = Field(description="collection that is made, or updated to the corpus [URI]")
     tokens: OutUri | None = Field(
-        None, description="folder where the corpus's tokens are kept, for any model with this tokenizer [URI]"
+        None, description="folder where texts' tokens are kept, for any model with this tokenizer [URI]"
     )
     role: Literal["passage", "query"] = Field("passage", description="whose prefix and length limit applies")
     encoder: EncoderConfig
@@ -40,11 +40,11 @@ class EncodeConfig(Section):
 
 
 class IndexConfig(Section):
-    """Settings of `index`: embedding parts to FAISS shards, one or more a language."""
+    """Settings of `index`: a collection to FAISS shards, one or more a language."""
 
     MOST_USED: ClassVar[tuple[str, ...]] = ("embeddings", "out", "factory", "shard_rows", "queries")
 
-    embeddings: Uri = Field(description="folder written by encode [URI]")
+    embeddings: Uri = Field(description="collection: a folder written by encode, or one of its versions [URI]")
     out: OutUri = Field(description="folder of the new index [URI]")
     shard_rows: int = Field(1_000_000, ge=1, description="largest shard, all of one language [vectors]")
     factory: str = Field("Flat", description="FAISS factory string; Flat is exact, as IVF4096,Flat or HNSW32 are not")
@@ -52,7 +52,7 @@ class IndexConfig(Section):
         200_000, ge=1, description="sample that an approximate index is trained on, of all languages [vectors]"
     )
     queries: Uri | None = Field(
-        None, description="embeddings of queries to measure an approximate index with; unset: not measured [URI]"
+        None, description="collection of queries to measure an approximate index with; unset: not measured [URI]"
     )
     recall_queries: int = Field(200, ge=1, description="sample of --queries, of all their languages [queries]")
     recall_k: int = Field(10, ge=1, description="best documents that count in recall [documents]")
@@ -79,7 +79,7 @@ class MineConfig(InputConfig):
         "source", "input", "index", "model", "out", "negatives", "share", "depth", "negatives_in",
     )  # fmt: skip
 
-    index: Uri = Field(description="folder written by index; its corpus must still be there [URI]")
+    index: Uri = Field(description="folder written by index; its collection must still be there [URI]")
     out: OutUri = Field(description="folder for pairs/*.parquet, which prepare reads as pairs, and audit.json [URI]")
     negatives: int = Field(4, ge=1, description="hard negatives of each pair, at most [passages]")
     depth: int = Field(50, ge=1, description="best passages of each query that are looked at [passages]")

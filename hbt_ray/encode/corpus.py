@@ -17,7 +17,8 @@ from ray.exceptions import RayTaskError
 from hbt_ray import storage
 from hbt_ray.config import Duplicates, UserError
 from hbt_ray.encode import jsonl_documents, parquet_documents
-from hbt_ray.encode.spans import Scanned, Span, Texts
+from hbt_ray.encode.documents import hash_strings
+from hbt_ray.encode.spans import Part, Scanned, Span, Texts
 from hbt_ray.storage.text_files import stem
 
 TOGETHER = 65536  # ids that are hashed at once, for which they become Python's strings
@@ -28,30 +29,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Part(NamedTuple):
-    """The unit of encoding: a span of one corpus file.
-
-    Attributes:
-        start, stop: the span's.
-        rows: number of documents that count.
-        without: places, among the span's documents and separated by commas, of those that do not count, since their
-            ids come again.
-    """
-
-    name: str
-    file: str
-    language: str
-    start: int
-    stop: int
-    rows: int
-    without: str = ""
-
-    @property
-    def left_out(self) -> list[int]:
-        """The places that `without` names."""
-        return [int(place) for place in self.without.split(",") if place]
-
-
 class Corpus(NamedTuple):
     """The files of a corpus, and the parts it is encoded in.
 
@@ -59,11 +36,13 @@ class Corpus(NamedTuple):
         files: URI and size [bytes] of each file, in order.
         parts: all parts, in order of file, language and row.
         duplicates: number of documents that were left out, since their ids come again.
+        documents: hashes of all documents in order of the parts, uint64 [documents, 2], if they were asked for.
     """
 
     files: list[tuple[str, int]]
     parts: list[Part]
     duplicates: int = 0
+    documents: np.ndarray | None = None
 
     @property
     def rows(self) -> int:
@@ -79,13 +58,21 @@ class Corpus(NamedTuple):
         return dict(sorted(counts.items()))
 
 
-def scan_corpus(corpus: str, part_rows: int, language: str | None = None, duplicates: Duplicates = "error") -> Corpus:
+def scan_corpus(
+    corpus: str,
+    part_rows: int,
+    language: str | None = None,
+    duplicates: Duplicates = "error",
+    texts: bool = False,
+) -> Corpus:
     """Check ids and languages of the file, folder or glob `corpus` and fix its parts.
 
-    Memory here is two 8-byte hashes a document. A task that scans a file holds the file's ids besides.
+    Memory here is two 8-byte hashes a document, and four with those of the texts. A task that scans a file holds the
+    file's ids besides.
 
     Args:
         language: language of files that do not tell it.
+        texts: whether the hashes of the documents are wanted, for which all texts are read.
         duplicates: what is done about a `lang:docid` that occurs twice: `error`, or `last`: that of the last file and
             row counts.
 
@@ -94,14 +81,26 @@ def scan_corpus(corpus: str, part_rows: int, language: str | None = None, duplic
             is missing, or a `lang:docid` occurs twice. Rows are counted from 0.
     """
     found = _files(corpus)
-    scanned = _of_each(_scan, found, language, part_rows)
-    hashes, spans = zip(*scanned, strict=True)
+    hashes, bodies, spans = zip(*_of_each(_scan, found, language, (part_rows, texts)), strict=True)
     parts = plan_parts(found, spans)
     if not parts:
         raise UserError(f"the corpus {corpus} is empty")
-    earlier = _duplicates(found, hashes, language, duplicates)
-    left_out = sum(map(len, earlier.values()))
-    return Corpus([(file, storage.size(file)) for file in found], _leave_out(parts, earlier), left_out)
+    earlier = _duplicates(found, [keys for keys, _ in hashes], language, duplicates)
+    counts = _counting(parts, earlier)
+    left = [
+        part.choosing(counts[stop - part.rows : stop])
+        for part, stop in zip(parts, np.cumsum([part.rows for part in parts]).tolist(), strict=True)
+    ]
+    documents = None
+    if texts:
+        keys = np.concatenate([keys if order is None else keys[order] for keys, order in hashes])
+        documents = np.stack([keys, np.concatenate(bodies)], axis=1)[counts]
+    return Corpus(
+        [(file, storage.size(file)) for file in found],
+        [part for part in left if part.rows],
+        sum(map(len, earlier.values())),
+        documents,
+    )
 
 
 def absent(corpus: str, ids: Collection[str], language: str | None = None) -> set[str]:
@@ -167,13 +166,12 @@ def read_texts(group: Sequence[Part]) -> Iterator[Texts]:
     Raises:
         UserError: a text is missing or no string, or the file has changed since the parts were fixed.
     """
-    spans = [Span(part.language, part.start, part.stop, part.rows + len(part.left_out)) for part in group]
+    spans = [Span(part.language, part.start, part.stop, part.held or part.rows) for part in group]
     found = _format(group[0].file).read_spans(group[0].file, spans) if group else iter(())
     for part, texts in zip(group, found, strict=True):
-        if part.without:
-            gone = set(part.left_out)
-            kept = [place for place in range(len(texts.ids)) if place not in gone]
-            texts = Texts([texts.ids[place] for place in kept], [texts.texts[place] for place in kept])
+        if part.held:
+            places = part.places.tolist()
+            texts = Texts([texts.ids[place] for place in places], [texts.texts[place] for place in places])
         yield texts
 
 
@@ -193,7 +191,7 @@ def _is_corpus(file: str) -> bool:
 class DocumentFormat(Protocol):
     """What a module for a format of documents has."""
 
-    def scan_file(self, file: str, language: str | None, part_rows: int) -> Scanned: ...
+    def scan_file(self, file: str, language: str | None, part_rows: int, texts: bool = False) -> Scanned: ...
 
     def read_spans(self, file: str, spans: Sequence[Span]) -> Iterator[Texts]: ...
 
@@ -202,16 +200,22 @@ def _format(file: str) -> DocumentFormat:
     return jsonl_documents if file.endswith(jsonl_documents.SUFFIXES) else parquet_documents
 
 
-def _scan(file: str, language: str | None, part_rows: int) -> tuple[np.ndarray, list[Span]]:
-    """A hash of each row's id, uint64 [rows], and the file's spans."""
-    import pandas as pd  # here, since an encoder's actor does without
+def _scan(
+    file: str, language: str | None, told: tuple[int, bool]
+) -> tuple[tuple[np.ndarray, np.ndarray | None], np.ndarray | None, list[Span]]:
+    """The hash of each row's id, uint64 [rows], and the order of the rows in the file's spans; the hashes of the texts
+    in that order; and the spans.
 
-    scanned: Scanned = _format(file).scan_file(file, language, part_rows)
-    hashes = np.empty(len(scanned.keys), dtype=np.uint64)
-    for start in range(0, len(hashes), TOGETHER):
-        some = scanned.keys.slice(start, TOGETHER).to_numpy()
-        hashes[start : start + TOGETHER] = pd.util.hash_array(some, categorize=False)
-    return hashes, scanned.spans
+    Args:
+        told: largest part [rows], and whether the texts are read.
+    """
+    scanned: Scanned = _format(file).scan_file(file, language, *told)
+    keys = [
+        hash_strings(scanned.keys.slice(start, TOGETHER).to_pylist()) for start in range(0, len(scanned.keys), TOGETHER)
+    ]
+    hashes = np.concatenate([np.empty(0, dtype=np.uint64), *keys])
+    bodies = scanned.texts if scanned.texts is None or scanned.order is None else scanned.texts[scanned.order]
+    return (hashes, scanned.order), bodies, scanned.spans
 
 
 def _duplicates(
@@ -260,17 +264,15 @@ def _places(keys: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _leave_out(parts: Sequence[Part], earlier: Mapping[str, Sequence[tuple[str, int]]]) -> list[Part]:
-    """The parts without these documents, and without those that have no others."""
-    if not earlier:
-        return list(parts)
-    gone = {(file, *one) for file, found in earlier.items() for one in found}
-    before: Counter[tuple[str, str]] = Counter()
-    left = []
+def _counting(parts: Sequence[Part], earlier: Mapping[str, Sequence[tuple[str, int]]]) -> np.ndarray:
+    """Which documents count, bool [documents of all parts], all but these."""
+    counts = np.ones(sum(part.rows for part in parts), dtype=bool)
+    first: dict[tuple[str, str], int] = {}  # place of a file's first document of a language
+    place = 0
     for part in parts:
-        first = before[part.file, part.language]
-        without = [place for place in range(part.rows) if (part.file, part.language, first + place) in gone]
-        before[part.file, part.language] += part.rows
-        if len(without) < part.rows:
-            left.append(part._replace(rows=part.rows - len(without), without=",".join(map(str, without))))
-    return left
+        first.setdefault((part.file, part.language), place)
+        place += part.rows
+    for file, found in earlier.items():
+        for language, among in found:
+            counts[first[file, language] + among] = False
+    return counts

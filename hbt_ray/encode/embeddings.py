@@ -1,10 +1,12 @@
 """Embeddings on storage: parquet parts, each verified by its checksum when it is read.
 
-Columns are `id` (`lang:docid`), `lang`, `docid` and `vector`; parts made earlier have `id` and `vector` alone.
+Columns are `id` (`lang:docid`), `lang`, `docid` and `vector`; parts made earlier have `id` and `vector` alone. What a
+collection has removed stays in the file of its part, and whatever reads the part here leaves it out.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.encode import collection
 
 # How the numbers of a vector lie in the column, by the `dtype` of the settings; manifests say it too.
 FORMATS = {
@@ -72,40 +75,72 @@ def write_part(uri: str, ids: list[str], vectors: np.ndarray, dtype: str) -> str
     return write_table(uri, pa.table({**strings, "vector": column}))
 
 
-def read_part(folder: str, part: Mapping[str, Any]) -> tuple[pa.Array, np.ndarray]:
+def read_part(source: str, part: Mapping[str, Any]) -> tuple[pa.Array, np.ndarray]:
     """The ids, large_string [rows], and vectors, fp32 [rows, width], of one entry of the manifest's parts.
+
+    Args:
+        source: the collection [URI].
 
     Raises:
         UserError: the file is missing or corrupt.
     """
-    table = read_table(part_uri(folder, part["name"]), part["sha256"])
+    table = _living(read_table(part_uri(source, part), part["sha256"]), part)
     vectors = table["vector"].combine_chunks()
     matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
     return table["id"].cast(pa.large_string()).combine_chunks(), unpack_vectors(matrix)
 
 
-def read_aligned(folder: str, ids: Sequence[str]) -> np.ndarray:
-    """The vectors of `ids` in their order, fp32 [ids, width], from a folder that `encode` wrote.
+def read_ids(source: str, part: Mapping[str, Any]) -> pa.Array:
+    """The ids, large_string [rows], of one entry of the manifest's parts, as `read_part` has them.
 
     Raises:
-        UserError: the folder is unfinished, a part is corrupt, or an id is not there.
+        UserError: the file is missing or no parquet.
     """
-    manifest = storage.read_manifest(folder, "embeddings")
+    table = _living(storage.read_parquet(part_uri(source, part), ["id"]), part)
+    return table["id"].cast(pa.large_string()).combine_chunks()
+
+
+def read_aligned(source: str, ids: Sequence[str]) -> np.ndarray:
+    """The vectors of `ids` in their order, fp32 [ids, width], from a collection.
+
+    Raises:
+        UserError: it is unfinished, a part is corrupt, or an id is not there.
+    """
+    manifest = collection.manifest_of(source)
     place = {key: row for row, key in enumerate(ids)}
     vectors = np.full((len(ids), manifest["width"]), np.nan, dtype=np.float32)
     for part in manifest["parts"]:
-        keys, matrix = read_part(folder, part)
+        keys, matrix = read_part(source, part)
         rows = np.array([place.get(key, -1) for key in keys.to_pylist()])
         vectors[rows[rows >= 0]] = matrix[rows >= 0]
     missing = np.flatnonzero(np.isnan(vectors[:, 0]))
     if len(missing):
-        raise UserError(f"{folder} has no vector of {ids[missing[0]]}")
+        raise UserError(f"{source} has no vector of {ids[missing[0]]}")
     return vectors
 
 
-def part_uri(folder: str, name: str) -> str:
-    """The file of a part [URI]."""
-    return storage.join(folder, "parts", f"{name}.parquet")
+def part_uri(source: str, part: Mapping[str, Any] | str) -> str:
+    """The file of an entry of the manifest's parts, or of a part of this name in a folder made earlier [URI]."""
+    file = f"parts/{part}.parquet" if isinstance(part, str) else part.get("file", f"parts/{part['name']}.parquet")
+    return storage.join(collection.folder_of(source), file)
+
+
+def pack_removed(removed: np.ndarray) -> str:
+    """Which rows of a part's file are removed, bool [rows], as an entry of the manifest says it: bits in base64."""
+    return base64.b64encode(np.packbits(removed).tobytes()).decode()
+
+
+def removed_rows(part: Mapping[str, Any]) -> np.ndarray:
+    """Which rows of the file of a manifest's entry are removed, bool [rows]."""
+    rows = part.get("stored_rows", part["rows"])
+    if "removed" not in part:
+        return np.zeros(rows, dtype=bool)
+    bits = np.frombuffer(base64.b64decode(part["removed"]), np.uint8)
+    return np.unpackbits(bits, count=rows).astype(bool)
+
+
+def _living(table: pa.Table, part: Mapping[str, Any]) -> pa.Table:
+    return table.filter(pa.array(~removed_rows(part))) if "removed" in part else table
 
 
 def pack_vectors(vectors: np.ndarray, dtype: str) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Encode a corpus exactly once: Ray Data runs the parts that no earlier run committed on actors that hold the model."""
+"""Encode a corpus exactly once: Ray Data runs the parts that no run has committed on actors that hold the model."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,18 +16,18 @@ from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode import embeddings, tokens
-from hbt_ray.encode.corpus import Corpus, Part
+from hbt_ray.encode.corpus import Corpus
 from hbt_ray.encode.part_encoder import PartEncoder
 from hbt_ray.encode.rate import Rate
+from hbt_ray.encode.spans import Part
 from hbt_ray.encode.tokens import SerializedTokenizer, Tokenize
+from hbt_ray.encode.update import plan
 from hbt_ray.model.build import build_encoder, local_models
 from hbt_ray.model.encoder import Role
 from hbt_ray.model.prompts import tell
 from hbt_ray.storage import parts
-from hbt_ray.storage.parts import Parts
 from hbt_ray.terminal import Progress
 
-OWNS = ("parts", "manifest.json")  # what it makes in its folder
 log = logging.getLogger(__name__)
 
 
@@ -87,54 +88,63 @@ def _unlike(module: nn.Module) -> list[str]:
     return [str(module.activation_function)] if hasattr(module, "activation_function") else []
 
 
-def encode_corpus(config: EncodeConfig, identity: Identity | None = None) -> dict[str, Any]:
-    """Encode the texts of a corpus into `<out>/parts`, doing only what an earlier run of the same settings left.
+def about(identity: Identity, role: Role, dtype: str) -> dict[str, str]:
+    """What a collection is of: two that are equal here hold the same vectors of a text."""
+    return {"role": role, "dtype": dtype, "model_fingerprint": identity.fingerprints[role]}
+
+
+def shared_folder(cache: str, identity: Identity, role: Role, dtype: str) -> str:
+    """The collection of this encoder in a folder that has those of many [URI]."""
+    return storage.join(cache, f"{role}-{storage.fingerprint(about(identity, role, dtype))}")
+
+
+def encode_corpus(config: EncodeConfig, identity: Identity | None = None, among_others: bool = False) -> dict[str, Any]:
+    """Make the collection `out` hold the texts of a corpus, encoding those that it has not, by this run or another.
+
+    Several runs may be at work in it: each does what is left, and what is done twice counts once.
 
     Args:
         identity: identity of `config.encoder`, when the caller knows it already.
+        among_others: whether the collection also has other corpora, each as versions of its own.
 
-    Returns: `out`, `rows` (in the folder), `encoded` (by this call), `width`, and `left_out` (documents whose ids come
-        again).
+    Returns: `out`, `collection` (the version that has this corpus and nothing else [URI]), `rows` (in it), `encoded`
+        (by this call), `removed` (that the version before has and the corpus has not), `width`, and `left_out`
+        (documents whose ids come again).
 
     Raises:
-        UserError: the corpus or the model is unusable, or `out` holds another run.
+        UserError: the corpus or the model is unusable, `out` is another's, or, unless `among_others`, what is there is
+            of another corpus.
     """
     storage.refuse_overlap(config.out, [config.corpus, *local_models(config.encoder)])
     identity = identity or identify(config.encoder)
-    corpus = corpora.scan_corpus(config.corpus, config.encoding.part_rows, config.language, config.duplicates)
+    whose = about(identity, config.role, config.encoding.dtype)
+    corpus = corpora.scan_corpus(config.corpus, config.encoding.part_rows, config.language, config.duplicates, True)
     if corpus.duplicates:
         log.warning("%s documents are left out, whose ids come again", f"{corpus.duplicates:,}")
-    task = Tokenize(identity.tokenizer, identity.prefixes[config.role], identity.limits[config.role])
-    if config.tokens is not None:
-        kept, longest = tokens.kept_for(config.tokens, task.limit)
-        template = tokens.template_of(task.tokenizer, task.prefix)
-        task = replace(task, kept=kept, longest=longest, template=template)
-        tokens.claim_tokens(kept, task.tokenizer, corpus, config.encoding.part_rows)
-    made = Parts(storage.join(config.out, "parts"), [part.name for part in corpus.parts])
-    with storage.claimed(config.out, "encode", _settings(config, identity, corpus), OWNS):
-        missing = [corpus.parts[number] for number in made.missing()]
-        if missing:
-            _run(config, made.folder, missing, task, corpus)
-        if missing or not storage.committed(config.out):
-            storage.commit(config.out, "embeddings", _manifest(config, identity, corpus, made))
-    if task.kept is not None:
-        tokens.commit_tokens(task.kept, task.tokenizer, corpus, task.longest)
-    encoded = sum(part.rows for part in missing)
+    update = plan(config.out, whose, corpus, config.encoding.part_rows, among_others)
+    missing = update.missing()
+    encoded = _run(config, identity, update.commits, missing, corpus) if missing else 0
+    version = update.commit(manifest_body(config, identity, corpus))
     return {
-        "out": config.out, "rows": corpus.rows, "encoded": encoded, "width": identity.width,
-        "left_out": corpus.duplicates,
+        "out": config.out, "collection": version, "rows": corpus.rows, "encoded": encoded,
+        "removed": update.changes.gone, "width": identity.width, "left_out": corpus.duplicates,
     }  # fmt: skip
 
 
-def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize, corpus: Corpus) -> None:
-    """Encode the parts into the folder: tasks read and tokenise ahead of the actors; a block between them is one part.
+def _run(config: EncodeConfig, identity: Identity, commits: str, missing: list[Part], corpus: Corpus) -> int:
+    """Encode the parts: tasks read and tokenise ahead of the actors; a block between them is one part.
+
+    Returns: how many texts were encoded here, and not meanwhile by another run.
 
     Raises:
         UserError: a part cannot be encoded.
     """
     encoding = config.encoding
     groups = [{"group": [part._asdict() for part in group]} for group in corpora.groups(missing)]
+    first = secrets.randbelow(len(groups))  # of several runs, each begins elsewhere
+    groups = [*groups[first:], *groups[:first]]
     fewest, most = (min(count, len(missing)) for count in encoding.actors)
+    task = tokenize_task(config, identity)
 
     def pipeline(dataset: ray.data.Dataset) -> ray.data.Dataset:
         return dataset.map_batches(
@@ -145,7 +155,7 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
             num_cpus=0,  # on a cluster whose CPUs the actors have reserved, tasks would wait for ever
         ).map_batches(
             PartEncoder,
-            fn_constructor_kwargs={"config": config, "folder": folder},
+            fn_constructor_kwargs={"config": config, "commits": commits},
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=fewest, max_size=most),
@@ -154,31 +164,39 @@ def _run(config: EncodeConfig, folder: str, missing: list[Part], task: Tokenize,
         )
 
     rate = Rate(corpus.rows_by_language, missing, encoding.gpus_per_actor)
-    done = corpus.rows - sum(part.rows for part in missing)
+    done, encoded = corpus.rows - sum(part.rows for part in missing), 0
+
+    def count(result: dict[str, Any]) -> None:
+        nonlocal encoded
+        encoded += result["encoded"]
+        progress.advance(result["rows"], rate.after(result))
+
     with Progress(f"encode {config.role} texts", "texts", corpus.rows, done) as progress:
-        parts.run(
-            groups, pipeline, lambda result: progress.advance(result["rows"], rate.after(result)), rows_apart=True
-        )
+        parts.run(groups, pipeline, count, rows_apart=True)
+    return encoded
 
 
-def _settings(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
-    # what is left out shows in the parts
-    without: dict[str, Any] = {"out": True, "tokens": True, "duplicates": True, "encoding": set(config.encoding.FREE)}
-    return {
-        **config.model_dump(mode="json", exclude=without),
-        "files": tokens.corpus_fingerprint(corpus),
-        "model_fingerprint": identity.fingerprints[config.role],
-    }
+def tokenize_task(config: EncodeConfig, identity: Identity) -> Tokenize:
+    """The task that makes token ids of texts, which keeps the texts in the collection, and the token ids if wanted.
+
+    Raises:
+        UserError: kept token ids are another tokenizer's, or a prefix changes a text's.
+    """
+    task = Tokenize(identity.tokenizer, identity.prefixes[config.role], identity.limits[config.role], config.out)
+    if config.tokens is None:
+        return task
+    kept, longest = tokens.kept_for(config.tokens, task.limit)
+    template = tokens.template_of(task.tokenizer, task.prefix)
+    tokens.claim_tokens(kept, task.tokenizer)
+    return replace(task, kept=kept, longest=longest, template=template)
 
 
-def _manifest(config: EncodeConfig, identity: Identity, corpus: Corpus, made: Parts) -> dict[str, Any]:
+def manifest_body(config: EncodeConfig, identity: Identity, corpus: Corpus) -> dict[str, Any]:
+    """What the manifest of a collection says of encoder and corpus."""
     return {
         "model": config.encoder.model,
         "encoder": config.encoder.model_dump(mode="json"),
-        "model_fingerprint": identity.fingerprints[config.role],
-        "role": config.role,
         "width": identity.width,
-        "dtype": config.encoding.dtype,
         "stored": embeddings.FORMATS[config.encoding.dtype],
         "corpus": {
             "uri": config.corpus,
@@ -187,10 +205,4 @@ def _manifest(config: EncodeConfig, identity: Identity, corpus: Corpus, made: Pa
             "duplicates": config.duplicates,
             "left_out": corpus.duplicates,
         },
-        "rows": corpus.rows,
-        "rows_by_language": corpus.rows_by_language,
-        "parts": [
-            {"name": part.name, "language": part.language, **commit}
-            for part, commit in zip(corpus.parts, made.commits(), strict=True)
-        ],
     }

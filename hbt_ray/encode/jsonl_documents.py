@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
+from hbt_ray.encode.documents import hash_texts
 from hbt_ray.encode.parquet_documents import folder_language
 from hbt_ray.encode.spans import Scanned, Span, Texts, titled
 from hbt_ray.storage import text_files
@@ -29,11 +31,12 @@ NAMES = re.compile(  # the language, by tag or English name, where the hub has a
 )
 
 
-def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
+def scan_file(file: str, language: str | None, part_rows: int, texts: bool = False) -> Scanned:
     """The ids of a file, and its spans of at most `part_rows` rows.
 
     Args:
         language: language of the file, when its folder does not tell it.
+        texts: whether the hashes of the texts are wanted.
 
     Raises:
         UserError: the file is missing or truncated, its language is not known, or a row is no document.
@@ -42,24 +45,32 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
     chunks: list[pa.Array] = []
     spans: list[Span] = []
     keys: list[str] = []  # of the span at hand: as Python's strings they take several times the memory
+    bodies: list[str | None] = []  # likewise
+    hashes = [np.empty(0, dtype=np.uint64)]
     start = stop = 0
 
     def end_span() -> None:
         chunks.append(pa.array(keys, pa.large_string()))
         spans.append(Span(tag, start, stop, len(keys)))
         keys.clear()
+        hashes.append(hash_texts(bodies))
+        bodies.clear()
 
     with text_files.opened(file) as lines:
         start = stop = lines.tell()
         for row, line in enumerate(lines):
-            keys.append(f"{tag}:{_key(line, file, row)}")
+            document = _checked(line, file, row)
+            keys.append(f"{tag}:{_id_of(document)}")
+            if texts:
+                bodies.append(_text_of(document))
             stop += len(line)
             if len(keys) == part_rows:
                 end_span()
                 start = stop
     if keys:
         end_span()
-    return Scanned(pa.chunked_array(chunks, pa.large_string()), spans)
+    found = np.concatenate(hashes) if texts else None
+    return Scanned(pa.chunked_array(chunks, pa.large_string()), spans, texts=found)
 
 
 def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
@@ -76,10 +87,12 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
             documents = []
         if len(documents) != span.rows:
             raise UserError(f"{file} changed while it was being encoded")
+        texts = []
         for key, document in zip(ids, documents, strict=True):
-            if not isinstance(document.get("text"), str):
+            if (text := _text_of(document)) is None:
                 raise UserError(f"{file}: document {key} has no text")
-        yield Texts(ids, [titled(document.get("title"), document["text"]) for document in documents])
+            texts.append(text)
+        yield Texts(ids, texts)
 
 
 def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
@@ -93,7 +106,18 @@ def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
             yield whole.read(span.stop - span.start)
 
 
-def _key(line: bytes, file: str, row: int) -> str:
+def _text_of(document: Any) -> str | None:
+    """The text of a document with its title in front; None when it has none."""
+    text = document.get("text")
+    return titled(document.get("title"), text) if isinstance(text, str) else None
+
+
+def _checked(line: bytes, file: str, row: int) -> Any:
+    """The document of a line, which has an id.
+
+    Raises:
+        UserError: the line is none.
+    """
     try:
         document = _document(line, file)
         key = _id_of(document)
@@ -101,7 +125,7 @@ def _key(line: bytes, file: str, row: int) -> str:
             "".join(
                 value for value in (key, document.get("title"), document.get("text")) if isinstance(value, str)
             ).encode()
-        return key
+        return document
     except UnicodeError as error:
         raise UserError(f"{file} row {row} is not UTF-8: {error}") from None
     except LookupError:

@@ -18,21 +18,24 @@ import pyarrow.parquet as pq
 
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
+from hbt_ray.encode.documents import hash_texts
 from hbt_ray.encode.spans import Scanned, Span, Texts, titled
 from hbt_ray.storage.text_files import is_utf8
 
 T = TypeVar("T")
 COLUMNS = ("id", "lang", "text")
 ROW = "row in the file"  # a column of ours
+HASHED = 4096  # rows whose texts are in memory while they are hashed
 LARGEST = 2**53  # float64 has all whole numbers up to this one
 LANGUAGE = re.compile(r"[A-Za-z0-9_-]+")  # it names files and stands before the colon of an id
 
 
-def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
+def scan_file(file: str, language: str | None, part_rows: int, texts: bool = False) -> Scanned:
     """The ids of a file, and its spans of at most `part_rows` rows.
 
     Args:
         language: language of all rows of a file without column `lang`.
+        texts: whether the hashes of the texts are wanted, for which these are read.
 
     Raises:
         UserError: the file is missing, truncated or lacks a column, a row has no id or language, or its folder says
@@ -57,7 +60,8 @@ def scan_file(file: str, language: str | None, part_rows: int) -> Scanned:
             raise UserError(f"{file} row {row}: {tag!r} is not a language tag")
     tags = _canonical(tags)
     keys = pc.binary_join_element_wise(tags, columns["id"], pa.scalar(":", pa.large_string()))
-    return Scanned(pa.chunked_array([keys]), cut_spans(tags, part_rows))
+    spans, order = cut_spans(tags, part_rows)
+    return Scanned(pa.chunked_array([keys]), spans, order, _hashes(file) if texts else None)
 
 
 def folder_language(file: str, language: str | None) -> str | None:
@@ -74,8 +78,9 @@ def folder_language(file: str, language: str | None) -> str | None:
     return languages.canonical(tag) if tag else None
 
 
-def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
-    """The spans of a file, each of one language and at most `part_rows` rows, in order of language and row.
+def cut_spans(tags: pa.Array, part_rows: int) -> tuple[list[Span], np.ndarray]:
+    """The spans of a file, each of one language and at most `part_rows` rows, in order of language and row, and the
+    rows in that order, int64 [rows].
 
     Args:
         tags: the language of every row of the file, string [rows].
@@ -83,12 +88,14 @@ def cut_spans(tags: pa.Array, part_rows: int) -> list[Span]:
     encoded = tags.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
     rows_by_code = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    return [
+    by_language = dict(sorted(zip(encoded.dictionary.to_pylist(), rows_by_code, strict=False)))
+    spans = [
         Span(language, int(piece[0]), int(piece[-1]) + 1, len(piece))
-        for language, rows in sorted(zip(encoded.dictionary.to_pylist(), rows_by_code, strict=False))
+        for language, rows in by_language.items()
         for first in range(0, len(rows), part_rows)
         for piece in [rows[first : first + part_rows]]
     ]
+    return spans, np.concatenate([np.empty(0, dtype=np.int64), *by_language.values()])
 
 
 def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
@@ -104,13 +111,33 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
             chosen = chosen.filter(pc.equal(_canonical(_strings(file, chosen, "lang")), span.language))
         if len(chosen) != span.rows:
             raise UserError(f"{file} changed while it was being encoded")
-        texts = _strings(file, chosen, "text").to_pylist()
-        if None in texts:
-            raise UserError(f"{file}: document {span.language}:{chosen['id'][texts.index(None)]} has no text")
-        if "title" in chosen.column_names:
-            titles = _strings(file, chosen, "title").to_pylist()
-            texts = list(map(titled, titles, texts))
+        found = _texts(file, chosen)
+        texts = [text for text in found if text is not None]
+        if len(texts) < len(found):
+            raise UserError(f"{file}: document {span.language}:{chosen['id'][found.index(None)]} has no text")
         yield Texts([f"{span.language}:{key}" for key in _strings(file, chosen, "id").to_pylist()], texts)
+
+
+def _texts(file: str, table: pa.Table) -> list[str | None]:
+    """The texts with the title in front; None where there is no text."""
+    texts: list[str | None] = _strings(file, table, "text").to_pylist()
+    if "title" not in table.column_names:
+        return texts
+    titles = _strings(file, table, "title").to_pylist()
+    return [text if text is None else titled(title, text) for title, text in zip(titles, texts, strict=True)]
+
+
+def _hashes(file: str) -> np.ndarray:
+    """The hash of the text of every row, uint64 [rows]; 0 where there is none."""
+    hashes = [np.empty(0, dtype=np.uint64)]
+    first = 0
+    with _open(file) as parquet, storage.parquet_errors(file):
+        columns = [name for name in ("text", "title") if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(HASHED, columns=columns):
+            rows = pa.array(np.arange(first, first + len(batch)))
+            hashes.append(hash_texts(_texts(file, pa.Table.from_batches([batch]).append_column(ROW, rows))))
+            first += len(batch)
+    return np.concatenate(hashes)
 
 
 def _rows(file: str, start: int, stop: int) -> pa.Table:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hbt_ray.encode.corpus import Part
+from hbt_ray.encode.spans import Part
 
 
 class Rate:

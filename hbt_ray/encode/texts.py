@@ -1,36 +1,70 @@
-"""The texts of documents that an index knows by id only, from the corpus they were encoded from."""
+"""The texts of documents that are known by id: from the collection that holds them, or from a corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 
 from hbt_ray import storage
 from hbt_ray.config import Duplicates, UserError
+from hbt_ray.encode import collection, embeddings, ledger
 from hbt_ray.encode import corpus as corpora
-from hbt_ray.encode.corpus import Part
+from hbt_ray.encode.documents import hash_strings
+from hbt_ray.encode.spans import Part, Texts
 from hbt_ray.languages import canonical_id
 
-PART_ROWS = 65536  # of what a task reads
+FOLDER = "texts"
+GROUP_ROWS = 256  # texts that are read for one
+TOGETHER = 16  # files that are read at once
+PART_ROWS = 65536  # of what a task reads of a corpus
 
 
-def of(embeddings: str, ids: Collection[str]) -> dict[str, str]:
-    """The text of each document, title in front, as it was encoded, by id; one pass over the languages of `ids`.
+def write(folder: str, found: Texts) -> str:
+    """Write the texts of a part into a collection, under a name that they give; returns the sha256 of the file."""
+    data = io.BytesIO()
+    table = pa.table({"id": pa.array(found.ids, pa.string()), "text": pa.array(found.texts, pa.string())})
+    pq.write_table(table, data, row_group_size=GROUP_ROWS, compression="zstd")
+    name = hashlib.sha256(data.getvalue()).hexdigest()
+    storage.write_bytes(_uri(folder, name), data.getvalue())
+    return name
+
+
+def of(source: str, ids: Collection[str]) -> dict[str, str]:
+    """The text of each document, title in front, as it was encoded, by id.
+
+    A look-up reads a stretch of the ledgers and one of the part's texts. Of folders that were made before collections
+    held texts, the corpus is read through, in the languages of `ids`.
 
     Args:
-        embeddings: folder that `encode` wrote [URI].
+        source: a collection [URI].
         ids: the documents (`lang:docid`).
 
     Raises:
-        UserError: embeddings or corpus are not there any more, or the corpus has changed.
+        UserError: the collection, or that corpus, is not there any more, or does not have all of `ids`.
     """
-    about = storage.read_manifest(embeddings, "embeddings")["corpus"]
-    return of_corpus(about["uri"], about["language"], ids, about.get("duplicates", "error"))
+    manifest = collection.manifest_of(source)
+    if "documents" not in manifest:
+        about = manifest["corpus"]
+        return of_corpus(about["uri"], about["language"], ids, about.get("duplicates", "error"))
+    ours = {key: canonical_id(key) for key in ids}
+    wanted = sorted(set(ours.values()))
+    known = _known(collection.folder_of(source), manifest, wanted)
+    if missing := [key for key in wanted if key not in known]:
+        raise UserError(f"{source} has no document {missing[0]}")
+    return {key: known[document] for key, document in ours.items()}
 
 
 def of_corpus(uri: str, language: str | None, ids: Collection[str], duplicates: Duplicates = "error") -> dict[str, str]:
-    """The text of each document, as `of` gives it, from the corpus at `uri`.
+    """The text of each document, as `of` gives it, from the corpus at `uri`; one pass over the languages of `ids`.
 
     Args:
         language: language of files that do not tell it.
@@ -60,3 +94,46 @@ def _chosen(group: list[Part], wanted: frozenset[str]) -> dict[str, str]:
         for key, text in zip(ids, texts, strict=True)
         if key in wanted
     }
+
+
+def _known(folder: str, manifest: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, str]:
+    """The texts, by id, of those wanted documents that are there."""
+    keys, asked = hash_strings(wanted), set(wanted)
+    by_number = {part["number"]: part for part in manifest["parts"]}
+    rows: dict[int, list[int]] = defaultdict(list)
+    for entry in manifest["documents"]:
+        found = ledger.find(folder, entry, keys)
+        for number, row in zip(found.parts.tolist(), found.rows.tolist(), strict=True):
+            if number in by_number:
+                rows[number].append(row)
+
+    def read(number: int) -> dict[str, str]:
+        part, some = by_number[number], np.array(sorted(rows[number]), dtype=np.int64)
+        living = some[~embeddings.removed_rows(part)[some]]
+        return _texts_at(_uri(folder, part["texts"]), living)
+
+    known: dict[str, str] = {}
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        for texts in pool.map(read, sorted(rows)):
+            known |= {key: text for key, text in texts.items() if key in asked}  # others have the hash of one
+    return known
+
+
+def _texts_at(uri: str, rows: np.ndarray) -> dict[str, str]:
+    """The texts of these rows of a file, by id; only their row groups are read.
+
+    Raises:
+        UserError: the file is missing or no parquet.
+    """
+    fs, path = storage.arrow_filesystem(uri)
+    texts: dict[str, str] = {}
+    with storage.parquet_errors(uri), pq.ParquetFile(path, filesystem=fs) as file:
+        for group in np.unique(rows // GROUP_ROWS).tolist():
+            some = rows[rows // GROUP_ROWS == group] - group * GROUP_ROWS
+            table = file.read_row_group(group).take(pa.array(some))
+            texts |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return texts
+
+
+def _uri(folder: str, name: str) -> str:
+    return storage.join(folder, FOLDER, f"{name}.parquet")

@@ -1,12 +1,13 @@
 """Texts to token ids on CPU tasks ahead of the encoders; kept on storage if wanted, for every checkpoint encoded later.
 
-Kept parts hold the text's own ids alone. What a role puts around them is added when they are read, so one folder serves
-queries and passages, any prefix and any length limit.
+Kept parts hold the text's own ids alone, and are named by what they hold. What a role puts around them is added when
+they are read, so one folder serves queries and passages, any prefix and any length limit, and any corpus.
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,13 +21,13 @@ from tokenizers import Tokenizer
 from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.encode import corpus as corpora
-from hbt_ray.encode import embeddings
-from hbt_ray.encode.corpus import Corpus, Part
+from hbt_ray.encode import embeddings, texts
+from hbt_ray.encode.documents import hash_documents, part_name
+from hbt_ray.encode.spans import Part, Texts
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.prefixes import joins
 from hbt_ray.model.tokenizer import Template
 from hbt_ray.storage import parts
-from hbt_ray.storage.parts import Parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,6 +57,7 @@ class Tokenize:
         tokenizer: what cuts texts into tokens.
         prefix: text put before every text.
         limit: longest text, all included [tokens].
+        texts: collection that is to hold the texts [URI]; None: none is.
         kept: folder of kept parts; those missing are added; None: nothing is kept.
         template: what is put around kept tokens.
         longest: text that is kept [tokens].
@@ -64,6 +66,7 @@ class Tokenize:
     tokenizer: SerializedTokenizer
     prefix: str
     limit: int
+    texts: str | None = None
     kept: str | None = None
     template: Template | None = None
     longest: int = LONGEST
@@ -71,41 +74,41 @@ class Tokenize:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Give one row for each part of the batch's one group.
 
-        A row has the `part`'s fields, its `texts` as `pack_table` has them, and `error`, a user's mistake, which Ray
-        Data would disguise.
+        A row has the `part`'s fields, its `tokens` as `pack_table` has them, the sha256 of its `texts` in the
+        collection, and `error`, a user's mistake, which Ray Data would disguise.
         """
         group = [Part(**fields) for fields in batch["group"][0].as_py()]
         done = 0
         try:
-            for texts in self._tokens(group):
-                yield _row(group[done], pack_table(texts), "")
+            for part, found in zip(group, corpora.read_texts(group), strict=True):
+                if part_name(part.language, hash_documents(*found)) != part.name:
+                    raise UserError(f"{part.file} changed while it was being encoded")
+                table = pa.table({"id": found.ids, "tokens": self._tokens(part, found)})
+                stored = "" if self.texts is None else texts.write(self.texts, found)
+                yield _row(part, pack_table(table), stored, "")
                 done += 1
         except UserError as error:
-            yield _row(group[done], b"", str(error))
+            yield _row(group[done], b"", "", str(error))
 
-    def _tokens(self, group: list[Part]) -> Iterator[pa.Table]:
+    def _tokens(self, part: Part, found: Texts) -> pa.ListArray:
         if self.kept is None:
-            for ids, texts in corpora.read_texts(group):
-                prefixed = pa.array([self.prefix + text for text in texts])
-                tokens = tokenizers.tokenize(_cutter(self.tokenizer, self.limit), prefixed, special_tokens=True)
-                yield pa.table({"id": ids, "tokens": tokens})
-            return
+            prefixed = pa.array([self.prefix + text for text in found.texts])
+            return tokenizers.tokenize(_cutter(self.tokenizer, self.limit), prefixed, special_tokens=True)
         assert self.template is not None
-        made = _parts(self.kept, group)
-        missing = [group[number] for number in made.missing()]
-        texts_of_missing = corpora.read_texts(missing)
-        for part in group:
-            uri = made.uri(part.name, ".parquet")
-            if part in missing:
-                ids, texts = next(texts_of_missing)
-                table = pa.table(
-                    {"id": ids, "tokens": tokenizers.tokenize(_cutter(self.tokenizer, self.longest), pa.array(texts))}
-                )
-                parts.do(made.folder, part.name, partial(_keep, uri, table))
-            else:
-                table = embeddings.read_table(uri, storage.read_json(made.uri(part.name, ".json"))["sha256"])
-            whole = [self.template.apply(row, self.limit) for row in split_lists(table["tokens"].combine_chunks())]
-            yield pa.table({"id": table["id"], "tokens": join_lists(whole)})
+        commit = parts.do(storage.join(self.kept, "commits"), part.name, partial(self._keep, part, found)).commit
+        table = embeddings.read_table(storage.join(self.kept, "parts", commit["file"]), commit["sha256"])
+        kept = split_lists(table["tokens"].combine_chunks())
+        return join_lists([self.template.apply(row, self.limit) for row in kept])
+
+    def _keep(self, part: Part, found: Texts) -> dict[str, Any]:
+        """Write the tokens of a part, under a name that no other writer has."""
+        assert self.kept is not None
+        cut = tokenizers.tokenize(_cutter(self.tokenizer, self.longest), pa.array(found.texts))
+        file = f"{part.name}-{uuid.uuid4().hex}.parquet"
+        sha256 = embeddings.write_table(
+            storage.join(self.kept, "parts", file), pa.table({"id": found.ids, "tokens": cut})
+        )
+        return {"rows": part.rows, "file": file, "sha256": sha256}
 
 
 def kept_for(kept: str, limit: int) -> tuple[str, int]:
@@ -137,41 +140,13 @@ def serialize(tokenizer: PreTrainedTokenizerBase) -> SerializedTokenizer:
     return SerializedTokenizer(text, tokenizer.truncation_side, tokenizers.tokenizer_fingerprint(tokenizer))
 
 
-def claim_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus, part_rows: int) -> None:
-    """Take the folder of kept parts for this corpus and tokenizer, or find that it is theirs.
+def claim_tokens(kept: str, tokenizer: SerializedTokenizer) -> None:
+    """Take the folder of kept parts for this tokenizer, or find that it is its already.
 
     Raises:
         UserError: it is another's; the line names what differs.
     """
-    about = {"tokenizer": tokenizer.fingerprint, "files": corpus_fingerprint(corpus), "part_rows": part_rows}
-    storage.claim(kept, "tokens", about)
-
-
-def commit_tokens(kept: str, tokenizer: SerializedTokenizer, corpus: Corpus, longest: int) -> None:
-    """Write the manifest of kept parts, once all are there."""
-    if storage.committed(kept):
-        return
-    made = _parts(kept, corpus.parts)
-    if not made.missing():
-        entries = [
-            {"name": part.name, "language": part.language, **commit}
-            for part, commit in zip(corpus.parts, made.commits(), strict=True)
-        ]
-        about = {"tokenizer": tokenizer.fingerprint, "files": corpus_fingerprint(corpus), "longest": longest}
-        storage.commit(kept, "tokens", {**about, "rows": corpus.rows, "parts": entries})
-
-
-def corpus_fingerprint(corpus: Corpus) -> str:
-    """A fingerprint of the files and the parts of a corpus."""
-    return storage.fingerprint([*corpus.files, *(part if part.without else part[:-1] for part in corpus.parts)])
-
-
-def _parts(kept: str, some: Sequence[Part]) -> Parts:
-    return Parts(storage.join(kept, "parts"), [part.name for part in some])
-
-
-def _keep(uri: str, table: pa.Table) -> dict[str, Any]:
-    return {"rows": len(table), "sha256": embeddings.write_table(uri, table)}
+    storage.claim(kept, "tokens", {"tokenizer": tokenizer.fingerprint})
 
 
 def pack_table(table: pa.Table) -> bytes:
@@ -200,9 +175,9 @@ def join_lists(rows: Sequence[np.ndarray]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(rows).astype(np.int32)))
 
 
-def _row(part: Part, texts: bytes, error: str) -> pa.Table:
-    values = {"part": [part._asdict()], "texts": pa.array([texts], pa.large_binary()), "error": [error]}
-    return pa.table(values)
+def _row(part: Part, found: bytes, stored: str, error: str) -> pa.Table:
+    packed = pa.array([found], pa.large_binary())
+    return pa.table({"part": [part._asdict()], "tokens": packed, "texts": [stored], "error": [error]})
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,6 @@ import logging
 import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,15 +17,16 @@ import pyarrow as pa
 import ray
 
 from hbt_ray import storage
-from hbt_ray.config import EncodeConfig, EvaluateConfig, EvaluatedEncoder, IndexConfig, Setting, UserError
+from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, IndexConfig, Setting, UserError
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.encode import Identity, encode_corpus, identify
+from hbt_ray.encode.encode import Identity, identify
 from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, rankings, tasks
+from hbt_ray.evaluation.encoded import encode_task
 from hbt_ray.evaluation.metrics import columns, cutoff
 from hbt_ray.evaluation.ranker import Ranker
 from hbt_ray.evaluation.rankings import Rankings
 from hbt_ray.evaluation.run_file import RunRanker
-from hbt_ray.evaluation.tasks.base import CorpusAt, Task
+from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.model.build import local_models
 from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
@@ -47,7 +47,7 @@ class EvaluatedSystem(NamedTuple):
     Attributes:
         rankers: rankers, each with the settings in which it ranks.
         queries: queries of the task, as the rankers want them, [queries] or [queries, width].
-        encoded: how many texts have been encoded for it.
+        encoded: how many texts have been encoded for it now, and were not there already.
         documents: number of documents that it ranks; None when they are not known.
         unanswered: number of queries for which it has no list.
         duplicates: number of documents that were left out, since their ids come again.
@@ -81,7 +81,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     started = time.monotonic()
     out = config.out
     inputs = [uri for uri in (config.data, config.corpus, config.run) if uri is not None]
-    storage.refuse_overlap(out, [*inputs, *local_models(config.encoder)])
+    for place in (out, config.cache, config.collection):
+        if place is not None:
+            storage.refuse_overlap(place, [*inputs, *local_models(config.encoder)])
     task = tasks.load_task(
         config.task, config.data, config.text, config.corpus, config.language,
         config.missing_queries == "skip", config.duplicates,
@@ -132,9 +134,11 @@ def _mteb(config: EvaluateConfig) -> dict[str, Any]:
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:
     """The model, if one encodes, and what its rankings depend on, if that is not a run file."""
+    if config.collection is not None and not _encodes(config):
+        raise UserError(f"--collection: with --run or --model {bm25.MODEL} no vectors are used")
     if config.run is not None:
         return None, None
-    if config.encoder.model != bm25.MODEL:
+    if _encodes(config):
         identity = identify(config.encoder)
         return identity, identity.fingerprints
     if config.encoder != EvaluatedEncoder(model=bm25.MODEL):
@@ -142,40 +146,25 @@ def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any
     return None, bm25.FINGERPRINT
 
 
+def _encodes(config: EvaluateConfig) -> bool:
+    return config.run is None and config.encoder.model != bm25.MODEL
+
+
 @contextmanager
 def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> Iterator[EvaluatedSystem]:
     """The model's own index of the documents."""
-    settings = {"encoder": config.encoder, "encoding": config.encoding}
-    parts = {name: storage.join(out, name) for name in ("queries", "documents", "index")}
-    queries = EncodeConfig(
-        corpus=ids.write_table(task.queries, parts["queries"]), out=parts["queries"], role="query", **settings
-    )
-    corpus = task.documents
-    if isinstance(corpus, pa.Table):
-        corpus = CorpusAt(ids.write_table(corpus, parts["documents"]))
-    documents = EncodeConfig(
-        corpus=corpus.uri,
-        language=corpus.language,
-        duplicates=corpus.duplicates,
-        out=parts["documents"],
-        role="passage",
-        **settings,
-    )
-    with ThreadPoolExecutor(2) as both:  # starting an encoder takes longer than many a task's queries
-        done = {
-            "queries": both.submit(encode_corpus, queries, identity),
-            "documents": both.submit(encode_corpus, documents, identity),
-        }
-    encoded = {name: int(work.result()["rows"]) for name, work in done.items()}
-    counts = encoded, encoded["documents"], 0, int(done["documents"].result()["left_out"])
-    vectors = embeddings.read_aligned(parts["queries"], ids.encoded_ids(task.queries))
+    made = encode_task(config, identity, task, out)
+    documents = made.documents
+    found = made.encoded, int(documents["rows"]), 0, int(documents["left_out"])
+    vectors = embeddings.read_aligned(made.queries["collection"], ids.encoded_ids(task.queries))
     if config.streaming:
-        yield EvaluatedSystem([(StreamingSearcher(parts["documents"]), config.settings)], vectors, *counts)
+        yield EvaluatedSystem([(StreamingSearcher(documents["collection"]), config.settings)], vectors, *found)
         return
-    build_index(IndexConfig(embeddings=parts["documents"], out=parts["index"]))
-    actors = _processes(len(vectors) * encoded["documents"])
-    with Searcher(parts["index"], actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
-        yield EvaluatedSystem([(searcher, config.settings)], vectors, *counts)
+    index = storage.join(out, "index")
+    build_index(IndexConfig(embeddings=documents["collection"], out=index))
+    actors = _processes(len(vectors) * documents["rows"])
+    with Searcher(index, actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
+        yield EvaluatedSystem([(searcher, config.settings)], vectors, *found)
 
 
 @contextmanager
@@ -228,7 +217,7 @@ def _write(
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
-        "precision": config.encoder.precision if any(system.encoded.values()) else None,
+        "precision": config.encoder.precision if _encodes(config) else None,
         "headline": list(task.headline),
         "settings": rankings.settings_of(summary, measures),
         "protocol": {
@@ -288,10 +277,9 @@ def _left_out(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str
 
 
 def _claim(config: EvaluateConfig, task: Task, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
+    where: dict[str, Any] = {"out": True, "streaming": True, "cache": True, "collection": True}
     return {
-        **config.model_dump(
-            mode="json", exclude={"out": True, "streaming": True, "encoding": set(config.encoding.FREE)}
-        ),
+        **config.model_dump(mode="json", exclude={**where, "encoding": set(config.encoding.FREE)}),
         "ignore_identical_ids": task.ignore_identical_ids,
         "model_fingerprint": fingerprint,
         "run_version": storage.version_of(config.run) if config.run else None,

@@ -19,9 +19,11 @@ from mteb.types import PromptType
 
 from hbt_ray import storage
 from hbt_ray.arrays import blocks
-from hbt_ray.config import EncodeConfig, EvaluateConfig, IndexConfig, UserError
+from hbt_ray.config import EvaluateConfig, IndexConfig, UserError
 from hbt_ray.encode import embeddings
-from hbt_ray.encode.encode import Identity, encode_corpus, identify
+from hbt_ray.encode.encode import Identity, identify
+from hbt_ray.evaluation.encoded import encode_shared
+from hbt_ray.evaluation.tasks.base import CorpusAt
 from hbt_ray.model.encoder import Role
 from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
@@ -72,7 +74,7 @@ def _no_old_data() -> Iterator[None]:
 
 def _task(config: EvaluateConfig) -> AbsTaskRetrieval:
     name = config.task.removeprefix(PREFIX)
-    for flag in ("settings", "corpus", "language", "run"):
+    for flag in ("settings", "corpus", "language", "run", "collection"):
         if getattr(config, flag):
             raise UserError(f"--{flag}: {config.task} has no such choice")
     for rule in ("missing_queries", "missing_documents", "duplicates", "identical_ids"):
@@ -192,7 +194,7 @@ class Search:
         return storage.join(self._config.out, "work", f"{split}-{subset}")
 
     def _encode(self, loader: Any, role: Role, folder: str) -> str:
-        """The folder of the embeddings of all texts, numbered from 0."""
+        """The collection of all texts, numbered from 0 [URI]."""
 
         def tables() -> Iterator[pa.Table]:
             first = 0
@@ -208,7 +210,4 @@ class Search:
 
         corpus = f"{folder}.parquet"
         storage.write(corpus, write)
-        config = self._config
-        settings = EncodeConfig(corpus=corpus, out=folder, role=role, encoder=config.encoder, encoding=config.encoding)
-        encode_corpus(settings, self._identity)
-        return folder
+        return str(encode_shared(self._config, self._identity, CorpusAt(corpus), role, folder)["collection"])

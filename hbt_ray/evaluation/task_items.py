@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from hbt_ray.config import Excluded, UserError
 from hbt_ray.data.exclude import TaskItems
 from hbt_ray.encode import corpus as corpora
-from hbt_ray.encode.corpus import Part
+from hbt_ray.encode.spans import Part
 from hbt_ray.evaluation.tasks import load_task
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.terminal import Progress

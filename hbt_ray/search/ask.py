@@ -1,4 +1,4 @@
-"""One question to an index: the passages that answer it, with their texts where the corpus is still there."""
+"""One question to an index: the passages that answer it, with their texts where the collection is still there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hbt_ray.search.searcher import Searcher
 def ask(config: SearchConfig) -> dict[str, Any]:
     """Search for one text.
 
-    Returns: `query` and `hits`: rank, id, language, score and text (None when the corpus is gone) of each.
+    Returns: `query` and `hits`: rank, id, language, score and text (None when the collection is gone) of each.
 
     Raises:
         UserError: the index is unusable or of another model, or has no such language.
@@ -30,7 +30,7 @@ def ask(config: SearchConfig) -> dict[str, Any]:
     found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]
     try:
         known = texts.of(manifest["embeddings"], [key for key, _ in found])
-    except UserError:  # embeddings or corpus have been deleted since
+    except UserError:  # the collection has been deleted since
         known = {}
     hits = [
         {"rank": rank, "id": key, "language": canonical(key.partition(":")[0]), "score": score, "text": known.get(key)}

@@ -13,6 +13,7 @@ from hbt_ray import storage
 from hbt_ray.arrays import blocks
 from hbt_ray.cluster import largest_node
 from hbt_ray.config import IndexConfig, UserError
+from hbt_ray.encode import collection
 from hbt_ray.search import approximate, knobs, recall, sample, store
 from hbt_ray.search.factory import create_index, train_index, try_index
 from hbt_ray.search.groups import PartGroup, cut_groups, embeddings_manifest, read_group
@@ -31,14 +32,14 @@ def build_index(config: IndexConfig) -> dict[str, Any]:
         UserError: the embeddings are unfinished, empty or corrupt, `out` holds another run, FAISS does not know the
             factory string, or training or a shard fits on no node.
     """
-    source, out = config.embeddings, config.out
-    storage.refuse_overlap(out, [source, *([config.queries] if config.queries else [])])
+    source, out = collection.pinned(config.embeddings), config.out
+    storage.refuse_overlap(out, [config.embeddings, *([config.queries] if config.queries else [])])
     manifest = embeddings_manifest(source)
     index = create_index(config.factory, manifest["width"])
     run = {**config.model_dump(mode="json", exclude={"out"}), "checksum": manifest["checksum"]}
     with storage.claimed(out, "index", run, OWNS):
         if not storage.committed(out):
-            _write_index(config, manifest, index)
+            _write_index(config, source, manifest, index)
     made = storage.read_manifest(out, "index")
     measured = {"recall": made["operating_points"]} if made["operating_points"] else {}
     return {"out": config.out, "rows": made["rows"], "width": made["width"],
@@ -46,8 +47,8 @@ def build_index(config: IndexConfig) -> dict[str, Any]:
             "shards": len(made["shards"]), **measured}  # fmt: skip
 
 
-def _write_index(config: IndexConfig, manifest: dict[str, Any], index: faiss.Index) -> None:
-    source, out, queries = config.embeddings, config.out, config.queries
+def _write_index(config: IndexConfig, source: str, manifest: dict[str, Any], index: faiss.Index) -> None:
+    out, queries = config.out, config.queries
     whole = isinstance(index, faiss.IndexFlat)
     groups = cut_groups(manifest["parts"], config.shard_rows)
     needs = [_memory(group, index, whole) for group in groups]

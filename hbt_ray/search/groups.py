@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.encode import embeddings
+from hbt_ray.encode import collection, embeddings
 
 ID_BYTES = 128  # of memory for one id while ids are put in order
 PART_NUMBER_BYTES = 12  # of memory for a number of the part that is being read: file, table and fp32
@@ -39,7 +38,7 @@ class PartGroup(NamedTuple):
 
     def memory(self, width: int) -> int:
         """The memory that `read_group` takes, the matrix included [bytes]."""
-        largest = max(int(piece.part["rows"]) for piece in self.pieces)
+        largest = max(int(piece.part.get("stored_rows", piece.part["rows"])) for piece in self.pieces)
         return self.rows * (width * 4 + ID_BYTES) + largest * width * PART_NUMBER_BYTES
 
 
@@ -63,7 +62,8 @@ def read_group(source: str, group: PartGroup, vectors: np.ndarray) -> pa.Array:
     Raises:
         UserError: a part is missing or corrupt.
     """
-    ids = pa.concat_arrays([_ids(source, piece) for piece in group.pieces])
+    pieces = [embeddings.read_ids(source, piece.part)[piece.start : piece.stop] for piece in group.pieces]
+    ids = pa.concat_arrays(pieces)
     order = pc.array_sort_indices(ids, order="descending")
     places = np.empty(len(ids), dtype=np.int64)
     places[order.to_numpy()] = np.arange(len(ids))
@@ -76,17 +76,12 @@ def read_group(source: str, group: PartGroup, vectors: np.ndarray) -> pa.Array:
 
 
 def embeddings_manifest(source: str) -> dict[str, Any]:
-    """The manifest of a folder that `encode` wrote.
+    """The manifest of a collection.
 
     Raises:
-        UserError: the folder is unfinished or holds no vector.
+        UserError: it is unfinished or holds no vector.
     """
-    manifest = storage.read_manifest(source, "embeddings")
+    manifest = collection.manifest_of(source)
     if not manifest["rows"]:
         raise UserError(f"{source} holds no vectors")
     return manifest
-
-
-def _ids(source: str, piece: PartSlice) -> pa.Array:
-    table = storage.read_parquet(embeddings.part_uri(source, piece.part["name"]), ["id"])
-    return table["id"].cast(pa.large_string()).combine_chunks()[piece.start : piece.stop]

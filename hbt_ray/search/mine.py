@@ -22,7 +22,7 @@ from hbt_ray.config import EncodeConfig, EncoderConfig, MineConfig, UserError
 from hbt_ray.data import inputs, records
 from hbt_ray.data.pieces import FilePiece, bundle
 from hbt_ray.data.read import checked_records
-from hbt_ray.encode import embeddings, texts
+from hbt_ray.encode import collection, embeddings, texts
 from hbt_ray.encode.encode import Identity, encode_corpus
 from hbt_ray.model.build import local_models
 from hbt_ray.model.encoder import Role
@@ -82,8 +82,8 @@ def mine(config: MineConfig) -> dict[str, Any]:
         what holds of most of their candidates) and `left_out` (records of bitext).
 
     Raises:
-        UserError: the input is unusable, the index is of another model or has no such language, its corpus is gone, or
-            `out` holds another run.
+        UserError: the input is unusable, the index is of another model or has no such language, its collection is gone,
+            or `out` holds another run.
     """
     index, out = config.index, config.out
     storage.refuse_overlap(out, [*config.places, index, *local_models(config.encoder)])
@@ -168,7 +168,7 @@ def _candidates(
     vectors = embeddings.read_aligned(passages, [f"{language}:{row}" for (language, _), row in numbers.items()])
     found = []
     with Searcher(index, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
-        for part in storage.read_manifest(queries, "embeddings")["parts"]:
+        for part in collection.manifest_of(queries)["parts"]:
             ids, matrix = embeddings.read_part(queries, part)
             rows = [int(key.partition(":")[2]) for key in ids.to_pylist()]
             positive = vectors[[numbers[pairs[row].passage_lang, pairs[row].passage] for row in rows]]

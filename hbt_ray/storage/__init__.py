@@ -29,7 +29,16 @@ from hbt_ray.storage.files import (
     write_parquet,
 )
 from hbt_ray.storage.listing import Listed, expand, find, partition_columns, version_of
-from hbt_ray.storage.manifests import commit, committed, fingerprint, read_manifest, remove
+from hbt_ray.storage.manifests import (
+    commit,
+    commit_new,
+    committed,
+    fingerprint,
+    read_manifest,
+    read_manifest_file,
+    remove,
+    signed,
+)
 from hbt_ray.storage.uris import arrow_filesystem, exists, filesystem, is_local, join, refuse_overlap
 
 __all__ = [
@@ -40,6 +49,7 @@ __all__ = [
     "claimed",
     "clear",
     "commit",
+    "commit_new",
     "committed",
     "create",
     "digest",
@@ -57,11 +67,13 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_manifest",
+    "read_manifest_file",
     "read_parquet",
     "read_ranges",
     "refuse_overlap",
     "remove",
     "remove_file",
+    "signed",
     "size",
     "sizes",
     "upload",

@@ -1,17 +1,19 @@
 """Parts that are made exactly once: fixed before work starts, each committed by a small JSON when its files are there.
 
 A run that is started again does the parts without a commit. Ray Data does the work, so parts are spread over the
-cluster, and one that is lost with its node is done again.
+cluster, and one that is lost with its node is done again. A commit is created exclusively and says what counts: of two
+writers of a part the first that commits is right, and if each writes files of its own names, no other can harm them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hbt_ray.config import UserError
-from hbt_ray.storage.files import read_ranges, sizes, write_bytes
+from hbt_ray.storage.files import read_json, read_ranges, sizes, write_new
 from hbt_ray.storage.uris import exists, join
 from hbt_ray.terminal import quiet_ray_data
 
@@ -50,14 +52,30 @@ class Parts:
             yield from map(json.loads, read_ranges([(self.uri(name, ".json"), 0, None) for name in some]))
 
 
-def do(folder: str, name: str, work: Callable[[], Mapping[str, Any]]) -> None:
+class Done(NamedTuple):
+    """What became of a part.
+
+    Attributes:
+        commit: what counts of it.
+        ours: whether that is what the caller's own work said.
+    """
+
+    commit: dict[str, Any]
+    ours: bool
+
+
+def do(folder: str, name: str, work: Callable[[], Mapping[str, Any]]) -> Done:
     """Do a part, unless it is committed already, as a task that is tried again may find; then commit what `work` says.
 
-    `work` writes the part's files before it returns.
+    `work` writes the part's files before it returns. Another writer may commit meanwhile: then that counts.
     """
     commit = join(folder, f"{name}.json")
     if not exists(commit):
-        write_bytes(commit, json.dumps(work()).encode())
+        made = dict(work())
+        with contextlib.suppress(FileExistsError):
+            write_new(commit, json.dumps(made).encode())
+            return Done(made, True)
+    return Done(read_json(commit), False)
 
 
 def run(

@@ -24,17 +24,18 @@ from hbt_ray.config import EncodeConfig
 from hbt_ray.encode.encode import encode_corpus
 
 
-def parts_of(out: str) -> set[str]:
-    """The committed parts' names."""
-    names = storage.sizes(storage.join(out, "parts"))
-    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+def commits_of(out: str) -> dict[str, str]:
+    """The commit of each part that has one [URI], by the part's name."""
+    fs, path = storage.filesystem(storage.join(out, "commits"))
+    places = [name.split("/")[-2:] for name in fs.find(path) if name.endswith(".json")]
+    return {name.removesuffix(".json"): storage.join(out, "commits", encoder, name) for encoder, name in places}
 
 
 def lose(losses: list[str], cluster: Cluster, nodes: list[object], out: str, note: Path) -> None:
     chance = random.Random(str(losses))
     for loss in losses:
-        least = len(parts_of(out)) + chance.randint(3, 15)
-        while len(parts_of(out)) < least:
+        least = len(commits_of(out)) + chance.randint(3, 15)
+        while len(commits_of(out)) < least:
             time.sleep(0.02)
         time.sleep(chance.random() / 10)
         if loss == "actor":

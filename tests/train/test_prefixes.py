@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -199,12 +200,14 @@ def test_a_run_and_encode_have_the_ids_of_prefix_and_text(
 def encoded(corpus: Path, own: Any, prefix: str, limit: int) -> list[int]:
     """The ids that `encode` gives its models of the one text of a corpus."""
     from hbt_ray.encode.corpus import scan_corpus
+    from hbt_ray.encode.plan import parts_to_encode
     from hbt_ray.encode.tokens import unpack_table
 
-    (part,) = scan_corpus(str(corpus), 10).parts
+    found = scan_corpus(str(corpus), 10, texts=True)
+    ((part, _),) = parts_to_encode(found, np.ones(found.rows, dtype=bool), 10)
     (row,) = Tokenize(serialize(own), prefix, limit)(pa.table({"group": [[part._asdict()]]}))
     assert not row["error"][0].as_py()
-    ids: list[int] = unpack_table(row["texts"][0])["tokens"][0].as_py()
+    ids: list[int] = unpack_table(row["tokens"][0])["tokens"][0].as_py()
     return ids
 
 

@@ -112,7 +112,10 @@ def task_id(task: TaskSettings) -> str:
         UserError: a setting is unknown or refused.
     """
     config = task_config(task, f"{SOMEWHERE}/evaluation", "model")
-    free: dict[str, Any] = {"out": True, "streaming": True, "encoder": {"model"}, "encoding": set(config.encoding.FREE)}
+    free: dict[str, Any] = {
+        "out": True, "streaming": True, "cache": True, "collection": True, "encoder": {"model"},
+        "encoding": set(config.encoding.FREE),
+    }  # fmt: skip
     told = config.model_dump(mode="json", exclude=free)
     return storage.fingerprint([VERSION, told, sorted(task.languages)])
 
