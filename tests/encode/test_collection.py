@@ -64,6 +64,7 @@ def test_an_update_encodes_what_is_new_or_changed_and_marks_what_is_gone(
     assert collection.newest(str(out)) == 3
 
 
+@pytest.mark.long
 def test_an_update_on_object_storage(tmp_path: Path, s3: str, encoder: EncoderConfig, identity: Identity) -> None:
     """Which fails one request in twenty."""
     out, before = storage.join(s3, tmp_path.name), some(30)

@@ -275,6 +275,7 @@ def test_answers_in_the_results(finished: tuple[Path, dict[str, Any]]) -> None:
     assert measures["cross-lingual"]["answer@1"] is None
 
 
+@pytest.mark.long
 def test_a_corpus_apart_with_documents_missing(tmp_path: Path, ray_cluster: None) -> None:
     """As MIRACL on the hub; one of two relevant documents is not in the corpus, and so never found."""
     texts = {"en": ("What is round?", SENTENCES["en"]), "de": ("Was ist rund?", SENTENCES["de"])}

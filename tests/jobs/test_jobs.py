@@ -85,13 +85,18 @@ def test_a_mistake_is_one_line_and_code_2_and_a_cluster_that_is_gone_is_not_wait
     assert not storage.committed(str(out))
 
 
-def test_a_mistake_in_settings_starts_nothing(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_folder_of_ray_with_too_long_a_name(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     long = tmp_path / ("x" * 90)
     long.mkdir()
     arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", out)
     told = mistake(start("prepare", *arguments, environment={"RAY_TMPDIR": str(long), "RAY_ADDRESS": ""}))
     assert "set RAY_TMPDIR to a shorter one" in told
+
+
+def test_a_mistake_in_settings_starts_nothing(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
     told = mistake(start("train", "--data", "a", "--out", out, "--model", "tiny", "--alpha", "7"))
     assert "--alpha: input should be less than" in told
     grid: dict[str, object] = {"name": "n", "question": "q", "answer": {"axis": "alhpa"}, "axes": {"alhpa": [0.5]}}

@@ -107,7 +107,7 @@ def test_a_prompt_that_is_not_pooled(changed_model: Callable[..., Path], tmp_pat
             ours = torch.from_numpy(encode_texts(encoder, some, role, 200))
             assert (ours * wanted).sum(dim=1).min() > 0.99999
         batch = trained_on(encoder, some, ["other"] * 8 + ["news"] * 4)  # two instructions in one chunk
-        vectors = Chunks(encoder)(batch.chunks)[batch.order]
+        vectors = Chunks(encoder)(batch.chunks)[0][batch.order]
         names = ["query"] * 8 + ["news"] * 4 + ["document"] * 12
         pairs = zip([*some, *some], names, strict=True)
         wanted = torch.from_numpy(np.stack([theirs.encode(text, prompt_name=name) for text, name in pairs]))
