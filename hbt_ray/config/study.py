@@ -24,7 +24,7 @@ class DemoConfig(Section):
     aligned: float = Field(
         0.5, ge=0, le=1, description="share of the training facts that are known to be translations [share]"
     )
-    steps: int = Field(600, ge=1, description="length of each run [global batches]")
+    steps: int = Field(720, ge=1, description="length of each run [global batches]")
     batch_size: int = Field(128, ge=2, description="global batch [pairs]")
     learning_rate: float = Field(1e-2, gt=0, description="peak learning rate")
     workers: int = Field(2, ge=1, description="training processes [Ray Train workers]")
