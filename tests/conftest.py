@@ -33,6 +33,13 @@ settings.register_profile("shared machine", deadline=None)  # an example may wai
 settings.load_profile("shared machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share `make test` (pytest-xdist): one has all that needs Ray, so that one Ray runs here."""
+    for item in items:
+        needs_ray = "ray_cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[FlakyServer]:
     """A real S3 server on loopback that fails one request in twenty; Ray's workers find it if Ray starts later."""

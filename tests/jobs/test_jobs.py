@@ -99,11 +99,6 @@ def test_a_mistake_in_settings_starts_nothing(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     told = mistake(start("train", "--data", "a", "--out", out, "--model", "tiny", "--alpha", "7"))
     assert "--alpha: input should be less than" in told
-    grid: dict[str, object] = {"name": "n", "question": "q", "answer": {"axis": "alhpa"}, "axes": {"alhpa": [0.5]}}
-    grid |= {"stores": {"facts": {"sample": {}}}, "tasks": [{"task": "world-facts"}], "fixed": {"model": "nano"}}
-    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
-    told = mistake(start("study", "--grid", f"{tmp_path}/grid.yaml", "--out", out, "--dry-run"))
-    assert "no setting alhpa; is alpha meant" in told
 
 
 def test_a_first_look_at_an_input_needs_no_cluster(tmp_path: Path) -> None:

@@ -48,10 +48,11 @@ class Grid(NamedTuple):
     stages: tuple[int, ...] = (0, 1, 2, 3)
     negatives: tuple[int, ...] = (0, 1)
     dropouts: tuple[float, ...] = (0.0, 0.1)
+    names: tuple[str, ...] = tuple(objectives(1))
 
     def cases(self) -> Iterator[Case]:
-        for stage, negatives, dropout in product(*self):
-            for name in objectives(negatives):
+        for stage, negatives, dropout, name in product(*self):
+            if name in objectives(negatives):
                 yield from (Case(name, stage, gradcache, negatives, dropout) for gradcache in (False, True))
 
 
@@ -205,7 +206,7 @@ def resumed(rank: int, folder: str, out: str, agree: Agree) -> None:
         torch.save(found, f"{out}/resumed.pt")
 
 
-SHORT = Grid((2,), (1,), (0.1,))
+SHORT = Grid((2,), (1,), (0.1,), ("all directions, margin", "several by source", "KL and InfoNCE"))
 
 
 @pytest.fixture(scope="module")
