@@ -33,6 +33,7 @@ settings.register_profile("shared machine", deadline=None)  # an example may wai
 settings.load_profile("shared machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share `make test` (pytest-xdist): one has all that needs Ray, so that one Ray runs here."""
     for item in items:
