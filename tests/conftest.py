@@ -33,12 +33,11 @@ settings.register_profile("shared machine", deadline=None)  # an example may wai
 settings.load_profile("shared machine")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share `make test` (pytest-xdist): one has all that needs Ray, so that one Ray runs here."""
+    """Tests that need Ray are marked: `make test` runs them beside the others, in a process of their own."""
     for item in items:
-        needs_ray = "ray_cluster" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else item.path.name))
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
 
 
 @pytest.fixture(scope="session")
