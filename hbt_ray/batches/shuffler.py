@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import lru_cache, partial
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -118,17 +120,38 @@ def placeholder() -> Dataset:
     return ray.data.from_items([{"start": 0}])
 
 
+def blocks(iterator: DataIterator) -> Iterator[pa.Table]:
+    """A rank's blocks. The first is asked for at once, in a thread, for Ray Data's processes to start meanwhile."""
+    found = iter(iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+    first: Future[pa.Table | None] = Future()
+
+    def ask() -> None:
+        try:
+            first.set_result(next(found, None))
+        except BaseException as error:
+            first.set_exception(error)
+
+    def all_blocks() -> Iterator[pa.Table]:
+        block = first.result()
+        while block is not None:
+            yield block
+            block = next(found, None)
+
+    Thread(target=ask, daemon=True).start()  # of a pool, the process would wait for it at its end
+    return all_blocks()
+
+
 def rank_slices(
-    iterator: DataIterator, plan: Plan, start: int, stop: int, rank: int, world_size: int
+    blocks: Iterator[pa.Table], plan: Plan, start: int, stop: int, rank: int, world_size: int
 ) -> Iterator[Slice]:
-    """This rank's slices of steps start … stop, each checked against the plan.
+    """The slices of steps start … stop that are in a rank's `blocks`, each checked against the plan.
 
     Raises:
         UserError: a stream file is damaged; every rank is told at the same step.
         RuntimeError: a slice came to the wrong rank, at the wrong step, of the wrong stratum, or not at all.
     """
     expected = start
-    for block in iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+    for block in blocks:
         for value, problem in zip(block.column("value"), block.column("problem"), strict=True):
             if problem.is_valid:
                 raise UserError(problem.as_py())

@@ -74,7 +74,7 @@ class Consumer:
     ) -> Taken:
         """The first `steps` batches of a run from `start` to `stop`, as tensors."""
         plan = Plan(self._store, config)
-        slices = shuffler.rank_slices(splits[self._rank], plan, start, stop, self._rank, self._ranks)
+        slices = shuffler.rank_slices(shuffler.blocks(splits[self._rank]), plan, start, stop, self._rank, self._ranks)
         first, pairs = 0.0, 0
         times = {}
         for part in itertools.islice(slices, steps):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model.encoder import ROLES, Role
 from hbt_ray.model.files import ModelFiles, one_line
 from hbt_ray.model.shapes import SIZES, TOKEN_LIMIT
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 def room(transformer: PreTrainedModel) -> int | None:
@@ -61,6 +65,7 @@ def on_meta(settings: PretrainedConfig, files: ModelFiles) -> PreTrainedModel:
         UserError: its code cannot make it.
     """
     import torch
+    from transformers import AutoModel  # here, since it takes as long to import as torch and Ray together
 
     try:
         with torch.device("meta"):

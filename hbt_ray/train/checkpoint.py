@@ -20,6 +20,7 @@ from torch import nn
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.train.folder import checkpoint_of, complete_steps
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 KIND = "checkpoint"
@@ -82,24 +83,13 @@ def at(folder: str, step: int) -> TrainState:
     Raises:
         UserError: it is not complete.
     """
-    return TrainState(_uri(folder, step))
+    return TrainState(checkpoint_of(folder, step))
 
 
 def latest(folder: str) -> TrainState | None:
     """The newest complete checkpoint below `folder`, or None."""
     steps = complete_steps(folder)
-    return TrainState(_uri(folder, steps[-1])) if steps else None
-
-
-def complete_steps(folder: str) -> list[int]:
-    """The steps of the complete checkpoints below `folder`, ascending."""
-    return [step_of(uri) for uri in _folders(folder) if storage.committed(uri)]
-
-
-def next_step(folder: str) -> int:
-    """The step a run with checkpoints in `folder` goes on with."""
-    point = latest(folder)
-    return point.step if point else 0
+    return TrainState(checkpoint_of(folder, steps[-1])) if steps else None
 
 
 def identity(model: nn.Module) -> str:
@@ -159,7 +149,7 @@ class Saver:
         rank, ranks = dist.get_rank(), dist.get_world_size()
         attempt = [secrets.token_hex(4)]  # so that files a killed attempt has left are not taken for this one's
         dist.broadcast_object_list(attempt)
-        uri = _uri(self._folder, step)
+        uri = checkpoint_of(self._folder, step)
         names = [f"state-{number:05d}-of-{ranks:05d}-{attempt[0]}.safetensors" for number in range(ranks)]
         share = _own_share(engine, rank, ranks)
         self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step)
@@ -190,7 +180,7 @@ class Saver:
             storage.commit(uri, KIND, {"step": step, "files": names, **self._about})
             steps = complete_steps(self._folder)
             for old in sorted({*steps[: -self._keep]} - self._needed(steps)):
-                storage.remove(_uri(self._folder, old))
+                storage.remove(checkpoint_of(self._folder, old))
 
 
 def _own_share(engine: Any, rank: int, ranks: int) -> dict[str, torch.Tensor]:
@@ -235,20 +225,3 @@ def _own_partition(parameter: Any, whole: torch.Tensor) -> torch.Tensor:
 def parameter_shape(parameter: nn.Parameter) -> torch.Size:
     """The whole parameter's shape, also while ZeRO-3 has it in parts."""
     return getattr(parameter, "ds_shape", parameter.shape)
-
-
-def step_of(uri: str) -> int:
-    """The step of a checkpoint, by its name."""
-    return int(uri.rstrip("/").rsplit("-", 1)[-1])
-
-
-def _uri(folder: str, step: int) -> str:
-    return storage.join(folder, f"step-{step:09d}")
-
-
-def _folders(folder: str) -> list[str]:
-    fs, path = storage.filesystem(folder)
-    if not fs.isdir(path):
-        return []
-    names = sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(path, detail=False, refresh=True))
-    return [storage.join(folder, name) for name in names if name.startswith("step-")]

@@ -62,3 +62,23 @@ class RunFolder:
     def not_finite(self, step: int) -> str:
         """The folder of the batch of a step whose loss was no number."""
         return storage.join(self.out, "not-finite", f"step-{step:09d}")
+
+
+def checkpoint_of(folder: str, step: int) -> str:
+    """The folder of the checkpoint after `step` steps, below that of a run's checkpoints."""
+    return storage.join(folder, f"step-{step:09d}")
+
+
+def complete_steps(folder: str) -> list[int]:
+    """The steps of the complete checkpoints below `folder`, ascending."""
+    fs, path = storage.filesystem(folder)
+    if not fs.isdir(path):
+        return []
+    names = sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(path, detail=False, refresh=True))
+    uris = [storage.join(folder, name) for name in names if name.startswith("step-")]
+    return [int(uri.rsplit("-", 1)[-1]) for uri in uris if storage.committed(uri)]
+
+
+def next_step(folder: str) -> int:
+    """The step a run with checkpoints in `folder` goes on with."""
+    return max(complete_steps(folder), default=0)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray.train
 import torch
 import torch.distributed as dist
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from hbt_ray.batches.chunk import Slice
 from hbt_ray.batches.order import Purpose, mix
 from hbt_ray.batches.plan import Plan
-from hbt_ray.batches.shuffler import DATASET, rank_slices
+from hbt_ray.batches.shuffler import rank_slices
 from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.stores import Stores
@@ -35,8 +36,8 @@ from hbt_ray.train.runlog import RunLog
 PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds
 
 
-def loop(settings: dict[str, Any]) -> str | None:
-    """Train from the newest checkpoint to the last step; `settings` is a dumped TrainConfig.
+def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
+    """Train from the newest checkpoint to the last step, on this rank's blocks; `settings` is a dumped TrainConfig.
 
     Returns what is wrong with the store or the run, when all ranks ended early because of it, else None.
     """
@@ -66,7 +67,7 @@ def loop(settings: dict[str, Any]) -> str | None:
     seed, identity = config.batches.seed, checkpoint.identity(model)
     about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": seed, "model": identity}
     trainer = engine.build_engine(model, config, ranks)
-    slices = rank_slices(ray.train.get_dataset_shard(DATASET), plan, start, config.length, rank, ranks)
+    slices = rank_slices(blocks, plan, start, config.length, rank, ranks)
     batches = ahead(collated(slices, encoder, config, wanted(config, store), trainer.device), trainer.device)
     runlog = None
     if rank == 0:

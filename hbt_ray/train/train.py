@@ -20,10 +20,10 @@ from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import local_models
 from hbt_ray.model.limits import model_limits
 from hbt_ray.model.prompts import find_prompts, tell
-from hbt_ray.train import checkpoint, dry_run, engine, problems, sinks, validations
+from hbt_ray.train import checkpoint, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
 from hbt_ray.train.encoders import check_lengths, trained_encoder, wanted, with_prefixes
-from hbt_ray.train.folder import RunFolder
+from hbt_ray.train.folder import RunFolder, next_step
 from hbt_ray.train.losses.check import check_losses
 from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.runlog import RunLog
@@ -63,7 +63,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     check_losses(config.loss, store, plan)
     Objective(config.loss, config.length)  # which says whether a loss of the user's can be had
     if config.dry_run:
-        return dry_run.dry_run(config, store, plan)
+        from hbt_ray.train.dry_run import dry_run  # here, since it imports what makes models
+
+        return dry_run(config, store, plan)
     store.check_files()
     point = checkpoint.latest(RunFolder.of(config).checkpoints)
     if point:
@@ -116,7 +118,7 @@ def _fit(config: TrainConfig, store: Stores) -> None:
             config.data,
             config.batches,
             config.length,
-            partial(checkpoint.next_step, RunFolder.of(config).checkpoints),
+            partial(next_step, RunFolder.of(config).checkpoints),
             wanted(config, store),
         ),
     )

@@ -16,8 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode, ValidationTaskConfig
 
 from hbt_ray import storage
 from hbt_ray.config import TrainConfig
-from hbt_ray.train import checkpoint
-from hbt_ray.train.folder import RunFolder
+from hbt_ray.train.folder import RunFolder, complete_steps
 
 
 def due(config: TrainConfig, step: int) -> bool:
@@ -64,7 +63,7 @@ def missed(config: TrainConfig) -> list[int]:
     if config.validation.task is None:
         return []
     done = {line["step"] for line in read_evaluations(config)}
-    steps = checkpoint.complete_steps(RunFolder.of(config).checkpoints)
+    steps = complete_steps(RunFolder.of(config).checkpoints)
     return [step for step in steps if due(config, step) and step not in done]
 
 

@@ -10,10 +10,15 @@ VALIDATION = "hbt_ray.evaluation.validate"
 
 
 def work(settings: dict[str, Any]) -> str | None:
-    """Run `loop` in this worker."""
+    """Run `loop` in this worker. Its batches are asked for before torch, or what makes a model, is imported."""
+    import ray.train
+
+    from hbt_ray.batches import shuffler
+
+    blocks = shuffler.blocks(ray.train.get_dataset_shard(shuffler.DATASET))
     from hbt_ray.train.loop import loop
 
-    return loop(settings)
+    return loop(settings, blocks)
 
 
 def validate(checkpoint: Any, settings: dict[str, Any], step: int) -> dict[str, float]:

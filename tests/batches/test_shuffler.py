@@ -63,7 +63,7 @@ def consume(
     iterator: ray.data.DataIterator, uri: str, config: PlanConfig, start: int, stop: int, rank: int, ranks: int
 ) -> Log:
     plan = Plan(StreamStore(uri), config)
-    slices = shuffler.rank_slices(iterator, plan, start, stop, rank, ranks)
+    slices = shuffler.rank_slices(shuffler.blocks(iterator), plan, start, stop, rank, ranks)
     return [(part.step, part.stratum, part.pairs.to_pylist()) for part in slices]
 
 
@@ -162,7 +162,7 @@ def follow(
     iterator: ray.data.DataIterator, uri: str, config: PlanConfig, stop: int, rank: int, ranks: int
 ) -> list[tuple[int, str, str]]:
     """Step, stratum and content of every slice a rank is handed."""
-    slices = shuffler.rank_slices(iterator, Plan(StreamStore(uri), config), 0, stop, rank, ranks)
+    slices = shuffler.rank_slices(shuffler.blocks(iterator), Plan(StreamStore(uri), config), 0, stop, rank, ranks)
     return [(part.step, part.stratum, digest(part)) for part in slices]
 
 
@@ -267,10 +267,10 @@ def test_a_rank_notices_what_is_not_its_own(store: StreamStore) -> None:
         next(chunk.slices(second, 0, 2))
     late = shuffler.dataset(store.data, CONFIG, 5, 9, 1).iterator()
     with pytest.raises(RuntimeError, match="was handed step 5 .* where the plan has step 0"):
-        list(shuffler.rank_slices(late, plan, 0, 9, 0, 1))
+        list(shuffler.rank_slices(shuffler.blocks(late), plan, 0, 9, 0, 1))
     short = shuffler.dataset(store.data, CONFIG, 0, 4, 1).iterator()
     with pytest.raises(RuntimeError, match="ended at step 4, before step 9"):
-        list(shuffler.rank_slices(short, plan, 0, 9, 0, 1))
+        list(shuffler.rank_slices(shuffler.blocks(short), plan, 0, 9, 0, 1))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch.multiprocessing.spawn import spawn
 
 from hbt_ray.config import EncoderConfig, EngineConfig, PlanConfig, TrainConfig
 from hbt_ray.train import checkpoint, engine
+from hbt_ray.train.folder import complete_steps
 
 
 def fails(_: int, folder: str, port: int) -> None:
@@ -45,4 +46,4 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_before_the_next_one(tm
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     spawn(fails, (str(tmp_path), port), nprocs=1)
-    assert checkpoint.complete_steps(str(tmp_path / "checkpoints")) == [1]
+    assert complete_steps(str(tmp_path / "checkpoints")) == [1]
