@@ -38,7 +38,7 @@ test-rest:
 
 # Chaos, full grids and benchmarks: what is slow by nature.
 test-long: install
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long -o session_timeout=10800
 
 bench: install
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[cpu,bench]'
