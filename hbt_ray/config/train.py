@@ -96,11 +96,15 @@ class LoraConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW with linear warm-up and linear decay."""
+    """AdamW, with a learning rate that warms up and falls."""
 
     learning_rate: float = Field(3e-5, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     warmup: float = Field(0.1, ge=0, lt=1, description="warm-up [share of steps]")
+    schedule: Literal["linear", "cosine", "wsd"] = Field(
+        "linear", description="how the rate falls to zero after the warm-up; wsd: at the end only"
+    )
+    decay: float = Field(0.1, gt=0, le=1, description="wsd: linear fall at the end [share of steps]")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping [L2 norm]")
     hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
 
@@ -128,7 +132,8 @@ class TrainConfig(Section):
 
     FREE: ClassVar[frozenset[str]] = frozenset([
         "data", "out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker",
-        "engine", "loggers", "max_failures", "validation", "checkpoint_every", "keep_checkpoints", "report_every",
+        "engine", "loggers", "max_failures", "max_bad_batches", "validation", "checkpoint_every", "keep_checkpoints",
+        "report_every",
     ])  # fmt: skip
     """Settings that a run may change when it resumes: none decides what is learned (the plan's hash knows the data)."""
 
@@ -164,6 +169,11 @@ class TrainConfig(Section):
     loggers: tuple[Logger, ...] = Field(
         (), description="where TensorBoard's points also go: mlflow, wandb, set up by their own environment variables"
     )
+    max_bad_batches: int = Field(
+        0,
+        ge=0,
+        description="batches without finite gradients that are kept for inspection and skipped; one more ends the run",
+    )
     max_failures: int = Field(3, ge=0, description="worker-group restarts before the run gives up")
     encoder: EncoderConfig
     batches: PlanConfig = PlanConfig()
@@ -179,6 +189,10 @@ class TrainConfig(Section):
             raise ValueError("say either --steps or --epochs")
         if self.max_workers is not None and self.max_workers < self.workers:
             raise ValueError(f"--max-workers {self.max_workers} is less than --workers {self.workers}")
+        if self.optimizer.schedule == "wsd" and self.optimizer.warmup + self.optimizer.decay > 1:
+            raise ValueError(
+                f"--warmup {self.optimizer.warmup} and --decay {self.optimizer.decay} are more than all steps"
+            )
         if self.encoder.attention == "varlen" and not self.gpus_per_worker:
             raise ValueError("--attention varlen needs --gpus-per-worker")
         for one in self.loss:

@@ -109,7 +109,7 @@ def _training(config: TrainConfig, plan: Plan, steps: int) -> str:
         ["language exponent", f"{batches.language_exponent:g} (0: languages are drawn uniformly)"],
         *(["loss", describe(loss)] for loss in config.loss),
         ["hard negatives", f"{optimizer.hard_negatives} a pair"],
-        ["learning rate", f"{optimizer.learning_rate:g}, linear warm-up and decay (AdamW)"],
+        ["learning rate", f"{optimizer.learning_rate:g}, {optimizer.schedule} after a linear warm-up (AdamW)"],
         ["precision", config.encoder.precision],
         ["seed", str(batches.seed)],
         ["plan", f"`{plan.hash}`"],

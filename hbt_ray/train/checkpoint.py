@@ -39,6 +39,11 @@ class TrainState:
         """The number of steps trained: the run continues with the batch of this number."""
         return int(self.manifest["step"])
 
+    @property
+    def skipped(self) -> int:
+        """How many of these steps were skipped, since their gradients were no finite numbers."""
+        return int(self.manifest.get("skipped", 0))
+
     def tensors(self) -> Iterator[tuple[str, str, torch.Tensor]]:
         """The parts (`weight`, `exp_avg` or `exp_avg_sq`; parameter name; tensor, fp32 [whole parameter]) of all files.
 
@@ -74,7 +79,7 @@ class TrainState:
                     engine.optimizer.state[parameter][part].copy_(tensor)
         inner = engine.optimizer.optimizer if engine.zero_optimization() else engine.optimizer
         for state in inner.state.values():
-            state["step"].fill_(self.step)
+            state["step"].fill_(self.step - self.skipped)
 
 
 def at(folder: str, step: int) -> TrainState:
@@ -143,8 +148,8 @@ class Saver:
         self._pool = ThreadPoolExecutor(1)
         self._writing: tuple[int, Future[None]] | None = None
 
-    def save(self, engine: Any, step: int) -> None:
-        """Begin to write the checkpoint of this step, when the one before is written."""
+    def save(self, engine: Any, step: int, skipped: int = 0) -> None:
+        """Begin to write the checkpoint of this step, of which some were `skipped`, when the one before is written."""
         self.wait()
         rank, ranks = dist.get_rank(), dist.get_world_size()
         attempt = [secrets.token_hex(4)]  # so that files a killed attempt has left are not taken for this one's
@@ -152,7 +157,7 @@ class Saver:
         uri = checkpoint_of(self._folder, step)
         names = [f"state-{number:05d}-of-{ranks:05d}-{attempt[0]}.safetensors" for number in range(ranks)]
         share = _own_share(engine, rank, ranks)
-        self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step)
+        self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step, skipped)
 
     def wait(self) -> int | None:
         """Wait until nothing is being written; returns the step of what has become a checkpoint meanwhile.
@@ -172,12 +177,14 @@ class Saver:
         if self._writing is not None and self._writing[1].done():
             self._writing[1].result()
 
-    def _write(self, share: dict[str, torch.Tensor], uri: str, names: list[str], rank: int, step: int) -> None:
+    def _write(
+        self, share: dict[str, torch.Tensor], uri: str, names: list[str], rank: int, step: int, skipped: int
+    ) -> None:
         storage.write_bytes(storage.join(uri, names[rank]), safetensors.torch.save(share))
         if rank == 0:
             while not set(names) <= set(storage.sizes(uri)):
                 time.sleep(POLL_SECONDS)  # a rank that fails to write raises, which ends this one too
-            storage.commit(uri, KIND, {"step": step, "files": names, **self._about})
+            storage.commit(uri, KIND, {"step": step, "skipped": skipped, "files": names, **self._about})
             steps = complete_steps(self._folder)
             for old in sorted({*steps[: -self._keep]} - self._needed(steps)):
                 storage.remove(checkpoint_of(self._folder, old))
