@@ -20,6 +20,10 @@ class PlanConfig(Section):
 
     strategy: Literal["x-x", "x-y", "hybrid"] = Field("hybrid", description="monolingual, cross-lingual or both")
     alpha: float = Field(0.5, ge=0, le=1, description="hybrid: share of monolingual batches [probability]")
+    last_alpha: float | None = Field(
+        None, ge=0, le=1, description="hybrid: where alpha goes in a straight line, over --alpha-steps; unset: it stays"
+    )
+    alpha_steps: int | None = Field(None, ge=1, description="after which alpha has come to --last-alpha [steps]")
     batch_size: int = Field(128, ge=2, description="global batch [pairs]")
     language_exponent: float = Field(0.0, ge=0, le=1, description="language weight is rows^t; 0 uniform [t]")
     cross_batches: Literal["mixed", "pair"] = Field(
@@ -30,6 +34,14 @@ class PlanConfig(Section):
         (), description="only these cross-lingual pairs, as de:en for German queries and English passages; none: all"
     )
     seed: int = Field(0, ge=0, description="seed of the order, and of random initial weights")
+
+    @model_validator(mode="after")
+    def _check(self) -> PlanConfig:
+        if (self.last_alpha is None) != (self.alpha_steps is None):
+            raise ValueError("say both --last-alpha and --alpha-steps, or neither")
+        if self.last_alpha is not None and self.strategy != "hybrid":
+            raise ValueError(f"--last-alpha: --strategy {self.strategy} has no share that could change")
+        return self
 
 
 class EncoderConfig(Section):

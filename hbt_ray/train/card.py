@@ -19,7 +19,7 @@ PAPER = "https://arxiv.org/abs/2408.10536"
 STRATEGIES = {
     "x-x": "every global batch is monolingual",
     "x-y": "every global batch is cross-lingual",
-    "hybrid": "a global batch is monolingual with probability {alpha:g}, else cross-lingual",
+    "hybrid": "a global batch is monolingual with probability {alpha}, else cross-lingual",
 }
 
 
@@ -103,8 +103,11 @@ scores = queries @ passages.T
 
 def _training(config: TrainConfig, plan: Plan, steps: int) -> str:
     batches, optimizer = config.batches, config.optimizer
+    alpha = f"{batches.alpha:g}"
+    if batches.last_alpha is not None:
+        alpha += f", going to {batches.last_alpha:g} over {batches.alpha_steps:,} steps"
     rows = [
-        ["strategy", f"`{batches.strategy}`: {STRATEGIES[batches.strategy].format(alpha=batches.alpha)}"],
+        ["strategy", f"`{batches.strategy}`: {STRATEGIES[batches.strategy].format(alpha=alpha)}"],
         ["global batches", f"{steps:,} of {batches.batch_size:,} pairs"],
         ["language exponent", f"{batches.language_exponent:g} (0: languages are drawn uniformly)"],
         *(["loss", describe(loss)] for loss in config.loss),
