@@ -100,7 +100,7 @@ class EngineConfig(Section):
 
 
 class LoraConfig(Section):
-    """Low-rank adapters (arXiv 2106.09685) in all linear layers; the exported model has them merged."""
+    """Low-rank adapters (arXiv 2106.09685) in all linear layers. `model/` has them merged, `adapter/` alone."""
 
     lora_rank: int | None = Field(None, ge=1, description="train adapters of this rank only; unset: train all weights")
     lora_alpha: float = Field(16.0, gt=0, description="adapters are scaled by alpha / rank")

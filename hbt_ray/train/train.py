@@ -33,7 +33,7 @@ from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import validate, work
 
 # what it makes in its folder
-OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "model", "manifest.json")
+OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "adapter", "model", "manifest.json")
 log = logging.getLogger(__name__)
 
 
@@ -172,7 +172,10 @@ def _export(config: TrainConfig, store: Stores, plan: Plan) -> None:
         point.load_weights(Chunks(encoder, config.loss))
         steps = point.step
     with tempfile.TemporaryDirectory() as folder:
-        encoder.export(folder)
+        if encoder.save_adapter(folder, config.encoder.model):
+            storage.upload(folder, RunFolder.of(config).adapter)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.export(folder)  # which merges adapters
         measures = next((line for line in found if line["step"] == steps), None)
         card = model_card(config, store, plan, encoder, steps, measures)
         Path(folder, "README.md").write_text(card, encoding="utf-8")
