@@ -171,9 +171,7 @@ class Encoder(nn.Module):
         settings = adapted.peft_config["default"]
         settings.base_model_name_or_path, settings.inference_mode = base, True
         settings.save_pretrained(folder)
-        weights = peft.get_peft_model_state_dict(
-            adapted, save_embedding_layers=False
-        )  # which it would ask the hub about
+        weights = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)  # or it would ask the hub
         named = {f"base_model.{name}": weight.contiguous() for name, weight in weights.items()}
         safetensors.torch.save_file(named, os.path.join(folder, "adapter_model.safetensors"), metadata={"format": "pt"})
         return True
