@@ -50,7 +50,7 @@ def model_card(
         f"# {config.name}",
         _what(config, encoder),
         "## How to use it",
-        _usage(encoder, config.encoder.trust_remote_code),
+        usage(encoder, config.encoder.trust_remote_code),
         "## Training",
         _training(config, plan, steps),
         "### Data",
@@ -85,7 +85,8 @@ def _commit(encoder: Encoder) -> str | None:
     return commit
 
 
-def _usage(encoder: Encoder, own_code: bool) -> str:
+def usage(encoder: Encoder, own_code: bool) -> str:
+    """How sentence-transformers loads the model and asks it, with its prompts, in Markdown."""
     prompts = [[role, f"`{prefix!r}`"] for role, prefix in encoder.prefixes.items()]
     prompts += [[f"query of `{source}`", f"`{prefix!r}`"] for source, prefix in encoder.instructions.items()]
     trusted = ", trust_remote_code=True" if own_code else ""
