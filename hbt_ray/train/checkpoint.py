@@ -8,11 +8,15 @@ Writing goes on beside training: a step waits for the copy to the CPU only.
 from __future__ import annotations
 
 import secrets
+import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 import torch.distributed as dist
@@ -28,11 +32,13 @@ POLL_SECONDS = 0.1
 
 
 class TrainState:
-    """One complete checkpoint."""
+    """One complete checkpoint. Each node fetches its files once, for all its ranks, which read what they need."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.manifest = storage.read_manifest(uri, KIND)
+        self._place: str | None = None  # where its files are on this node
+        self._leads = True  # whether this rank has fetched them
 
     @property
     def step(self) -> int:
@@ -44,23 +50,50 @@ class TrainState:
         """How many of these steps were skipped, since their gradients were no finite numbers."""
         return int(self.manifest.get("skipped", 0))
 
-    def tensors(self) -> Iterator[tuple[str, str, torch.Tensor]]:
-        """The parts (`weight`, `exp_avg` or `exp_avg_sq`; parameter name; tensor, fp32 [whole parameter]) of all files.
+    def fetch(self) -> None:
+        """Bring the files to this node, unless they are there. All ranks must call it."""
+        if self._place is not None:
+            return
+        if not _several() or storage.is_local(self.uri):
+            self._place = storage.local_copy(self.uri)
+            return
+        host, hosts, places = socket.gethostname(), [""] * dist.get_world_size(), [""] * dist.get_world_size()
+        group = dist.new_group(backend="gloo")  # no device is chosen yet
+        dist.all_gather_object(hosts, host, group=group)
+        first = hosts.index(host)
+        self._leads = first == dist.get_rank()
+        dist.all_gather_object(places, storage.local_copy(self.uri) if self._leads else "", group=group)
+        self._place = places[first]
+        dist.destroy_process_group(group)
 
-        One file is in memory at a time.
-        """
+    def release(self) -> None:
+        """Delete what was fetched. All ranks must call it."""
+        if self._place is None or storage.is_local(self.uri):
+            return
+        if _several():
+            dist.barrier()  # until all have read
+        if self._leads:
+            shutil.rmtree(self._place, ignore_errors=True)
+        self._place = None
+
+    def tensors(self, *parts: str) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """Of the parts named (`weight`, `exp_avg`, `exp_avg_sq`) of every parameter: part, parameter's name, and value,
+        fp32 [whole parameter]. All ranks must ask for the first."""
+        self.fetch()
+        assert self._place is not None
         for name in self.manifest["files"]:
-            for key, tensor in safetensors.torch.load(storage.read_bytes(storage.join(self.uri, name))).items():
-                part, _, parameter = key.partition("/")
-                yield part, parameter, tensor
+            with safetensors.safe_open(Path(self._place, name), framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118  # it is no mapping
+                    part, _, parameter = key.partition("/")
+                    if part in parts:
+                        yield part, parameter, file.get_tensor(key)
 
     def load_weights(self, model: nn.Module) -> None:
         """Put the trained weights into `model`, before it is handed to DeepSpeed."""
         parameters = dict(model.named_parameters())
         with torch.no_grad():
-            for part, name, tensor in self.tensors():
-                if part == "weight":
-                    parameters[name].copy_(tensor)
+            for _, name, tensor in self.tensors("weight"):
+                parameters[name].copy_(tensor)
 
     def load_moments(self, engine: Any) -> None:
         """Put the Adam moments into `engine`, whose optimizer has made one step of learning rate 0 to have any."""
@@ -68,18 +101,22 @@ class TrainState:
 
         _link_moments(engine)
         parameters = dict(engine.module.named_parameters())
-        for part, name, tensor in self.tensors():
-            if part in MOMENTS:
-                parameter = parameters[name]
-                if engine.zero_optimization_stage() == 3:
-                    safe_set_local_optimizer_state(parameter, _own_partition(parameter, tensor.to(engine.device)), part)
-                elif engine.zero_optimization():
-                    safe_set_full_optimizer_state(parameter, tensor.to(engine.device), part)
-                else:
-                    engine.optimizer.state[parameter][part].copy_(tensor)
+        for part, name, tensor in self.tensors(*MOMENTS):
+            parameter = parameters[name]
+            if engine.zero_optimization_stage() == 3:
+                safe_set_local_optimizer_state(parameter, _own_partition(parameter, tensor.to(engine.device)), part)
+            elif engine.zero_optimization():
+                safe_set_full_optimizer_state(parameter, tensor.to(engine.device), part)
+            else:
+                engine.optimizer.state[parameter][part].copy_(tensor)
         inner = engine.optimizer.optimizer if engine.zero_optimization() else engine.optimizer
         for state in inner.state.values():
             state["step"].fill_(self.step - self.skipped)
+
+
+def _several() -> bool:
+    """Whether this process is one of several ranks."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def at(folder: str, step: int) -> TrainState:

@@ -94,6 +94,7 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
             if point and part.step == start:
                 make_moments(trainer, batch, config.engine.gradcache)
                 point.load_moments(trainer)
+                point.release()
             rate = learning_rate(part.step, config.length, config.optimizer)
             engine.set_learning_rate(trainer, rate)
             loss, groups = step.backward(

@@ -78,16 +78,11 @@ def _of_run(config: SoupConfig) -> tuple[Encoder, Iterator[tuple[str, float, Wei
 
     def parts() -> Iterator[tuple[str, float, Weights]]:
         for step in steps:
-            tensors = checkpoint.at(folder, step).tensors()
-            yield (
-                f"step {step}",
-                1 / len(steps),
-                {
-                    name.removeprefix("encoder."): tensor
-                    for part, name, tensor in tensors
-                    if part == "weight" and name.startswith("encoder.")
-                },
-            )
+            point = checkpoint.at(folder, step)
+            named = {name: tensor for _, name, tensor in point.tensors("weight")}
+            point.release()
+            own = {name: tensor for name, tensor in named.items() if name.startswith("encoder.")}  # no temperatures
+            yield f"step {step}", 1 / len(steps), {name.removeprefix("encoder."): own[name] for name in own}
 
     return encoder, parts()
 

@@ -170,6 +170,7 @@ def _export(config: TrainConfig, store: Stores, plan: Plan) -> None:
             point = checkpoint.at(RunFolder.of(config).checkpoints, best)
         assert point is not None
         point.load_weights(Chunks(encoder, config.loss))
+        point.release()
         steps = point.step
     with tempfile.TemporaryDirectory() as folder:
         if encoder.save_adapter(folder, config.encoder.model):
