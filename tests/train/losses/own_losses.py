@@ -26,18 +26,6 @@ class Mean(Pull):
         return super().__call__(whole, temperature).mean()
 
 
-class Poisoned(Pull):
-    """Is no number for batches that have a row of this group."""
-
-    def __init__(self, group: int) -> None:
-        super().__init__(1.0)
-        self._group = group
-
-    def __call__(self, whole: Whole, temperature: torch.Tensor) -> torch.Tensor:
-        poison = torch.nan if (whole.places.groups == self._group).any() else 1.0
-        return super().__call__(whole, temperature) * poison
-
-
 class Trained(nn.Linear):
     """Has weights of its own."""
 
