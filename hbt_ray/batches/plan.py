@@ -6,13 +6,12 @@ is where its place in the current pass falls. Each is arithmetic: no state, no c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from hbt_ray import storage
+from hbt_ray.batches.draws import SHORT_CYCLE, Draws, annealed, in_shares
 from hbt_ray.batches.order import Purpose, Shares, mix, permute, rekey
 from hbt_ray.batches.strata import Stratum, chosen_languages, weighted_strata
 from hbt_ray.config import PlanConfig
@@ -20,8 +19,6 @@ from hbt_ray.data.stores import PairStore
 from hbt_ray.data.stream import Stream
 
 VERSION = 6  # of the arithmetic: a change of it, here or in `order`, makes other batches of the same settings
-CYCLE = 1024  # draws over which everything that is drawn gets its share; the order within is random
-WEIGHT_UNITS = 2**30  # resolution of shares
 RUNS = 32  # directions in a mixed batch, at least
 RUN_ROWS = 64  # of a mixed batch from one direction, at most
 SMALL_TOKENS = 2**25  # of a store that read tasks keep in memory, so that any row of it is as near as any other
@@ -52,7 +49,7 @@ class Plan:
         languages: all languages of the plan.
         directions: what strata take rows from.
         strata: what batches are made of.
-        weights: each stratum's share of the steps, float64 [strata].
+        weights: each stratum's share of the steps, float64 [strata]; where alpha changes, halfway.
         members: all members of all directions, in their order.
         member_languages: languages of the query and the passage of a row of each member, int64 [members, 2].
         turn: how many mixed batches, one after the other, take their rows from the same directions; 1: none is mixed.
@@ -72,7 +69,7 @@ class Plan:
             UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
         """
         self.config = config
-        self.identity = {"plan": VERSION, "store": store.identity, **config.model_dump(mode="json")}
+        self.identity = {"plan": VERSION, "store": store.identity, **config.model_dump(mode="json", exclude_none=True)}
         self.hash = storage.fingerprint(self.identity)
         self.languages = chosen_languages(store.streams, config)
         self.directions, self.strata, self.weights = weighted_strata(store, self.languages, config)
@@ -87,7 +84,7 @@ class Plan:
         self._block_rows = np.array([member.block_rows for member in self.members], dtype=np.int64)
         self._blocks = self._lengths // self._block_rows  # whole ones
         self._pass = -(-self._lengths // self._block_rows)  # blocks, the last of them perhaps not whole
-        self._draws = {Purpose.STRATUM: Shares([_units(self.weights)])}
+        self._steps = _steps(self.strata, self.weights, config)
         self._direction = np.array([stratum.directions[0] for stratum in self.strata])
         mixed = [number for number, stratum in enumerate(self.strata) if len(stratum.directions) > 1]
         self._mixed = mixed[0] if mixed else -1
@@ -95,12 +92,11 @@ class Plan:
         if mixed:
             self._parts = np.array(self.strata[mixed[0]].directions)
             sizes = np.array([self.directions[part].size for part in self._parts], dtype=float)
-            self._draws[Purpose.RUN] = Shares([_units(sizes**config.language_exponent)])
+            self._runs_drawn = Draws(config.seed, Purpose.RUN, in_shares(sizes**config.language_exponent))
             members = [member for part in self._parts for member in self.directions[part].members]
             used = {stream for member in members for stream in (member.query, member.passage)}
             streams = [store.streams[number] for number in used]
             self._run_rows, self.turn = _turns(config.batch_size, streams, len(sizes))
-        self._cycle: Callable[[Purpose, int], tuple[np.ndarray, np.ndarray]] = lru_cache(maxsize=32)(self._draw_cycle)
 
     def steps(self, epochs: float) -> int:
         """The number of steps that have as many pairs as `epochs` passes over the rows of the stores that are drawn."""
@@ -108,11 +104,11 @@ class Plan:
 
     def stratum(self, step: int) -> Stratum:
         """What the batch of `step` is made of."""
-        return self.strata[self._drawn(Purpose.STRATUM, np.array([step]))[0][0]]
+        return self.strata[self._steps.at(np.array([step]))[0][0]]
 
     def drawn(self, steps: int) -> np.ndarray:
         """How many of the first `steps` draw each stratum, int64 [strata]."""
-        return self._counts(Purpose.STRATUM, steps)[: len(self.strata)]
+        return self._steps.counts(steps)
 
     def taken(self, steps: int) -> np.ndarray:
         """How many rows the first `steps` steps take of each member, int64 [members]."""
@@ -123,8 +119,8 @@ class Plan:
         if self._mixed >= 0:
             turns, inside = divmod(int(drawn[self._mixed]), self.turn)
             runs = size // self._run_rows
-            whole = self._counts(Purpose.RUN, turns * runs)[: len(self._parts)] * self.turn * self._run_rows
-            part, before = self._drawn(Purpose.RUN, turns * runs + np.arange(runs if inside else 0))
+            whole = self._runs_drawn.counts(turns * runs) * self.turn * self._run_rows
+            part, before = self._runs_drawn.at(turns * runs + np.arange(runs if inside else 0))
             start = before * self.turn * self._run_rows
             directions = np.concatenate([directions, self._parts, self._parts[part]])
             begins = np.concatenate([begins, np.zeros_like(whole), start])
@@ -139,7 +135,7 @@ class Plan:
     def batches(self, start: int, stop: int) -> Batches:
         """The global batches of steps start … stop; rank r of W has rows [r * B / W, (r + 1) * B / W) of each."""
         size = self.config.batch_size
-        stratum, draw = self._drawn(Purpose.STRATUM, np.arange(start, stop))
+        stratum, draw = self._steps.at(np.arange(start, stop))
         chance = mix(self.config.seed, Purpose.PAIR, np.arange(start, stop)[:, None], np.arange(size))
         slot = np.uint64((1 << (size - 1).bit_length()) - 1)
         place = np.arange(size, dtype=np.uint64)
@@ -148,38 +144,6 @@ class Plan:
         member, row = self._rows_of(*self._runs(stratum, draw))
         mixed = order.astype(np.int64) + np.arange(len(stratum))[:, None] * size
         return Batches(start, stratum, member[mixed], row[mixed])
-
-    def _drawn(self, purpose: Purpose, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What each of the draws `numbers`, int64 [draws] ascending, takes, and how often that was drawn before."""
-        if not len(numbers):
-            return numbers, numbers
-        first, last = int(numbers[0]) // CYCLE, int(numbers[-1]) // CYCLE
-        cycles = [np.stack(self._cycle(purpose, cycle)) for cycle in range(first, last + 1)]
-        both = np.concatenate(cycles, axis=1)[:, numbers - first * CYCLE]
-        return both[0], both[1]
-
-    def _counts(self, purpose: Purpose, draws: int) -> np.ndarray:
-        """How often the first `draws` draws take each thing, int64 [things]."""
-        before = self._whole_cycles(purpose, draws // CYCLE * CYCLE)
-        if draws % CYCLE == 0:
-            return before
-        return before + np.bincount(self._cycle(purpose, draws // CYCLE)[0][: draws % CYCLE], minlength=len(before))
-
-    def _whole_cycles(self, purpose: Purpose, draws: int) -> np.ndarray:
-        shares = self._draws[purpose]
-        counts: np.ndarray = shares.counts(int(shares.depth[0]), np.zeros(1, np.int64), np.array([draws]))[0]
-        return counts
-
-    def _draw_cycle(self, purpose: Purpose, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """What every draw of a cycle takes, and how often that was drawn before, int64 [CYCLE] each."""
-        before, after = (self._whole_cycles(purpose, (cycle + number) * CYCLE) for number in (0, 1))
-        taken = np.repeat(np.arange(len(before)), after - before)
-        taken = taken[np.argsort(mix(self.config.seed, purpose, cycle, np.arange(CYCLE)), kind="stable")]
-        ordered = np.argsort(taken, kind="stable")
-        first = np.cumsum(after - before) - (after - before)
-        draw = np.empty(CYCLE, dtype=np.int64)
-        draw[ordered] = np.arange(CYCLE) - first[taken[ordered]] + before[taken[ordered]]
-        return taken, draw
 
     def _runs(self, stratum: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the steps take, step after step: of each run the member, its rows taken before, and rows taken now."""
@@ -191,7 +155,7 @@ class Plan:
         if len(mixed):
             runs, turn_rows = size // self._run_rows, self.turn * self._run_rows
             turns, inside = np.divmod(draw[mixed], self.turn)
-            part, before = self._drawn(Purpose.RUN, np.ravel(turns[:, None] * runs + np.arange(runs)))
+            part, before = self._runs_drawn.at(np.ravel(turns[:, None] * runs + np.arange(runs)))
             steps.append(np.repeat(mixed, runs))
             directions.append(self._parts[part])
             begins.append(before * turn_rows + np.repeat(inside * self._run_rows, runs))
@@ -249,9 +213,13 @@ class Plan:
         return member[part], (block * size)[part] + permute(inside, lengths, key[part])
 
 
-def _units(weights: np.ndarray) -> np.ndarray:
-    """Weights as whole numbers."""
-    return np.maximum(np.round(weights / weights.sum() * WEIGHT_UNITS).astype(np.int64), 1)
+def _steps(strata: list[Stratum], weights: np.ndarray, config: PlanConfig) -> Draws:
+    """The stratum of every step."""
+    monolingual = np.array([stratum.kind == "monolingual" for stratum in strata])
+    if config.last_alpha is None or monolingual.all() or not monolingual.any():
+        return Draws(config.seed, Purpose.STRATUM, in_shares(weights))
+    counts = annealed(weights[monolingual], weights[~monolingual], config)  # the monolingual ones come first
+    return Draws(config.seed, Purpose.STRATUM, counts, SHORT_CYCLE)
 
 
 def _turns(batch_size: int, streams: list[Stream], directions: int) -> tuple[int, int]:

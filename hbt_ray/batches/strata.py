@@ -93,12 +93,14 @@ def chosen_languages(streams: list[Stream], config: PlanConfig) -> tuple[str, ..
 def weighted_strata(
     store: PairStore, languages: tuple[str, ...], config: PlanConfig
 ) -> tuple[list[Direction], list[Stratum], np.ndarray]:
-    """All directions, the strata that are drawn of them, and the share of steps of each stratum, float64 [strata].
+    """All directions, the strata that are drawn of them, and the share of steps of each stratum, float64 [strata]:
+    where alpha changes, halfway. Monolingual strata come first.
 
     Raises:
         UserError: the store has no row for what the strategy needs, or not a language or pair that is named.
     """
-    alpha = {"x-x": 1.0, "x-y": 0.0, "hybrid": config.alpha}[config.strategy]
+    halfway = config.alpha if config.last_alpha is None else (config.alpha + config.last_alpha) / 2
+    alpha = {"x-x": 1.0, "x-y": 0.0, "hybrid": halfway}[config.strategy]
     own = monolingual(store, languages) if alpha > 0 else []
     cross = cross_lingual(store, languages, config) if alpha < 1 else []
     if alpha > 0 and not own:

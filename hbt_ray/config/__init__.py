@@ -8,6 +8,7 @@ from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSEConfig, OwnLossConfig
+from hbt_ray.config.soup import SoupConfig
 from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
 from hbt_ray.config.train import (
@@ -60,6 +61,7 @@ __all__ = [
     "SearchConfig",
     "Section",
     "Setting",
+    "SoupConfig",
     "StudyConfig",
     "TaskSettings",
     "TrainConfig",

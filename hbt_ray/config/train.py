@@ -20,6 +20,10 @@ class PlanConfig(Section):
 
     strategy: Literal["x-x", "x-y", "hybrid"] = Field("hybrid", description="monolingual, cross-lingual or both")
     alpha: float = Field(0.5, ge=0, le=1, description="hybrid: share of monolingual batches [probability]")
+    last_alpha: float | None = Field(
+        None, ge=0, le=1, description="hybrid: where alpha goes in a straight line, over --alpha-steps; unset: it stays"
+    )
+    alpha_steps: int | None = Field(None, ge=1, description="after which alpha has come to --last-alpha [steps]")
     batch_size: int = Field(128, ge=2, description="global batch [pairs]")
     language_exponent: float = Field(0.0, ge=0, le=1, description="language weight is rows^t; 0 uniform [t]")
     cross_batches: Literal["mixed", "pair"] = Field(
@@ -30,6 +34,14 @@ class PlanConfig(Section):
         (), description="only these cross-lingual pairs, as de:en for German queries and English passages; none: all"
     )
     seed: int = Field(0, ge=0, description="seed of the order, and of random initial weights")
+
+    @model_validator(mode="after")
+    def _check(self) -> PlanConfig:
+        if (self.last_alpha is None) != (self.alpha_steps is None):
+            raise ValueError("say both --last-alpha and --alpha-steps, or neither")
+        if self.last_alpha is not None and self.strategy != "hybrid":
+            raise ValueError(f"--last-alpha: --strategy {self.strategy} has no share that could change")
+        return self
 
 
 class EncoderConfig(Section):
@@ -88,7 +100,7 @@ class EngineConfig(Section):
 
 
 class LoraConfig(Section):
-    """Low-rank adapters (arXiv 2106.09685) in all linear layers; the exported model has them merged."""
+    """Low-rank adapters (arXiv 2106.09685) in all linear layers. `model/` has them merged, `adapter/` alone."""
 
     lora_rank: int | None = Field(None, ge=1, description="train adapters of this rank only; unset: train all weights")
     lora_alpha: float = Field(16.0, gt=0, description="adapters are scaled by alpha / rank")
@@ -96,11 +108,15 @@ class LoraConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW with linear warm-up and linear decay."""
+    """AdamW, with a learning rate that warms up and falls."""
 
     learning_rate: float = Field(3e-5, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     warmup: float = Field(0.1, ge=0, lt=1, description="warm-up [share of steps]")
+    schedule: Literal["linear", "cosine", "wsd"] = Field(
+        "linear", description="how the rate falls to zero after the warm-up; wsd: at the end only"
+    )
+    decay: float = Field(0.1, gt=0, le=1, description="wsd: linear fall at the end [share of steps]")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping [L2 norm]")
     hard_negatives: int = Field(0, ge=0, description="hard negatives used of each pair [passages]")
 
@@ -128,7 +144,8 @@ class TrainConfig(Section):
 
     FREE: ClassVar[frozenset[str]] = frozenset([
         "data", "out", "dry_run", "gpu_memory", "workers", "max_workers", "gpus_per_worker", "cpus_per_worker",
-        "engine", "loggers", "max_failures", "validation", "checkpoint_every", "keep_checkpoints", "report_every",
+        "engine", "loggers", "max_failures", "max_bad_batches", "validation", "checkpoint_every", "keep_checkpoints",
+        "report_every",
     ])  # fmt: skip
     """Settings that a run may change when it resumes: none decides what is learned (the plan's hash knows the data)."""
 
@@ -164,6 +181,11 @@ class TrainConfig(Section):
     loggers: tuple[Logger, ...] = Field(
         (), description="where TensorBoard's points also go: mlflow, wandb, set up by their own environment variables"
     )
+    max_bad_batches: int = Field(
+        0,
+        ge=0,
+        description="batches without finite gradients that are kept for inspection and skipped; one more ends the run",
+    )
     max_failures: int = Field(3, ge=0, description="worker-group restarts before the run gives up")
     encoder: EncoderConfig
     batches: PlanConfig = PlanConfig()
@@ -179,6 +201,10 @@ class TrainConfig(Section):
             raise ValueError("say either --steps or --epochs")
         if self.max_workers is not None and self.max_workers < self.workers:
             raise ValueError(f"--max-workers {self.max_workers} is less than --workers {self.workers}")
+        if self.optimizer.schedule == "wsd" and self.optimizer.warmup + self.optimizer.decay > 1:
+            raise ValueError(
+                f"--warmup {self.optimizer.warmup} and --decay {self.optimizer.decay} are more than all steps"
+            )
         if self.encoder.attention == "varlen" and not self.gpus_per_worker:
             raise ValueError("--attention varlen needs --gpus-per-worker")
         for one in self.loss:

@@ -29,6 +29,7 @@ def validate(_: Any, settings: dict[str, Any], step: int) -> dict[str, float]:
     point = checkpoint.at(RunFolder.of(config).checkpoints, step)
     encoder = trained_encoder(config, Stores(config.data))
     point.load_weights(Chunks(encoder, config.loss))
+    point.release()
     done = validations.uri_of(config, step).removesuffix(".json")
     with tempfile.TemporaryDirectory() as folder:
         encoder.export(folder)

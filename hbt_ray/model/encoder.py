@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -157,6 +159,22 @@ class Encoder(nn.Module):
         ids = np.full(mask.shape, self.tokenizer.pad_token_id, dtype=np.int64)
         ids[mask] = np.concatenate(list(rows)) if len(rows) else []
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+    def save_adapter(self, folder: str, base: str) -> bool:
+        """Write the adapters as peft does, for the transformer of the model `base`, to a local folder; returns whether
+        there are any. `peft.PeftModel.from_pretrained(transformer, folder)` puts them into that transformer."""
+        if not self._adapted:
+            return False
+        import peft
+
+        (adapted,) = self._adapted
+        settings = adapted.peft_config["default"]
+        settings.base_model_name_or_path, settings.inference_mode = base, True
+        settings.save_pretrained(folder)
+        weights = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)  # or it would ask the hub
+        named = {f"base_model.{name}": weight.contiguous() for name, weight in weights.items()}
+        safetensors.torch.save_file(named, os.path.join(folder, "adapter_model.safetensors"), metadata={"format": "pt"})
+        return True
 
     def export(self, folder: str) -> None:
         """Write the model in sentence-transformers' layout, prompts included and adapters merged, to a local folder."""

@@ -7,7 +7,7 @@ the manifest only: what it does not name is not there. Local paths, s3://, gs://
 from __future__ import annotations
 
 from hbt_ray.config.uris import absolute, model_name
-from hbt_ray.storage.claims import claim, claimed
+from hbt_ray.storage.claims import claim, claimed, take_over
 from hbt_ray.storage.files import (
     clear,
     create,
@@ -76,6 +76,7 @@ __all__ = [
     "signed",
     "size",
     "sizes",
+    "take_over",
     "upload",
     "version_of",
     "write",

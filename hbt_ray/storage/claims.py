@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,31 @@ def claim(out: str, job: str, settings: Mapping[str, Any]) -> None:
                 f"{out} already holds another run: {key} is {there.get(key)!r} there and {settings.get(key)!r} here;"
                 " name another --out, or delete that folder to start anew"
             )
+
+
+def take_over(
+    out: str,
+    job: str,
+    settings: Mapping[str, Any],
+    follows: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],
+) -> bool:
+    """Give the folder to this run where it `follows` the one there, which it goes on from; returns whether it did.
+
+    What was made stays, but is not visible as a whole any more: the run is an unfinished one now.
+
+    Args:
+        follows: says so of the job and settings there and here.
+
+    Raises:
+        FolderHeld: another process is at work in the folder.
+    """
+    run, here = join(out, "run.json"), json.loads(json.dumps({"job": job, **settings}))
+    if not exists(run) or not follows(read_json(run), here):
+        return False
+    with _held(out):
+        remove_file(join(out, "manifest.json"))
+        write_json(run, here)
+    return True
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ PAPER = "https://arxiv.org/abs/2408.10536"
 STRATEGIES = {
     "x-x": "every global batch is monolingual",
     "x-y": "every global batch is cross-lingual",
-    "hybrid": "a global batch is monolingual with probability {alpha:g}, else cross-lingual",
+    "hybrid": "a global batch is monolingual with probability {alpha}, else cross-lingual",
 }
 
 
@@ -50,7 +50,7 @@ def model_card(
         f"# {config.name}",
         _what(config, encoder),
         "## How to use it",
-        _usage(encoder, config.encoder.trust_remote_code),
+        usage(encoder, config.encoder.trust_remote_code),
         "## Training",
         _training(config, plan, steps),
         "### Data",
@@ -85,7 +85,8 @@ def _commit(encoder: Encoder) -> str | None:
     return commit
 
 
-def _usage(encoder: Encoder, own_code: bool) -> str:
+def usage(encoder: Encoder, own_code: bool) -> str:
+    """How sentence-transformers loads the model and asks it, with its prompts, in Markdown."""
     prompts = [[role, f"`{prefix!r}`"] for role, prefix in encoder.prefixes.items()]
     prompts += [[f"query of `{source}`", f"`{prefix!r}`"] for source, prefix in encoder.instructions.items()]
     trusted = ", trust_remote_code=True" if own_code else ""
@@ -103,13 +104,16 @@ scores = queries @ passages.T
 
 def _training(config: TrainConfig, plan: Plan, steps: int) -> str:
     batches, optimizer = config.batches, config.optimizer
+    alpha = f"{batches.alpha:g}"
+    if batches.last_alpha is not None:
+        alpha += f", going to {batches.last_alpha:g} over {batches.alpha_steps:,} steps"
     rows = [
-        ["strategy", f"`{batches.strategy}`: {STRATEGIES[batches.strategy].format(alpha=batches.alpha)}"],
+        ["strategy", f"`{batches.strategy}`: {STRATEGIES[batches.strategy].format(alpha=alpha)}"],
         ["global batches", f"{steps:,} of {batches.batch_size:,} pairs"],
         ["language exponent", f"{batches.language_exponent:g} (0: languages are drawn uniformly)"],
         *(["loss", describe(loss)] for loss in config.loss),
         ["hard negatives", f"{optimizer.hard_negatives} a pair"],
-        ["learning rate", f"{optimizer.learning_rate:g}, linear warm-up and decay (AdamW)"],
+        ["learning rate", f"{optimizer.learning_rate:g}, {optimizer.schedule} after a linear warm-up (AdamW)"],
         ["precision", config.encoder.precision],
         ["seed", str(batches.seed)],
         ["plan", f"`{plan.hash}`"],

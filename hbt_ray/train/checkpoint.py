@@ -8,11 +8,15 @@ Writing goes on beside training: a step waits for the copy to the CPU only.
 from __future__ import annotations
 
 import secrets
+import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 import torch.distributed as dist
@@ -28,34 +32,68 @@ POLL_SECONDS = 0.1
 
 
 class TrainState:
-    """One complete checkpoint."""
+    """One complete checkpoint. Each node fetches its files once, for all its ranks, which read what they need."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.manifest = storage.read_manifest(uri, KIND)
+        self._place: str | None = None  # where its files are on this node
+        self._leads = True  # whether this rank has fetched them
 
     @property
     def step(self) -> int:
         """The number of steps trained: the run continues with the batch of this number."""
         return int(self.manifest["step"])
 
-    def tensors(self) -> Iterator[tuple[str, str, torch.Tensor]]:
-        """The parts (`weight`, `exp_avg` or `exp_avg_sq`; parameter name; tensor, fp32 [whole parameter]) of all files.
+    @property
+    def skipped(self) -> int:
+        """How many of these steps were skipped, since their gradients were no finite numbers."""
+        return int(self.manifest.get("skipped", 0))
 
-        One file is in memory at a time.
-        """
+    def fetch(self) -> None:
+        """Bring the files to this node, unless they are there. All ranks must call it."""
+        if self._place is not None:
+            return
+        if not _several() or storage.is_local(self.uri):
+            self._place = storage.local_copy(self.uri)
+            return
+        host, hosts, places = socket.gethostname(), [""] * dist.get_world_size(), [""] * dist.get_world_size()
+        group = dist.new_group(backend="gloo")  # no device is chosen yet
+        dist.all_gather_object(hosts, host, group=group)
+        first = hosts.index(host)
+        self._leads = first == dist.get_rank()
+        dist.all_gather_object(places, storage.local_copy(self.uri) if self._leads else "", group=group)
+        self._place = places[first]
+        dist.destroy_process_group(group)
+
+    def release(self) -> None:
+        """Delete what was fetched. All ranks must call it."""
+        if self._place is None or storage.is_local(self.uri):
+            return
+        if _several():
+            dist.barrier()  # until all have read
+        if self._leads:
+            shutil.rmtree(self._place, ignore_errors=True)
+        self._place = None
+
+    def tensors(self, *parts: str) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """Of the parts named (`weight`, `exp_avg`, `exp_avg_sq`) of every parameter: part, parameter's name, and value,
+        fp32 [whole parameter]. All ranks must ask for the first."""
+        self.fetch()
+        assert self._place is not None
         for name in self.manifest["files"]:
-            for key, tensor in safetensors.torch.load(storage.read_bytes(storage.join(self.uri, name))).items():
-                part, _, parameter = key.partition("/")
-                yield part, parameter, tensor
+            with safetensors.safe_open(Path(self._place, name), framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118  # it is no mapping
+                    part, _, parameter = key.partition("/")
+                    if part in parts:
+                        yield part, parameter, file.get_tensor(key)
 
     def load_weights(self, model: nn.Module) -> None:
         """Put the trained weights into `model`, before it is handed to DeepSpeed."""
         parameters = dict(model.named_parameters())
         with torch.no_grad():
-            for part, name, tensor in self.tensors():
-                if part == "weight":
-                    parameters[name].copy_(tensor)
+            for _, name, tensor in self.tensors("weight"):
+                parameters[name].copy_(tensor)
 
     def load_moments(self, engine: Any) -> None:
         """Put the Adam moments into `engine`, whose optimizer has made one step of learning rate 0 to have any."""
@@ -63,18 +101,22 @@ class TrainState:
 
         _link_moments(engine)
         parameters = dict(engine.module.named_parameters())
-        for part, name, tensor in self.tensors():
-            if part in MOMENTS:
-                parameter = parameters[name]
-                if engine.zero_optimization_stage() == 3:
-                    safe_set_local_optimizer_state(parameter, _own_partition(parameter, tensor.to(engine.device)), part)
-                elif engine.zero_optimization():
-                    safe_set_full_optimizer_state(parameter, tensor.to(engine.device), part)
-                else:
-                    engine.optimizer.state[parameter][part].copy_(tensor)
+        for part, name, tensor in self.tensors(*MOMENTS):
+            parameter = parameters[name]
+            if engine.zero_optimization_stage() == 3:
+                safe_set_local_optimizer_state(parameter, _own_partition(parameter, tensor.to(engine.device)), part)
+            elif engine.zero_optimization():
+                safe_set_full_optimizer_state(parameter, tensor.to(engine.device), part)
+            else:
+                engine.optimizer.state[parameter][part].copy_(tensor)
         inner = engine.optimizer.optimizer if engine.zero_optimization() else engine.optimizer
         for state in inner.state.values():
-            state["step"].fill_(self.step)
+            state["step"].fill_(self.step - self.skipped)
+
+
+def _several() -> bool:
+    """Whether this process is one of several ranks."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def at(folder: str, step: int) -> TrainState:
@@ -143,8 +185,8 @@ class Saver:
         self._pool = ThreadPoolExecutor(1)
         self._writing: tuple[int, Future[None]] | None = None
 
-    def save(self, engine: Any, step: int) -> None:
-        """Begin to write the checkpoint of this step, when the one before is written."""
+    def save(self, engine: Any, step: int, skipped: int = 0) -> None:
+        """Begin to write the checkpoint of this step, of which some were `skipped`, when the one before is written."""
         self.wait()
         rank, ranks = dist.get_rank(), dist.get_world_size()
         attempt = [secrets.token_hex(4)]  # so that files a killed attempt has left are not taken for this one's
@@ -152,7 +194,7 @@ class Saver:
         uri = checkpoint_of(self._folder, step)
         names = [f"state-{number:05d}-of-{ranks:05d}-{attempt[0]}.safetensors" for number in range(ranks)]
         share = _own_share(engine, rank, ranks)
-        self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step)
+        self._writing = step, self._pool.submit(self._write, share, uri, names, rank, step, skipped)
 
     def wait(self) -> int | None:
         """Wait until nothing is being written; returns the step of what has become a checkpoint meanwhile.
@@ -172,12 +214,14 @@ class Saver:
         if self._writing is not None and self._writing[1].done():
             self._writing[1].result()
 
-    def _write(self, share: dict[str, torch.Tensor], uri: str, names: list[str], rank: int, step: int) -> None:
+    def _write(
+        self, share: dict[str, torch.Tensor], uri: str, names: list[str], rank: int, step: int, skipped: int
+    ) -> None:
         storage.write_bytes(storage.join(uri, names[rank]), safetensors.torch.save(share))
         if rank == 0:
             while not set(names) <= set(storage.sizes(uri)):
                 time.sleep(POLL_SECONDS)  # a rank that fails to write raises, which ends this one too
-            storage.commit(uri, KIND, {"step": step, "files": names, **self._about})
+            storage.commit(uri, KIND, {"step": step, "skipped": skipped, "files": names, **self._about})
             steps = complete_steps(self._folder)
             for old in sorted({*steps[: -self._keep]} - self._needed(steps)):
                 storage.remove(checkpoint_of(self._folder, old))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def deepspeed_settings(config: TrainConfig, ranks: int) -> dict[str, Any]:
     offloads = "offload_optimizer" in given.get("zero_optimization", {})
     return {
         "steps_per_print": sys.maxsize,
+        "timers": {"throughput": {"enabled": False}},  # ours counts; theirs waits for the device twice a chunk
         **given,
         **ours,
         "zero_optimization": {
@@ -109,31 +111,26 @@ def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
 
 
 def take_step(engine: Any) -> float:
-    """Take one step of the optimizer; returns the L2 norm of the gradients before clipping."""
+    """Take one step of the optimizer; returns the L2 norm of the gradients before clipping.
+
+    Where that is no finite number, on all ranks then, weights and moments stay as they are.
+    """
     if engine.zero_optimization():
-        engine.step()
+        engine.step()  # which clears such gradients itself
         return float(engine.get_global_grad_norm())
     gradients = [weight.grad for weight in engine.module.parameters() if weight.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)  # without ZeRO, the engine does not tell
-    engine.step()
-    return float(norm)
+    norm = float(torch.nn.utils.get_total_norm(gradients))  # without ZeRO, the engine does not tell
+    if math.isfinite(norm):
+        engine.step()
+    else:
+        engine.zero_grad()
+    return norm
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:
     """Set the learning rate of the next step."""
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
-
-
-def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """The learning rate of a step, by which alone it is decided.
-
-    It warms up linearly to the peak, then decays linearly to zero after the last step.
-    """
-    warmup = int(config.warmup * steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    return config.learning_rate * (steps - step) / max(steps - warmup, 1)
 
 
 def _check(given: dict[str, Any], ours: dict[str, Any], config: TrainConfig) -> None:

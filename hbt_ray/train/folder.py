@@ -35,6 +35,11 @@ class RunFolder:
         return storage.join(self.out, "model")
 
     @property
+    def adapter(self) -> str:
+        """The folder of the low-rank adapters, if any were trained: the exported model has them merged."""
+        return storage.join(self.out, "adapter")
+
+    @property
     def checkpoints(self) -> str:
         """The folder of the run's checkpoints, a folder each."""
         return storage.join(self.out, "checkpoints", self.name)

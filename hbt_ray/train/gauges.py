@@ -50,14 +50,15 @@ class Gauges:
         `rank_tflops` [1e12 FLOP/s that the model needs for its tokens, padding and second passes not counted]; on a GPU
         that is known, `mfu`, its share of the peak; and the most memory a rank has had, `memory_gib` [GiB].
         """
-        flops = self._encoder.flops(batch.tokens, batch.squares)
-        sums = torch.cat([loss.detach().double().view(1), self._to_device([batch.tokens, batch.computed, flops])])
-        dist.all_reduce(sums)
-        mean_loss, rank_tokens, rank_computed, rank_flops = (sums / self._ranks).tolist()
         stall = self._begun - self._waiting
-        most = self._to_device([stall, time.monotonic() - self._waiting, self._memory()])
-        dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        longest_stall, longest_step, memory = most.tolist()
+        flops = self._encoder.flops(batch.tokens, batch.squares)
+        own = [batch.tokens, batch.computed, flops, stall, time.monotonic() - self._waiting, self._memory()]
+        known = torch.tensor(own, dtype=torch.float64, device=self._device)
+        of_ranks = known.new_empty(self._ranks, 1 + len(own))
+        dist.all_gather(list(of_ranks), torch.cat([loss.detach().double().view(1), known]))
+        found = of_ranks.cpu()  # the one wait for the device here, and the one message between ranks
+        mean_loss, rank_tokens, rank_computed, rank_flops = found[:, :4].mean(dim=0).tolist()
+        longest_stall, longest_step, memory = found[:, 4:].amax(dim=0).tolist()
         seconds = time.monotonic() - self._waiting
         pairs = len(batch.labels.groups)
         for gauge, value in zip(self._gauges, (stall, pairs / seconds, batch.tokens / seconds), strict=True):
@@ -82,6 +83,3 @@ class Gauges:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-    def _to_device(self, values: list[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=self._device)

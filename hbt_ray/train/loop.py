@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,9 @@ from hbt_ray.train.folder import RunFolder
 from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.runlog import RunLog
+from hbt_ray.train.schedule import learning_rate
 
+log = logging.getLogger(__name__)
 PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds
 
 
@@ -74,6 +77,7 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
         runlog = RunLog(config.out, start, config.length, config.report_every, config.name, config.loggers)
     gauges = Gauges(config.name, encoder, trainer.device)
     saver = checkpoint.Saver(folder, about, config.keep_checkpoints, partial(validations.needed, config))
+    skipped = point.skipped if point else 0
     noticed = stopped = False
     unlooked = 0.0  # seconds since the last look for a notice of preemption, the same on all ranks
 
@@ -90,7 +94,8 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
             if point and part.step == start:
                 make_moments(trainer, batch, config.engine.gradcache)
                 point.load_moments(trainer)
-            rate = engine.learning_rate(part.step, config.length, config.optimizer)
+                point.release()
+            rate = learning_rate(part.step, config.length, config.optimizer)
             engine.set_learning_rate(trainer, rate)
             loss, groups = step.backward(
                 trainer, batch, partial(objective, labels=batch.labels, step=part.step), config.engine.gradcache
@@ -101,7 +106,12 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
         if runlog:
             runlog.add({**describe(plan, part, groups), "learning_rate": rate, "grad_norm": norm, **measured})
         if not (math.isfinite(measured["loss"]) and math.isfinite(norm)):
-            return problems.not_finite(config, part, rank, measured["loss"], norm)
+            problem = problems.not_finite(config, part, rank, measured["loss"], norm)
+            skipped += 1
+            if math.isfinite(norm) or skipped > config.max_bad_batches:  # with a finite norm, the step has been taken
+                return problem
+            if rank == 0:
+                log.warning("%s; it is skipped (%d of --max-bad-batches %d)", problem, skipped, config.max_bad_batches)
         done = part.step + 1
         notice = False
         unlooked += measured["step_s"]
@@ -113,7 +123,7 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
             if runlog:
                 runlog.flush()  # first: lines of steps that are trained again are dropped, missing ones would stay away
             validations.report_checkpoint(config, saver.wait(), rank)
-            saver.save(trainer, done)
+            saver.save(trainer, done, skipped)
             if notice or due:  # there may be seconds left, or an evaluation waits
                 validations.report_checkpoint(config, saver.wait(), rank)
             stopped = agreed_to_stop(config, runlog)

@@ -87,10 +87,11 @@ def estimate(encoder: FakeEncoder, work: Work) -> list[Memory]:
     vectors = (work.rows + passages * work.workers) * encoder.width
     scores = min(work.rows * passages * work.workers, BLOCK_SCORES)
     batch = ids + (vectors + scores) * FP32 * 2
-    return [Memory(stage, *state(stage, encoder, work.workers), activations, batch) for stage in range(4)]
+    gradcache = work.chunk_tokens is not None
+    return [Memory(stage, *state(stage, encoder, work.workers, gradcache), activations, batch) for stage in range(4)]
 
 
-def state(stage: int, model: FakeEncoder, workers: int) -> tuple[int, int, int, int]:
+def state(stage: int, model: FakeEncoder, workers: int, gradcache: bool = False) -> tuple[int, int, int, int]:
     """The memory of weights, gradients, optimizer and buckets on each of `workers` ranks [bytes].
 
     It is what DeepSpeed 0.19.8 holds of an fp32 model whose ZeRO settings are ours:
@@ -103,6 +104,8 @@ def state(stage: int, model: FakeEncoder, workers: int) -> tuple[int, int, int, 
       gradients (`grad_partitions_flat_buffer`); a bucket, and a second one while it is reduced
       (`reduce_scatter_coalesced`). Parameters that come again within `LIVE` parameters are not given back, so a smaller
       model is whole on every rank from forward to backward; those below the persistence threshold are so always.
+
+    With GradCache, all stages have all gradients until the last chunk's are there (`coalesce_grad_reduction`).
     """
     trained, frozen = model.trained, model.frozen
     part = math.ceil(trained / workers)
@@ -118,6 +121,8 @@ def state(stage: int, model: FakeEncoder, workers: int) -> tuple[int, int, int, 
             BUCKET + min(trained, BUCKET),
         ),
     }[stage]
+    if gradcache and stage > 0:
+        gradients = trained + (part if stage == 3 else 0)
     return weights * FP32, gradients * FP32, optimizer * FP32, buckets * FP32
 
 

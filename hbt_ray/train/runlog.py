@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ class RunLog:
         seconds = time.monotonic() - self._clock
         rate = _mean(sum(step["query_languages"].values()) for step in self._recent) * len(self._recent) / seconds
         left = (self._steps - done) * seconds / len(self._recent)
-        loss = _mean(step["loss"] for step in self._recent)
+        loss = _mean(step["loss"] for step in self._recent if math.isfinite(step["loss"]))  # others were skipped
         stall = sum(step["stall_s"] for step in self._recent)
         means = [name for name in MEANS if name in line]
         points: dict[str, float] = {
@@ -119,4 +120,4 @@ def read_metrics(out: str) -> list[dict[str, Any]]:
 
 def _mean(values: Iterable[float]) -> float:
     numbers = list(values)
-    return sum(numbers) / len(numbers)
+    return sum(numbers) / len(numbers) if numbers else math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ from hbt_ray.model.prompts import find_prompts, tell
 from hbt_ray.train import checkpoint, engine, problems, sinks, validations
 from hbt_ray.train.card import model_card
 from hbt_ray.train.encoders import check_lengths, trained_encoder, wanted, with_prefixes
-from hbt_ray.train.folder import RunFolder, next_step
+from hbt_ray.train.folder import RunFolder, complete_steps, next_step
 from hbt_ray.train.losses.check import check_losses
 from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.runlog import RunLog
+from hbt_ray.train.schedule import learning_rate
 from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import validate, work
 
 # what it makes in its folder
-OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "model", "manifest.json")
+OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "adapter", "model", "manifest.json")
 log = logging.getLogger(__name__)
 
 
@@ -71,6 +73,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     if point:
         checkpoint.check_same_plan(point, plan.identity, plan.hash)
     run = {**config.model_dump(exclude=set(config.FREE)), "plan_hash": plan.hash}
+    _lengthen(config, run)
     with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
         if not storage.committed(config.out):
             told = with_prefixes(config) if store.has_texts else config
@@ -81,6 +84,24 @@ def train(config: TrainConfig) -> dict[str, Any]:
             _export(config, store, plan)
     steps = storage.read_manifest(config.out, "model")["steps"]
     return {"model": RunFolder.of(config).model, "steps": steps, "plan_hash": plan.hash}
+
+
+def _lengthen(config: TrainConfig, run: Mapping[str, Any]) -> None:
+    """Have a run whose steps are all done go on with more of them, where that alone has been changed."""
+    folder, before = RunFolder.of(config).checkpoints, 0
+
+    def follows(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+        nonlocal before
+        before = int(there.get("steps") or 0)
+        done = storage.committed(config.out) or before in complete_steps(folder)
+        return 0 < before < config.length and done and {**there, "steps": here["steps"]} == here
+
+    if storage.take_over(config.out, "train", run, follows):
+        log.info(
+            "%s: a run of %d steps is done there and goes on to %d: the learning rate, which had fallen to 0, is %.3g"
+            " again, as in a run of %d; such a run would have had other rates in the steps that are done",
+            config.out, before, config.length, learning_rate(before, config.length, config.optimizer), config.length,
+        )  # fmt: skip
 
 
 def _validate_missed(config: TrainConfig) -> None:
@@ -149,9 +170,13 @@ def _export(config: TrainConfig, store: Stores, plan: Plan) -> None:
             point = checkpoint.at(RunFolder.of(config).checkpoints, best)
         assert point is not None
         point.load_weights(Chunks(encoder, config.loss))
+        point.release()
         steps = point.step
     with tempfile.TemporaryDirectory() as folder:
-        encoder.export(folder)
+        if encoder.save_adapter(folder, config.encoder.model):
+            storage.upload(folder, RunFolder.of(config).adapter)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.export(folder)  # which merges adapters
         measures = next((line for line in found if line["step"] == steps), None)
         card = model_card(config, store, plan, encoder, steps, measures)
         Path(folder, "README.md").write_text(card, encoding="utf-8")

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import Layout, manifest_only
 
-from hbt_ray.batches.plan import CYCLE, Plan
+from hbt_ray.batches.draws import CYCLE
+from hbt_ray.batches.plan import Plan
 from hbt_ray.config import PlanConfig, UserError
 
 LAYOUT: Layout = [

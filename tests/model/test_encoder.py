@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
@@ -76,6 +77,11 @@ def test_adapters_are_all_that_is_trained_and_are_merged(vocabulary: str, tmp_pa
         optimizer.step()
     after = vectors(encoder, "query")
     assert (after * vectors(plain, "query")).sum(dim=1).max() < 0.9999
+    assert encoder.save_adapter(str(tmp_path / "adapter"), "tiny") and not plain.save_adapter(str(tmp_path), "tiny")
+    again = build_encoder(config, vocabulary)
+    peft.PeftModel.from_pretrained(again.model[0].auto_model, str(tmp_path / "adapter"))  # as peft's users do
+    assert torch.allclose(vectors(again, "query"), after, atol=1e-6)
+
     encoder.export(str(tmp_path))
     merged = SentenceTransformer(str(tmp_path), device="cpu")
     assert {name for name, _ in merged.named_parameters()} == {name for name, _ in plain.model.named_parameters()}

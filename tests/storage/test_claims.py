@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -119,3 +121,23 @@ def test_a_finished_run_needs_no_driver(folder: str) -> None:
         assert names(folder) == before
     with pytest.raises(UserError, match="k is 1 there"), storage.claimed(folder, "index", {"k": 2}, ("shards",)):
         raise AssertionError("another run's folder")
+
+
+def test_a_run_that_follows_another_takes_its_folder(folder: str) -> None:
+    def longer(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+        return bool({**there, "steps": 0} == {**here, "steps": 0} and there["steps"] < here["steps"])
+
+    assert not storage.take_over(folder, "train", {"seed": 0, "steps": 9}, longer)  # there is none
+    with storage.claimed(folder, "train", {"seed": 0, "steps": 5}, ("work",)):
+        storage.write_bytes(storage.join(folder, "work", "a"), b"made")
+        with pytest.raises(claims.FolderHeld, match="is at work"):
+            storage.take_over(folder, "train", {"seed": 0, "steps": 9}, longer)
+        storage.commit(folder, "model", {})
+    for job, other in (("train", {"seed": 1, "steps": 9}), ("train", {"seed": 0, "steps": 4}), ("encode", {"seed": 0})):
+        assert not storage.take_over(folder, job, {"steps": 4, **other}, longer)
+    assert storage.committed(folder)
+    assert storage.take_over(folder, "train", {"seed": 0, "steps": 9}, longer)
+    assert not storage.committed(folder) and storage.exists(storage.join(folder, "work", "a"))
+    storage.claim(folder, "train", {"seed": 0, "steps": 9})
+    with pytest.raises(UserError, match="steps is 9 there and 5 here"):
+        storage.claim(folder, "train", {"seed": 0, "steps": 5})

