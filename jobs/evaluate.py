@@ -36,6 +36,10 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     title = f"{results['task']}, {model_label(results['model'])}, {results['text']}"
     if results.get("precision"):
         title += f", {results['precision']}"
+    if fused := results.get("fused"):
+        title += f", fused by {fused['fusion']} with {', '.join(map(model_label, fused['rankings'][1:]))}"
+    if reranked := results.get("reranked"):
+        title += f", reranked by {model_label(reranked['model'])}"
     console().print(table(columns, rows, title))
     return {
         "out": config.out,

@@ -4,7 +4,7 @@ from hbt_ray.config.base import Section, UserError
 from hbt_ray.config.cost import CostConfig
 from hbt_ray.config.data import Excluded, Input, InputConfig, PrepareConfig
 from hbt_ray.config.encoding import Duplicates, EncodingConfig
-from hbt_ray.config.evaluation import CheckConfig, CompareConfig, EvaluateConfig, EvaluatedEncoder, Setting
+from hbt_ray.config.evaluation import BM25, CheckConfig, CompareConfig, EvaluateConfig, EvaluatedEncoder, Setting
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSEConfig, OwnLossConfig
@@ -23,6 +23,7 @@ from hbt_ray.config.train import (
 )
 
 __all__ = [
+    "BM25",
     "Answer",
     "Budget",
     "CheckConfig",

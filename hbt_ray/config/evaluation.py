@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hbt_ray.config.base import Section
 from hbt_ray.config.encoding import DUPLICATES, Duplicates, EncodingConfig
 from hbt_ray.config.train import EncoderConfig
-from hbt_ray.config.uris import ModelName, OutUri, Uri
+from hbt_ray.config.uris import ModelName, OutUri, Uri, absolute
 
+BM25 = "bm25"  # what --model and --fuse call the ranking by words
+RRF_K = 60  # of Cormack et al. 2009
+RERANK_DEPTH = 100  # documents
 Setting = Literal["monolingual", "cross-lingual", "multilingual"]
+
+
+FusedRanking = Annotated[str, AfterValidator(lambda name: name if name == BM25 else absolute(name))]
+"""`bm25`, or a TREC run file, of which a local path is made absolute."""
 
 
 class EvaluatedEncoder(EncoderConfig):
@@ -26,7 +33,7 @@ class EvaluateConfig(Section):
 
     MOST_USED: ClassVar[tuple[str, ...]] = (
         "task", "data", "model", "out", "cache", "settings", "run", "corpus", "language", "gpus_per_actor",
-        "precision",
+        "precision", "fuse", "fusion", "fusion_weights", "rerank", "rerank_depth",
     )  # fmt: skip
 
     task: str = Field(
@@ -76,6 +83,20 @@ class EvaluateConfig(Section):
     run: Uri | None = Field(
         None, description="TREC run to evaluate [URI]; nothing is encoded then, and --model is only its name"
     )
+    fuse: tuple[FusedRanking, ...] = Field(
+        (), description="rankings to fuse with that of --model or --run: bm25, and TREC runs [URIs]"
+    )
+    fusion: Literal["rrf", "weighted"] = Field(
+        "rrf", description="how: by reciprocal ranks, or by weights of scores that are scaled to 0..1 in each list"
+    )
+    fusion_weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        (), description="of --fusion weighted: the weight of --model or --run, then of each of --fuse"
+    )
+    rrf_k: int = Field(RRF_K, ge=0, description="of --fusion rrf: a document at rank r gets 1 / (k + r)")
+    rerank: ModelName | None = Field(
+        None, description="cross-encoder that ranks the first documents of every list anew [hub id or folder]"
+    )
+    rerank_depth: int = Field(RERANK_DEPTH, ge=1, description="how many it ranks of each list [documents]")
     encoder: EvaluatedEncoder
     encoding: EncodingConfig = EncodingConfig(dtype="float32")
 
@@ -85,6 +106,31 @@ class EvaluateConfig(Section):
         """Settings that were made for training or encoding: what they leave unset is as here."""
         made = isinstance(encoder, EncoderConfig) and not isinstance(encoder, EvaluatedEncoder)
         return encoder.model_dump(exclude_unset=True) if made else encoder
+
+    @property
+    def encodes(self) -> bool:
+        """Whether a model encodes texts."""
+        return self.run is None and self.encoder.model != BM25
+
+    @model_validator(mode="after")
+    def _fusible(self) -> EvaluateConfig:
+        if not self.fuse and (self.fusion != "rrf" or self.fusion_weights or self.rrf_k != RRF_K):
+            raise ValueError("--fuse names nothing to fuse, which --fusion, --fusion-weights and --rrf-k are about")
+        if self.rerank is None and self.rerank_depth != RERANK_DEPTH:
+            raise ValueError("--rerank-depth: --rerank names no model")
+        rankings = [self.run or self.encoder.model, *self.fuse]
+        if twice := next((name for name in self.fuse if rankings.count(name) > 1), None):
+            raise ValueError(f"--fuse {twice}: it is among the fused rankings already")
+        if self.fusion == "rrf" and self.fusion_weights:
+            raise ValueError("--fusion-weights: --fusion rrf has none; --fusion weighted has")
+        if self.fusion == "weighted" and self.rrf_k != RRF_K:
+            raise ValueError("--rrf-k: --fusion weighted has none; --fusion rrf has")
+        if self.fusion == "weighted" and len(self.fusion_weights) != len(rankings):
+            raise ValueError(
+                f"--fusion-weights: {len(rankings)} rankings want {len(rankings)} weights, that of"
+                f" {'--run' if self.run else '--model'} first, not {len(self.fusion_weights)}"
+            )
+        return self
 
 
 class CompareConfig(Section):

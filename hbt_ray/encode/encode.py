@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import ray.data
-import torch
 from torch import nn
 
 from hbt_ray import storage
@@ -55,15 +53,13 @@ def identify(config: EncoderConfig) -> Identity:
     Raises:
         UserError: it is not a model.
     """
+    from hbt_ray.model.weights import digest  # here, since it imports transformers
+
     encoder = build_encoder(config)
     tell(encoder.notes)
-    weights = hashlib.sha256()
-    for name, tensor in sorted(encoder.model.state_dict().items()):
-        weights.update(name.encode())
-        weights.update(tensor.detach().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.numpy())
     tokenizer = tokens.serialize(encoder.tokenizer)
     common = {
-        "weights": weights.hexdigest(),
+        "weights": digest(encoder.model),
         "tokenizer": tokenizer.fingerprint,
         "modules": [
             [type(module).__name__, getattr(module, "pooling_mode", None), *_unlike(module)] for module in encoder.model

@@ -19,7 +19,6 @@ from hbt_ray.evaluation.words import PAIRED, words
 from hbt_ray.search.found import highest
 from hbt_ray.search.ranking import Above, Hits
 
-MODEL = "bm25"  # what --model calls it
 K1, B = 0.9, 0.4  # Anserini's, with which the BM25 baselines of Mr. TyDi and MIRACL were made
 FINGERPRINT = {"bm25s": version("bm25s"), "k1": K1, "b": B, "words": PAIRED}
 NUMBERS = 4_000_000  # scores held at once

@@ -5,60 +5,41 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import faiss
-import numpy as np
-import pyarrow as pa
-import ray
 
 from hbt_ray import storage
-from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, IndexConfig, Setting, UserError
-from hbt_ray.encode import embeddings
+from hbt_ray.config import BM25, EvaluateConfig, EvaluatedEncoder, UserError
 from hbt_ray.encode.encode import Identity, identify
-from hbt_ray.evaluation import answers, bias, bm25, first_document, formats, ids, rankings, tasks
-from hbt_ray.evaluation.encoded import encode_task
+from hbt_ray.evaluation import (
+    answers,
+    bias,
+    bm25,
+    cross_encoder,
+    first_document,
+    formats,
+    ids,
+    rankings,
+    systems,
+    tasks,
+)
 from hbt_ray.evaluation.metrics import columns, cutoff
-from hbt_ray.evaluation.ranker import Ranker
 from hbt_ray.evaluation.rankings import Rankings
-from hbt_ray.evaluation.run_file import RunRanker
+from hbt_ray.evaluation.systems import EvaluatedSystem
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.model.build import local_models
-from hbt_ray.search.build import build_index
-from hbt_ray.search.searcher import Searcher
-from hbt_ray.search.streaming import StreamingSearcher
+from hbt_ray.model.files import ModelFiles
 
 LOG = logging.getLogger(__name__)
 # what it makes in its folder
 OWNS = ("queries", "queries.parquet", "documents", "documents.parquet", "index", "run.trec", "run.monolingual.trec",
         "qrels.trec", "per_query.parquet", "mteb", "results.json", "manifest.json")  # fmt: skip
 MTEB = "mteb:"  # begins the names of its tasks
-PAIRS = 50_000_000  # of a query and a document, worth starting a process for
 PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "pytrec_eval-terrier", "bm25s", "numpy")
-
-
-class EvaluatedSystem(NamedTuple):
-    """What is evaluated, ready to rank.
-
-    Attributes:
-        rankers: rankers, each with the settings in which it ranks.
-        queries: queries of the task, as the rankers want them, [queries] or [queries, width].
-        encoded: how many texts have been encoded for it now, and were not there already.
-        documents: number of documents that it ranks; None when they are not known.
-        unanswered: number of queries for which it has no list.
-        duplicates: number of documents that were left out, since their ids come again.
-    """
-
-    rankers: Sequence[tuple[Ranker, Sequence[Setting]]]
-    queries: np.ndarray
-    encoded: dict[str, int]
-    documents: int | None
-    unanswered: int = 0
-    duplicates: int = 0
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -80,7 +61,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         return _mteb(config)
     started = time.monotonic()
     out = config.out
-    inputs = [uri for uri in (config.data, config.corpus, config.run) if uri is not None]
+    runs = [name for name in (config.run, *config.fuse) if name not in (None, BM25)]
+    inputs = [uri for uri in (config.data, config.corpus, *runs) if uri is not None]
+    inputs += [config.rerank] if config.rerank is not None and ModelFiles(config.rerank).is_folder else []
     for place in (out, config.cache, config.collection):
         if place is not None:
             storage.refuse_overlap(place, [*inputs, *local_models(config.encoder)])
@@ -91,8 +74,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.identical_ids is not None:
         task = replace(task, ignore_identical_ids=config.identical_ids == "ignore")
     identity, fingerprint = _identify(config)
+    reranker = None if config.rerank is None else cross_encoder.fingerprint(config.rerank)
     known = ids.Known() if storage.committed(out) else ids.known(task, config)  # before anything is claimed
-    with storage.claimed(out, "evaluate", _claim(config, task, fingerprint), OWNS):
+    with storage.claimed(out, "evaluate", _claim(config, task, fingerprint, reranker), OWNS):
         if not storage.committed(out):
             return _evaluate(config, identity, task, known, started)
     results: dict[str, Any] = storage.read_json(storage.join(out, "results.json"))
@@ -103,25 +87,25 @@ def _evaluate(
     config: EvaluateConfig, identity: Identity | None, task: Task, known: ids.Known, started: float
 ) -> dict[str, Any]:
     depth = max(config.depth, *(cutoff(name) for name in columns(task.headline)))
-    if identity is not None:
-        prepared = _model(config, identity, task, config.out)
-    else:
-        prepared = _run(config, task) if config.run is not None else _words(config, task)
-    with prepared as system:
+    if config.rerank is not None:
+        depth = max(depth, config.rerank_depth)
+    with systems.prepared(config, identity, task, known, depth) as system:
         searching = time.monotonic()
         if not task.judged:
             task = answers.judge(task, system.queries, system.rankers[0][0], depth)
         ranked = first_document.with_answers(task, rankings.joined([
-            rankings.rank(task, system.queries, ranker, depth, chosen, *known)
+            rankings.rank(task, system.queries, ranker, depth, chosen, known.missing, system.identical)
             for ranker, chosen in system.rankers
         ]))  # fmt: skip
+        if config.fuse:
+            ranked = rankings.without_whole_ranks(ranked)
         LOG.info(
             "ranked and measured %s queries in %.1f s; this process has held %.2f GiB at most",
             f"{len(system.queries):,}",
             time.monotonic() - searching,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         )
-        return _write(config, config.out, task, ranked, system, known, started)
+        return _write(config, depth, task, ranked, system, known, started)
 
 
 def _mteb(config: EvaluateConfig) -> dict[str, Any]:
@@ -134,75 +118,21 @@ def _mteb(config: EvaluateConfig) -> dict[str, Any]:
 
 def _identify(config: EvaluateConfig) -> tuple[Identity | None, Mapping[Any, Any] | None]:
     """The model, if one encodes, and what its rankings depend on, if that is not a run file."""
-    if config.collection is not None and not _encodes(config):
-        raise UserError(f"--collection: with --run or --model {bm25.MODEL} no vectors are used")
+    if config.collection is not None and not config.encodes:
+        raise UserError(f"--collection: with --run or --model {BM25} no vectors are used")
     if config.run is not None:
         return None, None
-    if _encodes(config):
+    if config.encodes:
         identity = identify(config.encoder)
         return identity, identity.fingerprints
-    if config.encoder != EvaluatedEncoder(model=bm25.MODEL):
-        raise UserError(f"--model {bm25.MODEL} searches by words: no other setting of an encoder applies to it")
+    if config.encoder != EvaluatedEncoder(model=BM25):
+        raise UserError(f"--model {BM25} searches by words: no other setting of an encoder applies to it")
     return None, bm25.FINGERPRINT
-
-
-def _encodes(config: EvaluateConfig) -> bool:
-    return config.run is None and config.encoder.model != bm25.MODEL
-
-
-@contextmanager
-def _model(config: EvaluateConfig, identity: Identity, task: Task, out: str) -> Iterator[EvaluatedSystem]:
-    """The model's own index of the documents."""
-    made = encode_task(config, identity, task, out)
-    documents = made.documents
-    found = made.encoded, int(documents["rows"]), 0, int(documents["left_out"])
-    vectors = embeddings.read_aligned(made.queries["collection"], ids.encoded_ids(task.queries))
-    if config.streaming:
-        yield EvaluatedSystem([(StreamingSearcher(documents["collection"]), config.settings)], vectors, *found)
-        return
-    index = storage.join(out, "index")
-    build_index(IndexConfig(embeddings=documents["collection"], out=index))
-    actors = _processes(len(vectors) * documents["rows"])
-    with Searcher(index, actors, gpus_per_actor=config.encoding.gpus_per_actor) as searcher:
-        yield EvaluatedSystem([(searcher, config.settings)], vectors, *found)
-
-
-@contextmanager
-def _words(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
-    """BM25, for which nothing is encoded; each pool is ranked as one BM25 index of that pool ranks it."""
-    collection = bm25.collect(task.documents)
-    settings = config.settings or task.settings
-    single = tuple(setting for setting in settings if setting != "multilingual")
-    whole = tuple(setting for setting in settings if setting == "multilingual")
-    chosen = [(bm25.Bm25(collection, pooled), some) for pooled, some in ((False, single), (True, whole)) if some]
-    queries = np.array(task.queries["text"].to_pylist(), dtype=object)
-    nothing = {"queries": 0, "documents": 0}
-    yield EvaluatedSystem(chosen, queries, nothing, len(collection.ids), duplicates=collection.duplicates)
-
-
-@contextmanager
-def _run(config: EvaluateConfig, task: Task) -> Iterator[EvaluatedSystem]:
-    """The lists of a run file, for which nothing is encoded."""
-    assert config.run is not None
-    keys = task.queries["id"].to_pylist()
-    ranker = RunRanker(config.run, frozenset(keys))
-    if not ranker.queries.intersection(keys):
-        raise UserError(f"--run {config.run}: none of its queries is one of {task.name}, such as {keys[0]}")
-    documents = len(task.documents) if isinstance(task.documents, pa.Table) else None
-    unanswered = len(set(keys) - ranker.queries)
-    yield EvaluatedSystem(
-        [(ranker, config.settings)], np.array(keys, dtype=object), {}, documents, unanswered=unanswered
-    )
-
-
-def _processes(pairs: int) -> int:
-    """How many processes search, for `pairs` of a query and a document: it is more work than an interactive search."""
-    return max(1, min(int(ray.cluster_resources().get("CPU", 1)), pairs // PAIRS))
 
 
 def _write(
     config: EvaluateConfig,
-    out: str,
+    depth: int,
     task: Task,
     ranked: Rankings,
     system: EvaluatedSystem,
@@ -210,6 +140,7 @@ def _write(
     started: float,
 ) -> dict[str, Any]:
     """Write every result file and the manifest; returns the results."""
+    out = config.out
     settings = config.settings or task.settings
     summary = rankings.summarise(ranked.table, settings)
     measures = [*columns(task.headline), *first_document.columns(ranked)]
@@ -217,7 +148,9 @@ def _write(
         "task": task.name,
         "model": config.encoder.model,
         "text": config.text,
-        "precision": config.encoder.precision if _encodes(config) else None,
+        "precision": config.encoder.precision if config.encodes else None,
+        "fused": _fused(config, depth) if config.fuse else None,
+        "reranked": {"model": config.rerank, "depth": config.rerank_depth} if config.rerank else None,
         "headline": list(task.headline),
         "settings": rankings.settings_of(summary, measures),
         "protocol": {
@@ -259,7 +192,7 @@ def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, 
         "documents": system.documents,
         "queries_without_judgements": len(task.queries) - len(judged),
         "queries_without_relevant": sum(not task.relevant[query] for query in judged),
-        "queries_without_results": system.unanswered,
+        "queries_without_results": len(system.unanswered),
         "missing_documents": len(known.missing),
     }
 
@@ -267,8 +200,8 @@ def _counts(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, 
 def _left_out(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str, int]:
     """How many judged queries, documents and queries' own documents the protocol left out."""
     own = known.identical
-    if isinstance(ranker := system.rankers[0][0], RunRanker):
-        own &= ranker.own
+    if system.own is not None:
+        own &= system.own
     return {
         **task.left_out,
         "duplicate_documents": task.left_out["duplicate_documents"] + system.duplicates,
@@ -276,11 +209,37 @@ def _left_out(task: Task, system: EvaluatedSystem, known: ids.Known) -> dict[str
     }
 
 
-def _claim(config: EvaluateConfig, task: Task, fingerprint: Mapping[Any, Any] | None) -> dict[str, Any]:
-    where: dict[str, Any] = {"out": True, "streaming": True, "cache": True, "collection": True}
-    return {
-        **config.model_dump(mode="json", exclude={**where, "encoding": set(config.encoding.FREE)}),
+def _fused(config: EvaluateConfig, depth: int) -> dict[str, Any]:
+    """Which rankings were fused and how: `depth` documents of each list."""
+    how = {"rrf_k": config.rrf_k} if config.fusion == "rrf" else {"weights": list(config.fusion_weights)}
+    rankings = [config.run or config.encoder.model, *config.fuse]
+    return {"rankings": rankings, "fusion": config.fusion, **how, "depth": depth}
+
+
+def _claim(
+    config: EvaluateConfig, task: Task, fingerprint: Mapping[Any, Any] | None, reranker: str | None
+) -> dict[str, Any]:
+    left: dict[str, Any] = {"out": True, "streaming": True, "cache": True, "collection": True}
+    # so that evaluations made before these settings were there stay what they are
+    left |= {} if config.fuse else dict.fromkeys(("fuse", "fusion", "fusion_weights", "rrf_k"), True)
+    left |= {} if config.rerank else {"rerank": True, "rerank_depth": True}
+    claimed = {
+        **config.model_dump(mode="json", exclude={**left, "encoding": set(config.encoding.FREE)}),
         "ignore_identical_ids": task.ignore_identical_ids,
         "model_fingerprint": fingerprint,
-        "run_version": storage.version_of(config.run) if config.run else None,
+        "run_version": _version("--run", config.run) if config.run else None,
     }
+    if config.fuse:
+        claimed["fuse_versions"] = [
+            bm25.FINGERPRINT if name == BM25 else _version("--fuse", name) for name in config.fuse
+        ]
+    if config.rerank:
+        claimed["rerank_fingerprint"] = reranker
+    return claimed
+
+
+def _version(flag: str, run: str) -> list[Any]:
+    try:
+        return storage.version_of(run)
+    except FileNotFoundError:
+        raise UserError(f"{flag} {run}: there is no such file") from None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from hbt_ray import storage
-from hbt_ray.config import EvaluateConfig, UserError
+from hbt_ray.config import BM25, EvaluateConfig, UserError
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.evaluation.tasks.base import CorpusAt, Task
 from hbt_ray.languages import canonical
@@ -32,13 +32,13 @@ class Known(NamedTuple):
 def known(task: Task, config: EvaluateConfig) -> Known:
     """Look the judged documents up among the task's, and the queries if their own documents are no results.
 
-    A run is not asked for documents that it lacks, and may have any query's own.
+    Runs alone are not asked for documents that they lack, and may have any query's own.
 
     Raises:
         UserError: judged documents are missing, and the rule is to refuse that; or an id fits into no TREC file.
     """
     queries = frozenset(task.queries["id"].to_pylist()) if task.ignore_identical_ids else frozenset()
-    if config.run is not None:
+    if config.run is not None and BM25 not in config.fuse:
         return Known(identical=queries)
     asked = task.judged_documents | queries
     absent: Set[str]

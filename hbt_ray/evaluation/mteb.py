@@ -74,7 +74,7 @@ def _no_old_data() -> Iterator[None]:
 
 def _task(config: EvaluateConfig) -> AbsTaskRetrieval:
     name = config.task.removeprefix(PREFIX)
-    for flag in ("settings", "corpus", "language", "run", "collection"):
+    for flag in ("settings", "corpus", "language", "run", "collection", "fuse", "rerank"):
         if getattr(config, flag):
             raise UserError(f"--{flag}: {config.task} has no such choice")
     for rule in ("missing_queries", "missing_documents", "duplicates", "identical_ids"):

@@ -159,6 +159,18 @@ def joined(parts: Sequence[Rankings]) -> Rankings:
     return Rankings(pa.concat_tables(tables), monolingual, multilingual)
 
 
+def without_whole_ranks(ranked: Rankings) -> Rankings:
+    """The rankings, of which nothing is known behind their lists, without the measures that look there.
+
+    They would have values for those queries alone whose relevant documents are all in the list, which are the easy
+    ones. Average precision stays: as trec_eval has it, what is not in the list adds nothing.
+    """
+    table = ranked.table
+    for name in per_query.OF_WHOLE_RANKINGS:
+        table = table.set_column(table.column_names.index(name), name, pa.nulls(len(table), pa.float64()))
+    return ranked._replace(table=table)
+
+
 def summarise(table: pa.Table, settings: Sequence[Setting]) -> Summary:
     """The means over the queries of each language in each pool."""
     first = table.column_names.index("rank_distance")

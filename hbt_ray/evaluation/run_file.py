@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from hbt_ray.config import UserError
+from hbt_ray.evaluation.listed import language_of, places
 from hbt_ray.languages import canonical_id
 from hbt_ray.search.ranking import Above, Hits
 from hbt_ray.storage import text_files
@@ -46,7 +47,7 @@ class RunRanker:
             query: sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
             for query, scores in found.items()
         }
-        self.languages = tuple(sorted({_language(key) for scores in found.values() for key in scores}, reverse=True))
+        self.languages = tuple(sorted({language_of(key) for scores in found.values() for key in scores}, reverse=True))
 
     @property
     def own(self) -> frozenset[str]:
@@ -66,7 +67,7 @@ class RunRanker:
         """
         lists = [self._lists.get(query, []) for query in queries]
         return {
-            language: _hits([[pair for pair in pairs if _language(pair[0]) == language][:k] for pairs in lists])
+            language: _hits([[pair for pair in pairs if language_of(pair[0]) == language][:k] for pairs in lists])
             for language in languages or self.languages
         }
 
@@ -80,23 +81,7 @@ class RunRanker:
         Args:
             queries: ids of the queries, str [queries].
         """
-        column = {language: place for place, language in enumerate(self.languages)}
-        rows: list[tuple[int, str, int]] = []
-        counts: list[np.ndarray] = []
-        for row, (query, wanted) in enumerate(zip(queries, relevant, strict=True)):
-            before = np.zeros(len(column), dtype=np.int64)
-            places = {}
-            for key, _ in self._lists.get(query, []):
-                places[key] = before.copy()
-                before[column[_language(key)]] += 1
-            rows += [(row, key, column[_language(key)]) for key in wanted if key in places]
-            counts += [places[key] for key in wanted if key in places]
-        return Above(
-            np.array([row for row, _, _ in rows], dtype=np.int64),
-            np.array([key for _, key, _ in rows], dtype=object),
-            np.array([place for _, _, place in rows], dtype=np.int64),
-            np.array(counts, dtype=np.int64).reshape(len(rows), len(column)),
-        )
+        return places(([key for key, _ in self._lists.get(query, [])] for query in queries), relevant, self.languages)
 
 
 def _parse(line: bytes, where: str) -> tuple[str, str, np.float32]:
@@ -111,10 +96,6 @@ def _parse(line: bytes, where: str) -> tuple[str, str, np.float32]:
     if not math.isfinite(score):
         raise UserError(f"{where}: the score is {number}, not a finite number")
     return query, document, np.float32(score)
-
-
-def _language(document: str) -> str:
-    return document.partition(":")[0]
 
 
 def _hits(lists: Sequence[Sequence[tuple[str, np.float32]]]) -> Hits:

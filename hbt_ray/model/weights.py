@@ -1,13 +1,15 @@
-"""Whether a checkpoint has the weights that its encoder needs: transformers gives what is missing random ones."""
+"""A model's weights: their digest, and whether a checkpoint has all that are needed; what it lacks would be random."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
@@ -52,12 +54,24 @@ def _refuse_empty(where: str, file: Path) -> None:
         )
 
 
+def digest(model: nn.Module) -> str:
+    """The sha256 of the names and bytes of all weights and buffers that a model saves."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.numpy())
+    return found.hexdigest()
+
+
 @contextmanager
-def complete(name: str) -> Iterator[None]:
+def complete(name: str, flag: str = "--model") -> Iterator[None]:
     """Check the weights of every transformer that is loaded in the block.
 
     Weights of a head behind the encoder, such as a language model's, may be there, and the encoder's own pooling layer
     may be absent: it is not used.
+
+    Args:
+        flag: the setting that names the model.
 
     Raises:
         UserError: the checkpoint of the model `name` lacks weights of its encoder, or has some for parts that the
@@ -78,20 +92,20 @@ def complete(name: str) -> Iterator[None]:
         yield
     except RuntimeError:
         for _, info in found:
-            _refuse_shapes(name, info)
+            _refuse_shapes(f"{flag} {name}", info)
         raise
     finally:
         logging.set_verbosity(verbosity)
         PreTrainedModel._finalize_model_loading = staticmethod(finish)
     for model, info in found:
-        _refuse_gaps(name, model, info)
+        _refuse_gaps(f"{flag} {name}", model, info)
 
 
 def _refuse_gaps(name: str, model: nn.Module, info: Any) -> None:
     missing = sorted(info.missing_keys)
     if any(map(is_trained, missing)):
         raise UserError(
-            f"--model {name}: the checkpoint lacks {len(missing)} of the encoder's {len(list(model.parameters()))}"
+            f"{name}: the checkpoint lacks {len(missing)} of the encoder's {len(list(model.parameters()))}"
             f" weights, such as {missing[0]}{_instead(info.unexpected_keys)}"
         )
     buffers = {key for key, _ in model.named_buffers()}
@@ -104,8 +118,7 @@ def _refuse_gaps(name: str, model: nn.Module, info: Any) -> None:
     )
     if strange:
         raise UserError(
-            f"--model {name}: the checkpoint has {len(strange)} weights for which its config has no place, such as"
-            f" {strange[0]}"
+            f"{name}: the checkpoint has {len(strange)} weights for which its config has no place, such as {strange[0]}"
         )
 
 
@@ -114,7 +127,7 @@ def _refuse_shapes(name: str, info: Any) -> None:
     if wrong:
         key, there, wanted = wrong[0]
         raise UserError(
-            f"--model {name}: {len(wrong)} weights of the checkpoint have other shapes than its config says, such as"
+            f"{name}: {len(wrong)} weights of the checkpoint have other shapes than its config says, such as"
             f" {key}: {there}, and not {wanted}"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hbt_ray import storage
@@ -10,6 +11,7 @@ from hbt_ray.evaluation.formats import model_label
 from hbt_ray.study import report
 from hbt_ray.study.compare import compare
 from hbt_ray.study.named import named_folders
+from hbt_ray.study.paired import measures_of
 from hbt_ray.study.runs import Run
 from hbt_ray.study.shown_best import with_tests
 
@@ -29,11 +31,19 @@ def report_on(config: ReportConfig) -> list[Run]:
         if len(folders) > 1:
             where = storage.join(out, f"comparison-{number}")
             main = next(run.results["headline"][0] for run, _ in read if run.task == task)
-            measures = tuple(dict.fromkeys(["map", main, "rank_distance"]))
+            measures = _shared(
+                dict.fromkeys(["map", main, "rank_distance"]), [f for run, f in read if run.task == task]
+            )
             comparisons[task] = compare(CompareConfig(runs=tuple(folders), out=where, measures=measures))
     runs = with_tests([run for run, _ in read], comparisons)
     report.write_page(out, config.title, runs, comparisons)
     return runs
+
+
+def _shared(measures: Iterable[str], folders: Sequence[str]) -> tuple[str, ...]:
+    """Those that all of the evaluations have values of, or none has: fused lists have no rank distance."""
+    there = [measures_of(folder) for folder in folders]
+    return tuple(name for name in measures if len({name in of_one for of_one in there}) == 1)
 
 
 def _read(entry: str) -> tuple[Run, str]:

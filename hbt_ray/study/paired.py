@@ -68,7 +68,9 @@ def read_systems(named: Mapping[str, Sequence[str]], measures: Sequence[str]) ->
         systems.append(System(name, tuple(folders), values))
         for measure in measures:
             if (np.isnan(values[measure]) != np.isnan(systems[0].values[measure][0])).any():
-                raise UserError(f"{name} has no {measure} for other queries than {systems[0].name}")
+                raise UserError(
+                    f"{name} has no {measure} for other queries than {systems[0].name}: name other --measures"
+                )
     assert first is not None
     return systems, first
 

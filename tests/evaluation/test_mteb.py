@@ -92,6 +92,15 @@ def test_mistakes_are_one_line(tmp_path: Path, task: str, message: str) -> None:
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("fuse", ("bm25",)), ("rerank", "org/model"), ("settings", ("monolingual",))]
+)
+def test_a_choice_of_ours_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    asked = config(tmp_path / "out", "mteb:GermanDPR", "/none").model_copy(update={name: value})
+    with pytest.raises(UserError, match=f"^--{name}: mteb:GermanDPR has no such choice$"):
+        evaluate(asked)
+
+
 @pytest.mark.parametrize("name", ["missing_queries", "missing_documents", "duplicates", "identical_ids"])
 def test_a_rule_of_ours_is_refused(tmp_path: Path, name: str) -> None:
     rules = {"missing_queries": "skip", "missing_documents": "count", "duplicates": "last", "identical_ids": "keep"}

@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from hbt_ray.config import EvaluateConfig, EvaluatedEncoder, ReportConfig, UserError
+from hbt_ray.config import CompareConfig, EvaluateConfig, EvaluatedEncoder, ReportConfig, UserError
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.study import evaluations
+from hbt_ray.study.compare import compare
 
 LANGUAGES = ("de", "en")
 ITEMS = 30
@@ -81,6 +84,29 @@ def test_models_are_named_compared_and_reported(folders: list[str], tmp_path: Pa
     ]
     assert not (out / "comparison-1").exists()  # one model alone
     assert "no difference shown" in (out / "report.md").read_text()
+
+
+def test_a_fused_evaluation_has_no_rank_distance_to_compare(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    texts = {"id": ["0", "1"] * 2, "lang": ["de"] * 2 + ["en"] * 2, "text": ["eis", "wasser", "ice", "water"]}
+    pq.write_table(pa.table(texts), data / "documents.parquet")
+    pq.write_table(pa.table({**texts, "item": texts["id"]}), data / "queries.parquet")
+    scores = {"de:0": 3.0, "en:0": 2.0, "de:1": 1.0, "en:1": 0.5}
+    lines = [f"{query} Q0 {key} 1 {score} x\n" for query in scores for key, score in scores.items()]
+    (tmp_path / "x.trec").write_text("".join(lines))
+    settings = {"task": "world-facts", "data": str(data), "encoder": EvaluatedEncoder(model="bm25")}
+    folders = {name: str(tmp_path / name) for name in ("bm25", "fused")}
+    evaluate(EvaluateConfig(**settings, out=folders["bm25"]))
+    evaluate(EvaluateConfig(**settings, out=folders["fused"], fuse=(str(tmp_path / "x.trec"),)))
+    runs = tuple(f"{name}={folder}" for name, folder in folders.items())
+    evaluations.report_on(ReportConfig(runs=runs, out=str(tmp_path / "report")))
+    found = json.loads((tmp_path / "report/comparison-0/compare.json").read_text())
+    assert {one["measure"] for one in found["comparisons"]} == {"map"}
+    with pytest.raises(
+        UserError, match="fused has no rank_distance for other queries than bm25: name other --measures"
+    ):
+        compare(CompareConfig(runs=runs, out=str(tmp_path / "compared")))
 
 
 def test_mistakes_are_one_line(folders: list[str], tmp_path: Path) -> None:

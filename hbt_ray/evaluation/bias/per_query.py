@@ -25,6 +25,7 @@ COLUMNS = (
     f"language_preference@{TOP}",
     f"abs_language_preference@{TOP}",
 )
+OF_WHOLE_RANKINGS = ("rank_distance", "max_rank")  # however far down a document stands
 
 
 class Heads(NamedTuple):
