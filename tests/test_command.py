@@ -47,7 +47,7 @@ def test_pairs_of_names_and_values() -> None:
     assert train.encoder.instructions == {"faq": "find: ", "news": "query: "}
     check = parse(CheckConfig, ["--out", "/o", "--data", "xquad-r=/x", "--data", "mlqa=s3://b/m"])
     assert check.data == {"xquad-r": "/x", "mlqa": "s3://b/m"}
-    with pytest.raises(UserError, match=r"^--data: /x is neither key=value nor a JSON object$"):
+    with pytest.raises(UserError, match=r"^--data: '/x' is neither key=value nor a JSON object$"):
         parse(CheckConfig, ["--out", "/o", "--data", "/x"])
 
 
