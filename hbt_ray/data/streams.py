@@ -25,9 +25,10 @@ from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lists, rowgroups
 from hbt_ray.data.alignment import Alignment, match, read_index
 from hbt_ray.data.keys import shuffle_order
-from hbt_ray.data.stream import Matched, stream_of
+from hbt_ray.data.stream import Matched, StoreShape, stream_of
 
 REQUESTS = 32  # at once
+NO_COUNTS: dict[str, Any] = {"kept": 0, "duplicates": 0, "quarantined": {}, "by_source": {}, "by_language": {}}
 
 
 class StreamStore:
@@ -40,20 +41,21 @@ class StreamStore:
             UserError: `uri` holds no finished stream store, or one whose streams were not yet a language each.
         """
         self.uri = uri
-        self.manifest = storage.read_manifest(uri, "stream store")
-        if "alignment" not in self.manifest:
-            raise UserError(
-                f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
-            )
+        self.manifest = storage.read_manifest(uri, "stream store", StoreShape)
         tokens = self.manifest.get("texts", {}).get("max_tokens")
         self.streams = [stream_of(entry, self.row_group_rows, tokens) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:
-        counts = self.manifest["counts"]
+        counts = self.counts
         return (
             f"StreamStore({self.uri!r}: {counts['kept']:,} records in {len(self.streams)} streams, "
             f"{len(counts['by_language'])} languages)"
         )
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """How many rows, tokens and bad rows there are, also by language and by source."""
+        return {**NO_COUNTS, **self.manifest["counts"]}
 
     @property
     def data(self) -> tuple[WeightedStore, ...]:
@@ -120,6 +122,8 @@ class StreamStore:
 
     def _problem(self, entry: dict[str, Any]) -> str | None:
         found = storage.sizes(storage.join(self.uri, "streams", entry["name"])) if entry["files"] else {}
+        if sum(file["rows"] for file in entry["files"]) != entry["rows"]:
+            return f"{self.uri}: the files of stream {entry['name']} do not have the {entry['rows']:,} rows that it has"
         for file in entry["files"]:
             uri, size = storage.join(self.uri, file["path"]), found.get(file["path"].rsplit("/", 1)[-1])
             if size is None:

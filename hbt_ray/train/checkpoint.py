@@ -16,10 +16,12 @@ from typing import Any
 import safetensors.torch
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import nn
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.storage.shapes import Below, Count, Shape
 from hbt_ray.train.folder import checkpoint_of, complete_steps
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
@@ -27,12 +29,20 @@ KIND = "checkpoint"
 POLL_SECONDS = 0.1
 
 
+class _Manifest(Shape):
+    step: Count
+    files: list[Below]
+    plan_hash: str
+    plan: dict[str, Any]
+    model: str
+
+
 class TrainState:
     """One complete checkpoint."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.manifest = storage.read_manifest(uri, KIND)
+        self.manifest = storage.read_manifest(uri, KIND, _Manifest)
 
     @property
     def step(self) -> int:
@@ -45,7 +55,12 @@ class TrainState:
         One file is in memory at a time.
         """
         for name in self.manifest["files"]:
-            for key, tensor in safetensors.torch.load(storage.read_bytes(storage.join(self.uri, name))).items():
+            file = storage.join(self.uri, name)
+            try:
+                tensors = safetensors.torch.load(storage.read_bytes(file))
+            except (SafetensorError, FileNotFoundError) as error:
+                raise UserError(f"{file} is no whole file of tensors: {error}") from None
+            for key, tensor in tensors.items():
                 part, _, parameter = key.partition("/")
                 yield part, parameter, tensor
 
