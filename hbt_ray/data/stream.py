@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lengths
-from hbt_ray.storage.shapes import Below, Count, Hash, Shape, Size
+from hbt_ray.storage.fields import Below, Count, Hash, Shape, Size
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
 Role = Literal[

@@ -23,7 +23,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError, WeightedStore
 from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lists, rowgroups
-from hbt_ray.data.alignment import Alignment, match, read_index
+from hbt_ray.data.alignment import Alignment, check_index, match, read_index
 from hbt_ray.data.keys import shuffle_order
 from hbt_ray.data.stream import Matched, StoreShape, stream_of
 
@@ -85,7 +85,9 @@ class StreamStore:
             UserError: the index is missing or not the one that the manifest tells of.
         """
         told = self.manifest["alignment"]
-        return Alignment(read_index(self.uri, told["fingerprint"]), told["block_rows"])
+        index = read_index(self.uri, told["fingerprint"])
+        check_index(index, [-(-stream.rows // self.row_group_rows) for stream in self.streams], self.uri)
+        return Alignment(index, told["block_rows"])
 
     @cached_property
     def matched(self) -> list[Matched]:
@@ -206,7 +208,11 @@ class StreamStore:
             uri = storage.join(self.uri, self.streams[stream].files[number][0])
             file = rowgroups.File(uri, self.row_group_rows, str(self.manifest["checksum"]))
             inside = {group - firsts[number]: sorted(columns[group]) for group in groups[run]}
+            rows = self.streams[stream].files[number][1]
             for (group, name), values in rowgroups.read_row_groups(file, inside).items():
+                of_group = min(rows - group * self.row_group_rows, self.row_group_rows)
+                if len(values) != of_group or (name == "group" and values.null_count):
+                    raise UserError(f"{uri} is not as it was written: row group {group} has not {of_group:,} rows")
                 found[firsts[number] + group, name] = values
         return found
 

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from hbt_ray import storage
 from hbt_ray.config import Duplicates, UserError
-from hbt_ray.storage.shapes import Below, Count, Hash, Shape, Size
+from hbt_ray.storage.fields import Below, Count, Hash, Shape, Size
 
 KIND = "embeddings"
 VERSION_KIND = "collection"

@@ -16,7 +16,7 @@ from hbt_ray.encode import embeddings
 from hbt_ray.search import candidates, exact
 from hbt_ray.search.approximate import Approximate
 from hbt_ray.search.flat import Flat
-from hbt_ray.storage.shapes import Below, Count, Hash, Shape, Size
+from hbt_ray.storage.fields import Below, Count, Hash, Shape, Size
 
 
 def vectors_of(index: faiss.IndexFlat) -> np.ndarray:

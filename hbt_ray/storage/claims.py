@@ -21,9 +21,9 @@ from typing import Any
 
 from hbt_ray.config import UserError
 from hbt_ray.config.base import quoted
+from hbt_ray.storage.fields import Shape, check
 from hbt_ray.storage.files import clear, read_json, remove_file, sizes, write_json, write_new
 from hbt_ray.storage.manifests import committed
-from hbt_ray.storage.shapes import Shape, check
 from hbt_ray.storage.uris import exists, join
 
 BEAT_SECONDS = 15

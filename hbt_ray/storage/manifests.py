@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hbt_ray.config import UserError
+from hbt_ray.storage.fields import Shape, check
 from hbt_ray.storage.files import clear, read_json, remove_file, write_json, write_new
-from hbt_ray.storage.shapes import Shape, check
 from hbt_ray.storage.uris import exists, join
 
 VERSION = 1  # of every manifest; a reader refuses another

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.storage.shapes import Count, Shape, check
+from hbt_ray.storage.fields import Count, Shape, check
 
 Figures = dict[str, float | None]
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.storage.shapes import Below, Count, Shape
+from hbt_ray.storage.fields import Below, Count, Shape
 from hbt_ray.train.folder import checkpoint_of, complete_steps
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
