@@ -157,8 +157,10 @@ class StreamStore:
         for run in _runs(blocks[order]):
             at = order[run]
             block = int(blocks[at[0]])
-            both = self._block(pair, block)
-            left[at], right[at] = (rows[numbers[at] - block * size] for rows in both)
+            both, inside = self._block(pair, block), numbers[at] - block * size
+            if inside.max() >= len(both[0]):
+                raise UserError(f"{self.uri} has an index of other rows than its streams have")
+            left[at], right[at] = (rows[inside] for rows in both)
         return left, right
 
     def _block(self, pair: int, number: int) -> tuple[np.ndarray, np.ndarray]:

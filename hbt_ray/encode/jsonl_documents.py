@@ -145,7 +145,7 @@ def _document(line: bytes, file: str) -> Any:
         ValueError: the line is not of the file's format.
     """
     if not file.endswith(TABLE):
-        return parse_json(line)
+        return parse_json(line.decode("utf-8"))
     key, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
     if not tab:
         raise ValueError
