@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from hbt_ray.config.base import Section, quoted
+from hbt_ray.config.base import Section
 from hbt_ray.config.data import NAME, named_place
 from hbt_ray.config.uris import Uri
 
@@ -35,7 +35,7 @@ class WeightedStore(Section):
             weight = found.get("weight", 1.0)
             if not _is_number(weight) or not 0 < float(weight) < math.inf:
                 which = found.get("name") or found.get("uri")
-                raise ValueError(f"the weight of {which} has to be a number greater than 0, not {quoted(weight)}")
+                raise ValueError(f"the weight of {which} has to be a number greater than 0, not {weight}")
         return found
 
 

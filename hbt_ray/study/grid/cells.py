@@ -248,8 +248,8 @@ def unknown_setting(where: str, name: str, known: Sequence[str]) -> str:
     return f"{where}: there is no setting {name}{f'; is {near[0]} meant?' if near else ''}"
 
 
-def _checked(model: type[S], settings: Mapping[str, Any], where: str) -> S:
-    unknown = sorted(set(settings) - set(model.model_fields))
+def _checked(model: type[S], settings: Any, where: str) -> S:
+    unknown = sorted(set(map(str, settings)) - set(model.model_fields)) if isinstance(settings, Mapping) else []
     if unknown:
         raise UserError(unknown_setting(where, unknown[0], list(model.model_fields)))
     try:
