@@ -8,18 +8,18 @@ one of several kinds of has `--section.kind` and the settings of all kinds; a fi
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from hbt_ray.config import Section, UserError
+from hbt_ray.config.base import quoted
+from hbt_ray.parsing import YAML_BYTES, parse_json, parse_yaml
 
 C = TypeVar("C", bound=Section)
 IN_FULL = frozenset(["kind", "weight", "sources", "path", "options"])  # by themselves these say too little
@@ -102,7 +102,7 @@ def validation_line(error: ValidationError, flags: Sequence[Flag] = ()) -> str:
             text = f"there is no {item['ctx']['tag']}; there are {item['ctx']['expected_tags']}"
         elif item["type"] != "value_error":  # those are our own sentences, which say what they are about
             text = f"{text[0].lower()}{text[1:]}"
-            text += "" if item["type"] == "missing" else f", not {item['input']!r}"
+            text += "" if item["type"] == "missing" else f", not {quoted(item['input'])}"
             text += f"; {YAML_WORDS}" if isinstance(item["input"], bool) and item["type"] == "string_type" else ""
         reasons.append(f"{flag}: {text}" if flag else text)
     return "; ".join(reasons)
@@ -196,30 +196,43 @@ def _pairs(name: str, given: Sequence[str]) -> dict[str, str]:
     for one in given:
         if one.startswith("{"):
             try:
-                found.update(json.loads(one))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{name}: {one} is not JSON: {error}") from None
+                found.update(parse_json(one))
+            except ValueError as error:
+                raise UserError(f"{name}: {quoted(one)} {error}") from None
             continue
         key, equals, value = one.partition("=")
         if not equals:
-            raise UserError(f"{name}: {one} is neither key=value nor a JSON object")
+            raise UserError(f"{name}: {quoted(one)} is neither key=value nor a JSON object")
         found[key] = value
     return found
 
 
 def _read_yaml(uri: str) -> dict[str, Any]:
-    import fsspec  # here, since few commands have a file
-
-    try:
-        with fsspec.open(uri, "rb") as file:
-            values = yaml.safe_load(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--config: cannot read {uri}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"--config: {uri} is not YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(uri, "--config")
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"--config: {uri} holds no settings")
     return values
+
+
+def read_yaml(uri: str, flag: str) -> Any:
+    """The value in the YAML file that a flag names.
+
+    Raises:
+        UserError: it cannot be read, or is no YAML; the line names both.
+    """
+    import fsspec  # here, since few commands have a file
+
+    if "::" in uri:
+        raise UserError(f"{flag}: {uri}: file systems cannot be chained by ::")
+    try:
+        with fsspec.open(uri, "rb") as file:
+            data = file.read(YAML_BYTES + 1)
+    except Exception as error:  # of whatever file system the URI names: without credentials, address or permission
+        raise UserError(f"{flag}: cannot read {uri}: {error}") from None
+    try:
+        return parse_yaml(data)
+    except ValueError as error:
+        raise UserError(f"{flag}: {uri} {error}") from None
 
 
 def _only(section: Any, flag: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from hostile import assert_clear
 
-from hbt_ray.command import parse
+from hbt_ray.command import flags_of, parse
 from hbt_ray.config import CheckConfig, EncodeConfig, PrepareConfig, TrainConfig, UserError
 
 NEEDED = ["--data", "/a", "--out", "/b", "--model", "tiny", "--steps", "3"]
@@ -47,7 +49,7 @@ def test_pairs_of_names_and_values() -> None:
     assert train.encoder.instructions == {"faq": "find: ", "news": "query: "}
     check = parse(CheckConfig, ["--out", "/o", "--data", "xquad-r=/x", "--data", "mlqa=s3://b/m"])
     assert check.data == {"xquad-r": "/x", "mlqa": "s3://b/m"}
-    with pytest.raises(UserError, match=r"^--data: /x is neither key=value nor a JSON object$"):
+    with pytest.raises(UserError, match=r"^--data: '/x' is neither key=value nor a JSON object$"):
         parse(CheckConfig, ["--out", "/o", "--data", "/x"])
 
 
@@ -121,3 +123,57 @@ def test_help_begins_with_what_is_used_most_and_has_a_flag_once(capsys: pytest.C
     assert len(flags) == len(set(flags))
     assert "--batches.alpha" not in text and "--validation.data" in flags
     assert "encoder:\n" in text and "x-x|x-y|hybrid" in text
+
+
+VALUES = ["", "..", "-1", str(2**63), str(2**64), "1e400", "inf", "nan", "9" * 5000, "x" * 200_000, "a\nb", "\udcff",
+          "{", '{"a":' * 50_000, '{"a":' + "9" * 5000 + "}", "=", "a::b", "s3:/x", "~nobody/x"]  # fmt: skip
+
+
+def test_any_value_of_any_flag_is_taken_whole_or_refused_in_a_short_line() -> None:
+    chance = random.Random(0)
+    for flag in flags_of(TrainConfig):
+        value = chance.choice(VALUES)
+        try:
+            taken = parse(TrainConfig, [*NEEDED, flag.name, value])
+        except UserError as error:
+            assert_clear(error, flag.name)
+        else:
+            json.dumps(taken.model_dump(mode="json"), allow_nan=False, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["--seed", str(2**64)], "--seed: "),
+        (["--learning-rate", "inf"], "--learning-rate: input should be a finite number"),
+        (["--name", ".."], "--name: string should match pattern"),
+        (["--lora-alpha", "x" * 200_000], r"--lora-alpha: input should be a valid number, .*, not 'x+\.\.\.x+'$"),
+        (["--" + "x" * 200_000], "--xxx.* … .*x: there is no such flag"),
+        (["--config", "simplecache::s3://b/x"], "--config: simplecache::s3://b/x: file systems cannot be chained"),
+        (["--config", "nosuch://b/x"], "--config: cannot read nosuch://b/x: "),
+    ],
+)
+def test_what_no_run_can_use_is_refused(given: list[str], line: str) -> None:
+    with pytest.raises(UserError, match=f"^{line}") as caught:
+        parse(TrainConfig, [*NEEDED, *given])
+    assert_clear(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("epochs: .inf\n", "run.yaml cannot be used: inf is no finite number"),
+        ("data: {a: {uri: x, weight: 1" + "0" * 400 + "}}\n", "run.yaml cannot be used: a whole number cannot"),
+        ("name: &a [*a]\n", "run.yaml has aliases that stand for"),
+        ("encoder: [1]\n", "--encoder: "),
+        ("loss: [1]\n", "valid dictionary"),
+        ("loss: {kind: [x]}\n", "--loss"),
+        ("batches: []\n", "--batches: "),
+        ("k: |\n" + "  x\n" * 50_000, "--k: extra inputs are not permitted, not 'x"),
+    ],
+)
+def test_settings_that_are_made_to_break_the_reader(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(UserError, match=line) as caught:
+        parse(TrainConfig, ["--config", str(tmp_path / "run.yaml"), "--data", "/a", "--out", "/b"])
+    assert_clear(caught.value)

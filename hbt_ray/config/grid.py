@@ -10,7 +10,7 @@ from hbt_ray.config.base import Section
 from hbt_ray.config.cost import CostConfig
 from hbt_ray.config.encoding import EncodingConfig
 from hbt_ray.config.evaluation import Setting
-from hbt_ray.config.train import EncoderConfig
+from hbt_ray.config.train import RUN_NAME, EncoderConfig
 from hbt_ray.config.uris import OutUri, Uri
 
 Preset = Literal["strategies", "ratio", "sizes", "instructions", "large-models"]
@@ -91,7 +91,7 @@ class Grid(Section):
     each stands for several settings at once.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="what the study is called; decides nothing")
+    name: str = Field(pattern=RUN_NAME, description="what the study is called; decides nothing")
     question: str = Field(description="what is asked, in a sentence")
     answer: Answer
     stores: dict[str, dict[str, Any]] = Field(

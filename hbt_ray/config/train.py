@@ -13,6 +13,7 @@ from hbt_ray.config.stores import Data
 from hbt_ray.config.uris import ModelName, OutUri, Uri
 
 Logger = Literal["mlflow", "wandb"]
+RUN_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # of a folder, in its folder
 
 
 class PlanConfig(Section):
@@ -154,7 +155,7 @@ class TrainConfig(Section):
         " rows are drawn twice as often as of one with 1, which is the default [URIs]"
     )
     out: OutUri = Field(description="folder for model/, checkpoints/, metrics.jsonl, tensorboard/ [URI]")
-    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]+$", description="run name; the same name resumes the run")
+    name: str = Field("run", pattern=RUN_NAME, description="run name; the same name resumes the run")
     steps: int | None = Field(
         None, ge=0, description="length of the run; 0 exports the untrained model [global batches]"
     )

@@ -9,6 +9,7 @@ begin; a store that is added to gets another one beside it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +86,20 @@ def read_index(store: str, fingerprint: str) -> pa.Table:
     if index.schema != INDEX or index_fingerprint(index) != fingerprint:
         raise UserError(f"{uri} is not as it was written")
     return index
+
+
+def check_index(index: pa.Table, row_groups: Sequence[int], store: str) -> None:
+    """Check that an index is of streams with these numbers of row groups.
+
+    Raises:
+        UserError: it is of others, or none; the line names the store [URI].
+    """
+    if not any(column.null_count for column in index.columns):
+        left, right, rows, _, skips = (index[name].to_numpy() for name in INDEX.names)
+        in_range = (left >= 0) & (left <= right) & (right < len(row_groups)) & (rows > 0) & (skips >= 0)
+        if in_range.all() and np.bincount(left[left == right], minlength=len(row_groups)).tolist() == list(row_groups):
+            return
+    raise UserError(f"{store} has an index of other streams than its manifest")
 
 
 def match(left: np.ndarray, right: np.ndarray) -> Matches:

@@ -58,7 +58,7 @@ def prepare(config: PrepareConfig, sizes: Sizes = SIZES, excluded: Sequence[Task
         _make(config, sizes, excluded)
     store = StreamStore(config.out)
     summary.show_store(store)
-    counts = store.manifest["counts"]
+    counts = store.counts
     return {
         "out": config.out,
         "streams": len(store.streams),

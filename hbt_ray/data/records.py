@@ -209,7 +209,7 @@ def quarantined(bad: pa.Table, problems: Iterable[str], file: str) -> pa.Table:
             "file": pa.array([file] * bad.num_rows, pa.string()),
             "row": bad["row"],
             "reason": pa.array([reason for reason, _ in told], pa.string()),
-            "value": pa.array([value[:VALUE_CHARACTERS] or None for _, value in told], pa.string()),
+            "value": pa.array([_shown(value[:VALUE_CHARACTERS]) for _, value in told], pa.string()),
             **{
                 name: bad[name].cast(pa.binary()) if name in bad.column_names else nothing
                 for name in ("query", "passage")
@@ -217,6 +217,11 @@ def quarantined(bad: pa.Table, problems: Iterable[str], file: str) -> pa.Table:
         },
         schema=QUARANTINE,
     )
+
+
+def _shown(value: str) -> str | None:
+    """A value as quarantine has it, without the halves of characters that a text file may have given it."""
+    return value.encode(errors="replace").decode() or None
 
 
 def _empty(texts: pa.Array) -> np.ndarray:

@@ -18,6 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from hbt_ray import storage
+from hbt_ray.config import UserError
 
 CACHE_BYTES = 2**28  # of decoded columns
 FOOTER_BYTES = 2**24  # of footers as they lie in the file; in memory they are several times as large
@@ -94,6 +95,9 @@ def _runs(missing: dict[int, list[str]]) -> Iterator[list[int]]:
 
 def _decode(file: File, row_groups: list[int], columns: list[str]) -> Iterator[pa.RecordBatch]:
     footer = _footer(file)
+    there = set(footer.schema.to_arrow_schema().names)
+    if row_groups[-1] >= footer.num_row_groups or not there.issuperset(columns):
+        raise UserError(f"{file.uri} is not as it was written: it lacks rows or columns")
     source: Any
     fs, source = storage.arrow_filesystem(file.uri)
     local = isinstance(fs, pa.fs.LocalFileSystem)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, model_validator
 
 from hbt_ray.config.data import PLAIN
+from hbt_ray.data import lengths
+from hbt_ray.storage.fields import Below, Count, Hash, Shape, Size
 
 Kind = Literal["pairs", "cross-lingual", "bitext"]
 Role = Literal[
     "group", "query", "passage", "negatives", "scores", "query_text", "passage_text", "negatives_text"
 ]  # a column of a pair
+Two = Field(min_length=2, max_length=2)
+Histogram = Annotated[list[Count], Field(max_length=len(lengths.edges))]
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,81 @@ class Matched(NamedTuple):
     right: int
     rows: int
     block_rows: int
+
+
+class _File(Shape):
+    path: Below
+    rows: Count
+    bytes: Count
+
+
+class _Lengths(Shape):
+    query: Histogram
+    passage: Histogram
+
+
+class _Stream(Shape):
+    name: Below
+    source: str
+    kind: Kind
+    languages: Annotated[list[str], Two]
+    rows: Count
+    files: list[_File]
+    tokens: Annotated[list[Count], Two]
+    lengths: _Lengths
+    scored: Count = 0
+
+
+class _Alignment(Shape):
+    fingerprint: Hash
+    block_rows: Size
+
+
+class _Tokenizer(Shape):
+    fingerprint: str
+
+
+class _Texts(Shape):
+    max_tokens: Size
+
+
+class _OfLanguage(Shape):
+    queries: Count
+    query_tokens: Count
+    passages: Count
+    passage_tokens: Count
+
+
+class _Counts(Shape):
+    files: Count = 0
+    read: Count = 0
+    kept: Count = 0
+    duplicates: Count = 0
+    quarantined: dict[str, Count] = Field({})
+    excluded: dict[str, Count] = Field({})
+    by_source: dict[str, Count] = Field({})
+    by_language: dict[str, _OfLanguage] = Field({})
+
+
+class StoreShape(Shape):
+    """What the manifest of a stream store has to hold; one of an earlier version has no alignment."""
+
+    seed: Count
+    row_group_rows: Size
+    alignment: _Alignment
+    tokenizer: _Tokenizer
+    texts: _Texts = _Texts(max_tokens=1)
+    licenses: dict[str, str] = Field({})
+    inputs: dict[str, dict[str, Any]] = Field({})
+    counts: _Counts
+    streams: list[_Stream]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_now(cls, manifest: Any) -> Any:
+        if isinstance(manifest, dict) and "alignment" not in manifest:
+            raise ValueError("it was prepared by an earlier version of hbt_ray: prepare it again, into another folder")
+        return manifest
 
 
 def stream_of(entry: dict[str, Any], row_group_rows: int, text_tokens: int | None) -> Stream:

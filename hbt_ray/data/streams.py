@@ -23,11 +23,12 @@ from hbt_ray import storage
 from hbt_ray.config import UserError, WeightedStore
 from hbt_ray.config.data import PLAIN
 from hbt_ray.data import lists, rowgroups
-from hbt_ray.data.alignment import Alignment, match, read_index
+from hbt_ray.data.alignment import Alignment, check_index, match, read_index
 from hbt_ray.data.keys import shuffle_order
-from hbt_ray.data.stream import Matched, stream_of
+from hbt_ray.data.stream import Matched, StoreShape, stream_of
 
 REQUESTS = 32  # at once
+NO_COUNTS: dict[str, Any] = {"kept": 0, "duplicates": 0, "quarantined": {}, "by_source": {}, "by_language": {}}
 
 
 class StreamStore:
@@ -40,20 +41,21 @@ class StreamStore:
             UserError: `uri` holds no finished stream store, or one whose streams were not yet a language each.
         """
         self.uri = uri
-        self.manifest = storage.read_manifest(uri, "stream store")
-        if "alignment" not in self.manifest:
-            raise UserError(
-                f"{uri} was prepared by an earlier version of hbt_ray: prepare it again, into another folder"
-            )
+        self.manifest = storage.read_manifest(uri, "stream store", StoreShape)
         tokens = self.manifest.get("texts", {}).get("max_tokens")
         self.streams = [stream_of(entry, self.row_group_rows, tokens) for entry in self.manifest["streams"]]
 
     def __repr__(self) -> str:
-        counts = self.manifest["counts"]
+        counts = self.counts
         return (
             f"StreamStore({self.uri!r}: {counts['kept']:,} records in {len(self.streams)} streams, "
             f"{len(counts['by_language'])} languages)"
         )
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """How many rows, tokens and bad rows there are, also by language and by source."""
+        return {**NO_COUNTS, **self.manifest["counts"]}
 
     @property
     def data(self) -> tuple[WeightedStore, ...]:
@@ -83,7 +85,9 @@ class StreamStore:
             UserError: the index is missing or not the one that the manifest tells of.
         """
         told = self.manifest["alignment"]
-        return Alignment(read_index(self.uri, told["fingerprint"]), told["block_rows"])
+        index = read_index(self.uri, told["fingerprint"])
+        check_index(index, [-(-stream.rows // self.row_group_rows) for stream in self.streams], self.uri)
+        return Alignment(index, told["block_rows"])
 
     @cached_property
     def matched(self) -> list[Matched]:
@@ -120,6 +124,8 @@ class StreamStore:
 
     def _problem(self, entry: dict[str, Any]) -> str | None:
         found = storage.sizes(storage.join(self.uri, "streams", entry["name"])) if entry["files"] else {}
+        if sum(file["rows"] for file in entry["files"]) != entry["rows"]:
+            return f"{self.uri}: the files of stream {entry['name']} do not have the {entry['rows']:,} rows that it has"
         for file in entry["files"]:
             uri, size = storage.join(self.uri, file["path"]), found.get(file["path"].rsplit("/", 1)[-1])
             if size is None:
@@ -151,8 +157,10 @@ class StreamStore:
         for run in _runs(blocks[order]):
             at = order[run]
             block = int(blocks[at[0]])
-            both = self._block(pair, block)
-            left[at], right[at] = (rows[numbers[at] - block * size] for rows in both)
+            both, inside = self._block(pair, block), numbers[at] - block * size
+            if inside.max() >= len(both[0]):
+                raise UserError(f"{self.uri} has an index of other rows than its streams have")
+            left[at], right[at] = (rows[inside] for rows in both)
         return left, right
 
     def _block(self, pair: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +210,11 @@ class StreamStore:
             uri = storage.join(self.uri, self.streams[stream].files[number][0])
             file = rowgroups.File(uri, self.row_group_rows, str(self.manifest["checksum"]))
             inside = {group - firsts[number]: sorted(columns[group]) for group in groups[run]}
+            rows = self.streams[stream].files[number][1]
             for (group, name), values in rowgroups.read_row_groups(file, inside).items():
+                of_group = min(rows - group * self.row_group_rows, self.row_group_rows)
+                if len(values) != of_group or (name == "group" and values.null_count):
+                    raise UserError(f"{uri} is not as it was written: row group {group} has not {of_group:,} rows")
                 found[firsts[number] + group, name] = values
         return found
 

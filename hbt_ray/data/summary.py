@@ -11,7 +11,7 @@ from hbt_ray.terminal import console, table
 
 def show_store(store: StreamStore) -> None:
     """Print languages, sources and quarantine of a store to stderr; mean and 95th percentile are of lengths."""
-    counts = store.manifest["counts"]
+    counts = store.counts
     rows = []
     for language, found in counts["by_language"].items():
         row = [language]

@@ -91,6 +91,9 @@ def living(there: Ledger, parts: Sequence[Mapping[str, Any]]) -> Ledger:
     lives = ~np.concatenate([embeddings.removed_rows(part) for part in parts])
     known = there.parts < len(first)
     known[known] = first[there.parts[known]] >= 0
+    rows = np.zeros(len(first), dtype=np.int64)
+    rows[[part["number"] for part in parts]] = stored
+    known[known] = there.rows[known] < rows[there.parts[known]]
     known[known] = lives[first[there.parts[known]] + there.rows[known]]
     return there if known.all() else there.take(np.flatnonzero(known))
 

@@ -14,15 +14,82 @@ writer does, however late, changes what a reader sees.
 
 from __future__ import annotations
 
+import base64
+import re
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
 
 from hbt_ray import storage
-from hbt_ray.config import UserError
+from hbt_ray.config import Duplicates, UserError
+from hbt_ray.storage.fields import Below, Count, Hash, Shape, Size
 
 KIND = "embeddings"
 VERSION_KIND = "collection"
 VERSIONS = "versions"
+Rows = Annotated[int, Field(ge=0, lt=2**28)]  # of a part
+
+
+def _bits(text: str) -> str:
+    base64.b64decode(text, validate=True)
+    return text
+
+
+class _Part(Shape):
+    name: Below
+    language: str
+    rows: Rows
+    sha256: Hash
+    number: Annotated[int, Field(ge=0, lt=2**24)] = 0
+    file: Below = "-"
+    texts: Hash = "0"
+    stored_rows: Rows = 0
+    removed: Annotated[str, AfterValidator(_bits)] = ""
+
+
+class _Ledger(Shape):
+    sha256: Hash
+    rows: Count
+
+
+class _Corpus(Shape):
+    uri: str
+    language: str | None
+    duplicates: Duplicates = "error"
+
+
+class _Manifest(Shape):
+    model: str
+    model_fingerprint: str
+    role: Literal["query", "passage"]
+    width: Size
+    rows: Count
+    rows_by_language: dict[str, Count]
+    parts: list[_Part]
+    next_part: Count = 0
+    documents: list[_Ledger] = Field([])
+    corpus: _Corpus = _Corpus(uri="", language=None)
+    encoder: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> _Manifest:
+        rows: Counter[str] = Counter()
+        for part in self.parts:
+            rows[part.language] += part.rows
+            if self.documents and not {"number", "texts", "stored_rows"} <= part.model_fields_set:
+                raise ValueError(f"part {part.name} does not say where its texts are")
+        if +rows != +Counter(self.rows_by_language) or rows.total() != self.rows:
+            raise ValueError("its parts have other numbers of rows than it says")
+        return self
+
+
+class _Version(Shape):
+    number: Count
+    content: str
+    manifest: Below
+    sketch: list[str]
 
 
 def folder_of(uri: str) -> str:
@@ -37,7 +104,7 @@ def version_uri(folder: str, number: int) -> str:
 
 def newest(folder: str) -> int:
     """The number of the newest version in the folder; 0: there is none."""
-    names = [name for name in storage.sizes(storage.join(folder, VERSIONS)) if name.endswith(".json")]
+    names = [name for name in storage.sizes(storage.join(folder, VERSIONS)) if re.fullmatch(r"\d{6,18}\.json", name)]
     return int(max(names).removesuffix(".json")) if names else 0
 
 
@@ -59,8 +126,8 @@ def manifest_of(uri: str) -> dict[str, Any]:
     found = pinned(uri)
     folder = folder_of(found)
     if folder == found:
-        return storage.read_manifest(found, KIND)
-    return storage.read_manifest_file(storage.join(folder, _version(found)["manifest"]), KIND)
+        return storage.read_manifest(found, KIND, _Manifest)
+    return storage.read_manifest_file(storage.join(folder, _version(found)["manifest"]), KIND, _Manifest)
 
 
 def versions_of(folder: str) -> list[dict[str, Any]]:
@@ -122,7 +189,4 @@ def own(folder: str, about: Mapping[str, Any]) -> None:
 
 
 def _version(uri: str) -> dict[str, Any]:
-    try:
-        return storage.read_manifest_file(uri, VERSION_KIND)
-    except FileNotFoundError:
-        raise UserError(f"no file {uri}") from None
+    return storage.read_manifest_file(uri, VERSION_KIND, _Version)

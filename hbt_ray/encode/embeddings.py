@@ -27,6 +27,7 @@ FORMATS = {
     "bfloat16": "uint16: the upper half of a float32's bits, rounded to even",
     "int8": "int8: a unit vector times 127 / its largest number, rounded; reading makes it of length 1 again",
 }
+NUMBERS = ("float", "halffloat", "uint16", "int8")  # the same as Arrow calls them
 
 
 def verify(uri: str, sha256: str) -> None:
@@ -59,7 +60,8 @@ def read_table(uri: str, sha256: str) -> pa.Table:
         raise UserError(f"no file {uri}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{uri} is corrupt: its checksum differs from the manifest's")
-    return pq.read_table(pa.BufferReader(data))
+    with storage.parquet_errors(uri):
+        return pq.read_table(pa.BufferReader(data))
 
 
 def write_part(uri: str, ids: list[str], vectors: np.ndarray, dtype: str) -> str:
@@ -75,19 +77,25 @@ def write_part(uri: str, ids: list[str], vectors: np.ndarray, dtype: str) -> str
     return write_table(uri, pa.table({**strings, "vector": column}))
 
 
-def read_part(source: str, part: Mapping[str, Any]) -> tuple[pa.Array, np.ndarray]:
+def read_part(source: str, part: Mapping[str, Any], width: int | None = None) -> tuple[pa.Array, np.ndarray]:
     """The ids, large_string [rows], and vectors, fp32 [rows, width], of one entry of the manifest's parts.
 
     Args:
         source: the collection [URI].
+        width: that the vectors have to have; None: any.
 
     Raises:
-        UserError: the file is missing or corrupt.
+        UserError: the file is missing or corrupt, or not what the manifest says of it.
     """
-    table = _living(read_table(part_uri(source, part), part["sha256"]), part)
-    vectors = table["vector"].combine_chunks()
+    uri = part_uri(source, part)
+    table = _living(read_table(uri, part["sha256"]), part, uri)
+    vectors = column(table, "vector", uri)
+    kind = vectors.type
+    numbers = pa.types.is_fixed_size_list(kind) and str(kind.value_type) in NUMBERS and not vectors.values.null_count
+    if not numbers or width not in (None, kind.list_size):
+        raise UserError(f"{uri} has no vectors of {width or 'some'} numbers")
     matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
-    return table["id"].cast(pa.large_string()).combine_chunks(), unpack_vectors(matrix)
+    return column(table, "id", uri).cast(pa.large_string()), unpack_vectors(matrix)
 
 
 def read_ids(source: str, part: Mapping[str, Any]) -> pa.Array:
@@ -96,8 +104,8 @@ def read_ids(source: str, part: Mapping[str, Any]) -> pa.Array:
     Raises:
         UserError: the file is missing or no parquet.
     """
-    table = _living(storage.read_parquet(part_uri(source, part), ["id"]), part)
-    return table["id"].cast(pa.large_string()).combine_chunks()
+    uri = part_uri(source, part)
+    return column(_living(storage.read_parquet(uri, ["id"]), part, uri), "id", uri).cast(pa.large_string())
 
 
 def read_aligned(source: str, ids: Sequence[str]) -> np.ndarray:
@@ -110,7 +118,7 @@ def read_aligned(source: str, ids: Sequence[str]) -> np.ndarray:
     place = {key: row for row, key in enumerate(ids)}
     vectors = np.full((len(ids), manifest["width"]), np.nan, dtype=np.float32)
     for part in manifest["parts"]:
-        keys, matrix = read_part(source, part)
+        keys, matrix = read_part(source, part, manifest["width"])
         rows = np.array([place.get(key, -1) for key in keys.to_pylist()])
         vectors[rows[rows >= 0]] = matrix[rows >= 0]
     missing = np.flatnonzero(np.isnan(vectors[:, 0]))
@@ -139,8 +147,30 @@ def removed_rows(part: Mapping[str, Any]) -> np.ndarray:
     return np.unpackbits(bits, count=rows).astype(bool)
 
 
-def _living(table: pa.Table, part: Mapping[str, Any]) -> pa.Table:
-    return table.filter(pa.array(~removed_rows(part))) if "removed" in part else table
+def _living(table: pa.Table, part: Mapping[str, Any], uri: str) -> pa.Table:
+    """The rows that have not been removed.
+
+    Raises:
+        UserError: the file has other numbers of rows than its entry says.
+    """
+    stored = len(table)
+    if "removed" in part and stored == part["stored_rows"]:
+        table = table.filter(pa.array(~removed_rows(part)))
+    if (stored, len(table)) != (part.get("stored_rows", stored), part.get("rows", len(table))):
+        raise UserError(f"{uri} has {stored:,} rows, which are not those that its collection says")
+    return table
+
+
+def column(table: pa.Table, name: str, uri: str) -> pa.Array:
+    """A column without nulls, of texts if it is that of the ids.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = table[name].combine_chunks() if name in table.column_names else pa.nulls(1)
+    if found.null_count or (name == "id") != (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+        raise UserError(f"{uri} has no column {name} as a collection has it")
+    return found
 
 
 def pack_vectors(vectors: np.ndarray, dtype: str) -> np.ndarray:

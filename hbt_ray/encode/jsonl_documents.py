@@ -5,7 +5,6 @@ Or id, tab and text, as MS MARCO and mMARCO have them in files named `…collect
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from hbt_ray.config import UserError
 from hbt_ray.encode.documents import hash_texts
 from hbt_ray.encode.parquet_documents import folder_language
 from hbt_ray.encode.spans import Scanned, Span, Texts, titled
+from hbt_ray.parsing import parse_json
 from hbt_ray.storage import text_files
 
 COMPRESSED = (".jsonl.gz", ".jsonl.xz")
@@ -56,9 +56,11 @@ def scan_file(file: str, language: str | None, part_rows: int, texts: bool = Fal
         hashes.append(hash_texts(bodies))
         bodies.clear()
 
-    with text_files.opened(file) as lines:
-        start = stop = lines.tell()
-        for row, line in enumerate(lines):
+    with text_files.opened(file) as opened:
+        start = stop = opened.tell()
+        for row, line in enumerate(text_files.lines(opened)):
+            if line is None:
+                raise text_files.too_long(file, row + 1)
             document = _checked(line, file, row)
             keys.append(f"{tag}:{_id_of(document)}")
             if texts:
@@ -143,7 +145,7 @@ def _document(line: bytes, file: str) -> Any:
         ValueError: the line is not of the file's format.
     """
     if not file.endswith(TABLE):
-        return json.loads(line.decode("utf-8"))  # of bytes, json takes half a surrogate pair
+        return parse_json(line.decode("utf-8"))
     key, tab, text = line.decode("utf-8").rstrip("\r\n").partition("\t")
     if not tab:
         raise ValueError

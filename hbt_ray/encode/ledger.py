@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hbt_ray import storage
+from hbt_ray.config import UserError
 from hbt_ray.encode import embeddings
 
 FOLDER = "documents"
+SCHEMA = pa.schema({"key": pa.uint64(), "text": pa.uint64(), "part": pa.uint32(), "row": pa.uint32()})
 GROUP_ROWS = 32768  # read to look one up; a file of 100 million has 3,052 groups, and a footer of about 1 MB
 MERGED = 2  # a file of at most so many times the rows of the next one is merged with it
 
@@ -71,7 +73,8 @@ def read(folder: str, entries: Sequence[Mapping[str, Any]]) -> Ledger:
     Raises:
         UserError: a file is missing or corrupt.
     """
-    return joined([_ledger(embeddings.read_table(_uri(folder, entry), entry["sha256"])) for entry in entries])
+    files = ((_uri(folder, entry), entry["sha256"]) for entry in entries)
+    return joined([_ledger(embeddings.read_table(uri, sha256), uri) for uri, sha256 in files])
 
 
 def find(folder: str, entry: Mapping[str, Any], keys: np.ndarray) -> Ledger:
@@ -88,7 +91,7 @@ def find(folder: str, entry: Mapping[str, Any], keys: np.ndarray) -> Ledger:
         first = np.searchsorted(wanted, np.array([bound.min for bound in bounds], dtype=np.uint64), "left")
         stop = np.searchsorted(wanted, np.array([bound.max for bound in bounds], dtype=np.uint64), "right")
         holding = np.flatnonzero(first < stop)
-        found = [_ledger(file.read_row_group(int(number))) for number in holding]
+        found = [_ledger(file.read_row_group(int(number)), uri) for number in holding]
     return joined([one.take(np.flatnonzero(np.isin(one.documents[:, 0], wanted))) for one in found])
 
 
@@ -107,8 +110,10 @@ def extended(folder: str, entries: Sequence[Mapping[str, Any]], added: Ledger) -
     return [*kept, write(folder, joined(together))]
 
 
-def _ledger(table: pa.Table) -> Ledger:
-    key, text, part, row = (table[name].to_numpy() for name in ("key", "text", "part", "row"))
+def _ledger(table: pa.Table, uri: str) -> Ledger:
+    if table.schema != SCHEMA or any(column.null_count for column in table.columns):
+        raise UserError(f"{uri} is no list of documents")
+    key, text, part, row = (table[name].to_numpy() for name in SCHEMA.names)
     return Ledger(np.stack([key, text], axis=1), part, row)
 
 

@@ -53,6 +53,8 @@ def of(source: str, ids: Collection[str]) -> dict[str, str]:
     """
     manifest = collection.manifest_of(source)
     if "documents" not in manifest:
+        if "corpus" not in manifest:
+            raise UserError(f"{source} does not say where its texts are")
         about = manifest["corpus"]
         return of_corpus(about["uri"], about["language"], ids, about.get("duplicates", "error"))
     ours = {key: canonical_id(key) for key in ids}
@@ -109,7 +111,9 @@ def _known(folder: str, manifest: Mapping[str, Any], wanted: Sequence[str]) -> d
 
     def read(number: int) -> dict[str, str]:
         part, some = by_number[number], np.array(sorted(rows[number]), dtype=np.int64)
-        living = some[~embeddings.removed_rows(part)[some]]
+        removed = embeddings.removed_rows(part)
+        living = some[some < len(removed)]
+        living = living[~removed[living]]
         return _texts_at(_uri(folder, part["texts"]), living)
 
     known: dict[str, str] = {}

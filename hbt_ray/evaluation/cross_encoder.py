@@ -13,8 +13,7 @@ import torch
 from hbt_ray import storage
 from hbt_ray.arrays import blocks
 from hbt_ray.config import EncodingConfig, UserError
-from hbt_ray.model.build import UNREADABLE
-from hbt_ray.model.files import ModelFiles, one_line
+from hbt_ray.model.files import ModelFiles, model_errors
 from hbt_ray.model.imports import import_sentence_transformers
 from hbt_ray.storage import parts
 from hbt_ray.terminal import Progress, start_worker_logging
@@ -30,7 +29,7 @@ def fingerprint(name: str) -> str:
     """Load the model once, to know what its scores depend on besides the texts.
 
     Raises:
-        UserError: it is no cross-encoder that gives a pair one score.
+        UserError: it is not a cross-encoder that gives a pair one score.
     """
     from hbt_ray.model.tokenizer import tokenizer_fingerprint
     from hbt_ray.model.weights import digest
@@ -62,13 +61,8 @@ def load(name: str, device: str = "cpu") -> CrossEncoder:
     from hbt_ray.model.weights import complete
 
     disable_progress_bar()
-    try:
-        with complete(name, "--rerank"):
-            return CrossEncoder(ModelFiles(name).path, device=device, model_kwargs={"dtype": torch.float32})
-    except UserError:
-        raise
-    except UNREADABLE as error:
-        raise UserError(f"--rerank {name} is no cross-encoder: {one_line(error)}") from None
+    with model_errors(name, "--rerank", "cross-encoder"), complete(name, "--rerank"):
+        return CrossEncoder(ModelFiles(name).path, device=device, model_kwargs={"dtype": torch.float32})
 
 
 def scores(

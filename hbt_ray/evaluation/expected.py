@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from hbt_ray import storage
+from hbt_ray.command import read_yaml
 from hbt_ray.config import CheckConfig, EvaluateConfig, EvaluatedEncoder, Section, UserError
+from hbt_ray.config.base import first_reason, quoted
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.job import user_error
 
@@ -39,6 +40,14 @@ class Expectation(Section):
     source: str
     tolerance: float = Field(gt=0)
     settings: dict[str, Any]
+
+    @field_validator("settings")
+    @classmethod
+    def _has_scores(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for _, value in _leaves(settings):
+            if not isinstance(value, int | float):
+                raise ValueError(f"a score is {quoted(value)}, which is no number")
+        return settings
 
 
 def check_scores(config: CheckConfig) -> dict[str, Any]:
@@ -81,12 +90,9 @@ def read_expectations(uri: str) -> list[Expectation]:
     if not storage.exists(uri):
         raise UserError(f"no expected scores at {uri}")
     try:
-        return TypeAdapter(list[Expectation]).validate_python(yaml.safe_load(storage.read_bytes(uri)))
-    except yaml.YAMLError as error:
-        raise UserError(f"{uri} is not YAML: {' '.join(str(error).split())}") from None
+        return TypeAdapter(list[Expectation]).validate_python(read_yaml(uri, "--expected"))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{uri}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(f"{uri}: {first_reason(error)}") from None
 
 
 def _evaluation(entry: Expectation, config: CheckConfig) -> EvaluateConfig:
@@ -118,4 +124,4 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{name} ")
         elif value is not None:
-            yield f"{prefix}{name}", float(value)
+            yield f"{prefix}{name}", value

@@ -36,13 +36,12 @@ class RunRanker:
                 that is no finite number.
         """
         found: defaultdict[str, dict[str, np.float32]] = defaultdict(dict)
-        with text_files.opened(uri) as file:
-            for number, line in enumerate(file, start=1):
-                query, document, score = _parse(line, f"{uri} line {number}")
-                query, document = query if query in queries else canonical_id(query), canonical_id(document)
-                if document in found[query]:
-                    raise UserError(f"{uri} line {number}: document {document} occurs twice for query {query}")
-                found[query][document] = score
+        for number, line in enumerate(text_files.read_lines(uri), start=1):
+            query, document, score = _parse(line, f"{uri} line {number}")
+            query, document = query if query in queries else canonical_id(query), canonical_id(document)
+            if document in found[query]:
+                raise UserError(f"{uri} line {number}: document {document} occurs twice for query {query}")
+            found[query][document] = score
         self._lists = {
             query: sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
             for query, scores in found.items()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import tempfile
 from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
 from hbt_ray.model.encoder import ROLES, Encoder
-from hbt_ray.model.files import ModelFiles, one_line
+from hbt_ray.model.files import ModelFiles, model_errors
 from hbt_ray.model.imports import import_sentence_transformers
 from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.shapes import SIZES, TOKEN_LIMIT, Shape
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
 log = logging.getLogger(__name__)
 
 
@@ -149,24 +146,19 @@ def _pretrained(config: EncoderConfig) -> SentenceTransformer:
     from hbt_ray.model.modules import check_modules, set_pooling
     from hbt_ray.model.weights import check_files, complete
 
-    try:
-        files = ModelFiles.of(config)
-        files.check()
-        path = files.path
+    files = ModelFiles.of(config)
+    files.check()
+    path = files.path
+    with model_errors(config.model), complete(config.model):
         if files.is_folder:
             check_files(config.model, path)
-        with complete(config.model):
-            model = SentenceTransformer(
-                path,
-                device="cpu",
-                model_kwargs={"dtype": torch.float32},
-                trust_remote_code=config.trust_remote_code,
-                revision=config.revision,
-            )
-    except UserError:
-        raise
-    except UNREADABLE as error:
-        raise UserError(f"--model {config.model} is not a model: {one_line(error)}") from None
+        model = SentenceTransformer(
+            path,
+            device="cpu",
+            model_kwargs={"dtype": torch.float32},
+            trust_remote_code=config.trust_remote_code,
+            revision=config.revision,
+        )
     if not files.modules:
         model[0].modality_config.pop("message", None)  # of a chat template: it is to encode texts as they are
     check_modules(config.model, model)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from hbt_ray import storage
 from hbt_ray.config import EncoderConfig, UserError
+from hbt_ray.config.base import quoted
 from hbt_ray.model.families import Family, family_of
 from hbt_ray.model.imports import import_sentence_transformers
+from hbt_ray.parsing import parse_json
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -22,6 +25,7 @@ SETTINGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+MOST_LAYERS = 1000  # which take minutes to make, also without memory
 NO_LIMIT = 10**9  # a tokenizer without a limit names a number above it [tokens]
 OWN_MODULES = "sentence_transformers."  # how the classes of its modules begin
 
@@ -95,9 +99,9 @@ class ModelFiles:
     def _json(self, file: str) -> Any:
         content = self.read(file)
         try:
-            return None if content is None else json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"--model {self.name}: {file} is not JSON: {one_line(error)}") from None
+            return None if content is None else parse_json(content)
+        except ValueError as error:
+            raise UserError(f"--model {self.name}: {file} {error}") from None
 
     @cached_property
     def modules(self) -> list[dict[str, Any]]:
@@ -116,7 +120,10 @@ class ModelFiles:
     @cached_property
     def transformer(self) -> str:
         """The folder of the transformer within the model's: "" or such as `0_Transformer`."""
-        return str(self.modules[0].get("path", "")).strip("/") if self.modules else ""
+        folder = str(self.modules[0].get("path", "")).strip("/") if self.modules else ""
+        if ".." in folder.split("/"):
+            raise UserError(f"--model {self.name}: modules.json names a folder outside the model's, {quoted(folder)}")
+        return folder
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -136,11 +143,16 @@ class ModelFiles:
         """Look whether it can be a model, without loading anything.
 
         Raises:
-            UserError: a folder has no config.json where it should be, or the model needs code of its own that may not
-                be run.
+            UserError: a folder has no config.json where it should be, the model has more layers than any, or needs code
+                of its own that may not be run.
         """
         if self.is_folder and not storage.exists(storage.join(self.name, self.within("config.json"))):
             raise UserError(f"--model {self.name} is not a model: it has no {self.within('config.json')}")
+        for key, value in self.config.items():
+            if "layer" in key and isinstance(value, int) and value > MOST_LAYERS:
+                raise UserError(
+                    f"--model {self.name}: config.json has {key} {value:,}, and no model more than {MOST_LAYERS:,}"
+                )
         if not self.trust_remote_code and (what := self._own_code()):
             raise UserError(
                 f"--model {self.name} brings code of its own ({what}): read it, then say --trust-remote-code"
@@ -151,8 +163,8 @@ class ModelFiles:
         for module in self.modules:
             if not str(module.get("type", "")).startswith(OWN_MODULES):
                 return str(module.get("type"))
-        own = self.config.get("auto_map") or {}
-        if not ({"AutoConfig", "AutoModel"} & set(own)):
+        own = self.config.get("auto_map")
+        if not isinstance(own, dict) or not ({"AutoConfig", "AutoModel"} & set(own)):
             return ""
         from transformers import CONFIG_MAPPING
 
@@ -164,10 +176,15 @@ class ModelFiles:
         """The longest text that its settings or its tokenizer's name [tokens]; None: they name none."""
         for file in SETTINGS:
             found = self.settings(self.within(file)) if self.modules else {}
-            if found.get("max_seq_length"):
-                return int(found["max_seq_length"])
-        limit = self.settings(self.within("tokenizer_config.json")).get("model_max_length")
-        return int(limit) if limit is not None and limit < NO_LIMIT else None
+            if limit := self._limit(file, found.get("max_seq_length")):
+                return limit
+        file = "tokenizer_config.json"
+        return self._limit(file, self.settings(self.within(file)).get("model_max_length"))
+
+    def _limit(self, file: str, value: Any) -> int | None:
+        if not isinstance(value, int | float | None):
+            raise UserError(f"--model {self.name}: {file} has the limit {quoted(value)}, which is no number")
+        return int(value) if value is not None and 0 < value < NO_LIMIT else None
 
     def transformer_config(self) -> PretrainedConfig:
         """The transformer's config as transformers reads it.
@@ -178,7 +195,7 @@ class ModelFiles:
         from transformers import CONFIG_MAPPING, AutoConfig
 
         self.check()
-        try:
+        with model_errors(self.name):
             kind = str(self.config.get("model_type"))
             if "://" in self.name and kind in CONFIG_MAPPING:  # not the whole model, which may be large
                 return CONFIG_MAPPING[kind].from_dict(self.config)
@@ -188,8 +205,6 @@ class ModelFiles:
                 revision=self.revision,
                 trust_remote_code=self.trust_remote_code,
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"--model {self.name} is not a model: {one_line(error)}") from None
 
     @property
     def _hub_id(self) -> str:
@@ -200,6 +215,21 @@ class ModelFiles:
         from sentence_transformers.util.misc import ORIGINAL_TRANSFORMER_MODELS
 
         return self.name if self.name.lower() in ORIGINAL_TRANSFORMER_MODELS else f"sentence-transformers/{self.name}"
+
+
+@contextmanager
+def model_errors(name: str, flag: str = "--model", kind: str = "model") -> Iterator[None]:
+    """Make whatever a library raises within the block, on files that are no model, one line: each raises what it likes.
+
+    Raises:
+        UserError: the files of this name, which `flag` gave, are none of this kind.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"{flag} {name} is not a {kind}: {one_line(error)}") from None
 
 
 def one_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model.encoder import ROLES, Role
-from hbt_ray.model.files import ModelFiles, one_line
+from hbt_ray.model.files import ModelFiles, model_errors
 from hbt_ray.model.shapes import SIZES, TOKEN_LIMIT
 
 if TYPE_CHECKING:
@@ -67,11 +67,8 @@ def on_meta(settings: PretrainedConfig, files: ModelFiles) -> PreTrainedModel:
     import torch
     from transformers import AutoModel  # here, since it takes as long to import as torch and Ray together
 
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModel.from_config(settings, trust_remote_code=files.trust_remote_code)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"--model {files.name} is not a model: {one_line(error)}") from None
+    with model_errors(files.name), torch.device("meta"):
+        model: PreTrainedModel = AutoModel.from_config(settings, trust_remote_code=files.trust_remote_code)
     return model
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
-from hbt_ray.model.files import ModelFiles
+from hbt_ray.model.files import ModelFiles, one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -35,8 +35,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         files = ModelFiles(name)
         tokenizer = AutoTokenizer.from_pretrained(files.path, subfolder=files.transformer)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"no tokenizer at {name}: {str(error).splitlines()[0]}") from None
+    except UserError:
+        raise
+    except Exception as error:  # of whatever kind: files that are no tokenizer break anywhere in the library
+        raise UserError(f"no tokenizer at {name}: {one_line(error)}") from None
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"the tokenizer of {name} has no fast form")
     return tokenizer

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from hbt_ray import storage
 from hbt_ray.config import SearchConfig, UserError
 from hbt_ray.encode import texts
 from hbt_ray.languages import canonical
+from hbt_ray.search import store
 from hbt_ray.search.queries import QueryEncoder
 from hbt_ray.search.searcher import Searcher
 
@@ -23,7 +23,7 @@ def ask(config: SearchConfig) -> dict[str, Any]:
         UserError: the index is unusable or of another model, or has no such language.
     """
     index = config.index
-    manifest = storage.read_manifest(index, "index")
+    manifest = store.manifest_of(index)
     vector = QueryEncoder(manifest, config.encoder)([config.query])
     with Searcher(index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
         ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))

@@ -40,7 +40,7 @@ def build_index(config: IndexConfig) -> dict[str, Any]:
     with storage.claimed(out, "index", run, OWNS):
         if not storage.committed(out):
             _write_index(config, source, manifest, index)
-    made = storage.read_manifest(out, "index")
+    made = store.manifest_of(out)
     measured = {"recall": made["operating_points"]} if made["operating_points"] else {}
     return {"out": config.out, "rows": made["rows"], "width": made["width"],
             "languages": len({shard["language"] for shard in made["shards"]}),
@@ -63,7 +63,7 @@ def _write_index(config: IndexConfig, source: str, manifest: dict[str, Any], ind
     if points:
         settle = ray.remote(_settle)
         shards = ray.get([
-            settle.options(memory=2 * int(shard["bytes"])).remote(out, shard, points, knobs.usual(index))
+            settle.options(memory=2 * int(shard["bytes"])).remote(out, shard, index.d, points, knobs.usual(index))
             for shard in shards
         ])  # fmt: skip
     body = {key: manifest[key] for key in ("model", "model_fingerprint", "role", "width", "rows")}
@@ -126,7 +126,7 @@ def _measure(
 
 
 def _settle(
-    out: str, shard: dict[str, Any], points: Mapping[str, Mapping[str, Any]], written: int | None
+    out: str, shard: dict[str, Any], width: int, points: Mapping[str, Mapping[str, Any]], written: int | None
 ) -> dict[str, Any]:
     """Write the measured value of its knob into a shard, for other tools that open it; returns its entry.
 
@@ -137,7 +137,7 @@ def _settle(
     value = points[shard["language"]][recall.USUAL]["value"]
     if value == written:
         return shard
-    loaded = store.load_shard(out, shard)
+    loaded = store.load_shard(out, shard, width)
     assert isinstance(loaded, approximate.Approximate)
     knobs.turn(loaded.index, value)
     return store.write_shard(out, shard["name"], shard["language"], loaded.index, loaded.ids)

@@ -69,7 +69,7 @@ def read_group(source: str, group: PartGroup, vectors: np.ndarray) -> pa.Array:
     places[order.to_numpy()] = np.arange(len(ids))
     start = 0
     for piece in group.pieces:
-        matrix = embeddings.read_part(source, piece.part)[1][piece.start : piece.stop]
+        matrix = embeddings.read_part(source, piece.part, vectors.shape[1])[1][piece.start : piece.stop]
         vectors[places[start : start + len(matrix)]] = matrix
         start += len(matrix)
     return ids.take(order)

@@ -26,6 +26,7 @@ from hbt_ray.encode import collection, embeddings, texts
 from hbt_ray.encode.encode import Identity, encode_corpus
 from hbt_ray.model.build import local_models
 from hbt_ray.model.encoder import Role
+from hbt_ray.search import store
 from hbt_ray.search.queries import same_model
 from hbt_ray.search.searcher import Searcher
 
@@ -87,7 +88,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
     """
     index, out = config.index, config.out
     storage.refuse_overlap(out, [*config.places, index, *local_models(config.encoder)])
-    manifest = storage.read_manifest(index, "index")
+    manifest = store.manifest_of(index)
     encoder, identity = config.encoder, same_model(config.encoder, manifest)
     if manifest["role"] != "passage":
         raise UserError(f"{index} is an index of queries")

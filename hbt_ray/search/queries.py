@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from hbt_ray.config import EncoderConfig, UserError
+from hbt_ray.config.base import first_reason
 from hbt_ray.encode.encode import Identity, identify
 from hbt_ray.encode.vectors import encode_texts
 from hbt_ray.model.build import build_encoder
@@ -44,10 +46,18 @@ class QueryEncoder:
             manifest: manifest of the index.
             config: settings, which must be of the same model; None: as the documents were encoded. That whoever encoded
                 them trusted the model's code is no reason to run it here: the settings must say so.
+
+        Raises:
+            UserError: the manifest names no model.
         """
         self._manifest = manifest
         told = {**(manifest.get("encoder") or {"model": manifest["model"]}), "trust_remote_code": False}
-        self._config = config or EncoderConfig.model_validate(told)
+        try:
+            self._config = config or EncoderConfig.model_validate(told)
+        except ValidationError as error:
+            raise UserError(
+                f"the index has no model that its queries could be encoded by: {first_reason(error)}"
+            ) from None
         self._encoder: Encoder | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:

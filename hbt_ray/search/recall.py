@@ -70,7 +70,7 @@ def _search(
     index: str, shard: Mapping[str, Any], queries: np.ndarray, k: int
 ) -> tuple[str | None, dict[int | None, Found]]:
     """What a shard's knob is called, and what it finds with each value; with None when it has no knob."""
-    loaded = store.load_shard(index, shard)
+    loaded = store.load_shard(index, shard, queries.shape[1])
     assert isinstance(loaded, Approximate)
     values: list[int] | list[None] = knobs.efforts(loaded.index) or [None]
     return knobs.knob(loaded.index), {value: loaded.best(queries, k, value) for value in values}

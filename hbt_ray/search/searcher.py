@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from hbt_ray import storage
 from hbt_ray.cluster import largest_node
 from hbt_ray.config import Recall, UserError
+from hbt_ray.search import store
 from hbt_ray.search.found import combine
 from hbt_ray.search.ranking import Above, Hits, Wanted, asked_for, checked_queries, hits, in_order, merge, pool
 from hbt_ray.search.recall import USUAL, shortfall
@@ -53,7 +54,7 @@ class Searcher:
                 corrupt, or the cluster has too few GPUs for one actor.
         """
         uri = storage.absolute(index)
-        self.manifest = storage.read_manifest(uri, "index")
+        self.manifest = store.manifest_of(uri)
         shards = {shard["name"]: shard for shard in self.manifest["shards"]}
         refuse_too_large(sum(shard["bytes"] for shard in shards.values()))
         self._names: dict[str, list[str]] = {}
@@ -93,7 +94,9 @@ class Searcher:
         self._actors = []
         self._actor_of: dict[str, Any] = {}
         for group in groups:
-            handle = actor.remote(uri, {name: shards[name] for name in group}, threads, gpus_per_actor > 0)
+            handle = actor.remote(
+                uri, {name: shards[name] for name in group}, self.manifest["width"], threads, gpus_per_actor > 0
+            )
             self._actors.append(handle)
             self._actor_of.update(dict.fromkeys(group, handle))
         try:

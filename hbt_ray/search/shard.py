@@ -8,6 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from hbt_ray.config import UserError
 from hbt_ray.search import store
 from hbt_ray.search.approximate import Approximate
 from hbt_ray.search.flat import Flat
@@ -17,9 +18,10 @@ from hbt_ray.search.found import Found
 class ShardActor:
     """Holds some shards, which are loaded at first use, also after Ray has restarted the actor."""
 
-    def __init__(self, uri: str, shards: Mapping[str, Mapping[str, Any]], threads: int, gpus: bool) -> None:
+    def __init__(self, uri: str, shards: Mapping[str, Mapping[str, Any]], width: int, threads: int, gpus: bool) -> None:
         faiss.omp_set_num_threads(threads)
         self.uri = uri
+        self.width = width
         self.entries = shards
         self.gpus = gpus
         self.loaded: dict[str, Flat | Approximate] = {}
@@ -40,7 +42,12 @@ class ShardActor:
             UserError: the shard is missing or corrupt, or does not fit onto the GPUs.
         """
         shard = self._shard(name)
-        return shard.best(queries, k) if isinstance(shard, Flat) else shard.best(queries, k, effort)
+        if isinstance(shard, Flat):
+            return shard.best(queries, k)
+        try:
+            return shard.best(queries, k, effort)
+        except RuntimeError as error:  # of an index that is well-formed and no index
+            raise UserError(f"{self.uri}: shard {name} cannot be searched: {error}") from None
 
     def locate(self, name: str, queries: np.ndarray, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """`Flat.locate` in one shard, for queries, fp32 [documents, width]."""
@@ -59,5 +66,5 @@ class ShardActor:
 
     def _shard(self, name: str) -> Flat | Approximate:
         if name not in self.loaded:
-            self.loaded[name] = store.load_shard(self.uri, self.entries[name], self.gpus)
+            self.loaded[name] = store.load_shard(self.uri, self.entries[name], self.width, self.gpus)
         return self.loaded[name]

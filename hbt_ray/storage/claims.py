@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from hbt_ray.config import UserError
+from hbt_ray.config.base import quoted
+from hbt_ray.storage.fields import Shape, check
 from hbt_ray.storage.files import clear, read_json, remove_file, sizes, write_json, write_new
 from hbt_ray.storage.manifests import committed
 from hbt_ray.storage.uris import exists, join
@@ -26,6 +29,13 @@ from hbt_ray.storage.uris import exists, join
 BEAT_SECONDS = 15
 GONE_SECONDS = 60  # since its last beat, after which a driver on another machine is taken to be gone
 log = logging.getLogger(__name__)
+
+
+class _Driver(Shape):
+    host: str
+    pid: int
+    born: str | None
+    seen: float
 
 
 class FolderHeld(UserError):
@@ -42,11 +52,12 @@ def claim(out: str, job: str, settings: Mapping[str, Any]) -> None:
     with contextlib.suppress(FileExistsError):
         write_new(join(out, "run.json"), _text(settings))
         return
-    there = read_json(join(out, "run.json"))
+    there = _run(out)
     for key in sorted({*settings, *there}):
         if settings.get(key) != there.get(key):
             raise UserError(
-                f"{out} already holds another run: {key} is {there.get(key)!r} there and {settings.get(key)!r} here;"
+                f"{out} already holds another run: {key} is {quoted(there.get(key))} there and"
+                f" {quoted(settings.get(key))} here;"
                 " name another --out, or delete that folder to start anew"
             )
 
@@ -115,7 +126,7 @@ def _settle(out: str, job: str, settings: Mapping[str, Any], owns: Sequence[str]
         for name in owns:
             if exists(join(out, name)):
                 raise UserError(f"{out} has {name}, which is not of this job: name another --out")
-    elif exists(failed) and read_json(run).get("job") == job and not any(exists(join(out, name)) for name in keeps):
+    elif exists(failed) and _run(out).get("job") == job and not any(exists(join(out, name)) for name in keeps):
         try:
             claim(out, job, settings)
         except UserError:
@@ -149,7 +160,7 @@ def _take(out: str) -> int:
         names = sorted(_drivers(out))
         if names:
             with contextlib.suppress(FileNotFoundError):
-                _refuse_alive(out, read_json(join(out, names[-1])))
+                _refuse_alive(out, _read(join(out, names[-1]), _Driver))
         number = int(names[-1].removeprefix("driver-").removesuffix(".json")) + 1 if names else 1
         with contextlib.suppress(FileExistsError):
             write_new(join(out, _name(number)), _text(_me()))
@@ -189,11 +200,21 @@ def _born(pid: int) -> str | None:
 
 
 def _drivers(out: str) -> list[str]:
-    return [name for name in sizes(out) if name.startswith("driver-") and name.endswith(".json")]
+    return [name for name in sizes(out) if re.fullmatch(r"driver-\d{6,18}\.json", name)]
 
 
 def _name(number: int) -> str:
     return f"driver-{number:06d}.json"
+
+
+def _run(out: str) -> dict[str, Any]:
+    return _read(join(out, "run.json"), Shape)
+
+
+def _read(uri: str, shape: type[Shape]) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(uri)
+    check(found, shape, uri)
+    return found
 
 
 def _text(value: Mapping[str, Any]) -> bytes:

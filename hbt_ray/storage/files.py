@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from hbt_ray.config import UserError
+from hbt_ray.parsing import JSON_BYTES, parse_json
 from hbt_ray.storage.faults import full, named
 from hbt_ray.storage.uris import arrow_filesystem, below, delete_below, filesystem, join
 
@@ -180,12 +181,15 @@ def read_json(uri: str) -> Any:
     """The JSON value in the file.
 
     Raises:
-        UserError: the file is not JSON.
+        UserError: the file is not JSON, or larger than any that is written here.
     """
+    if size(uri) > JSON_BYTES:
+        raise UserError(f"{uri} has more than {JSON_BYTES:,} bytes")
+    data = read_bytes(uri)
     try:
-        return json.loads(read_bytes(uri))
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        raise UserError(f"{uri} is not a JSON file") from None
+        return parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{uri} {error}") from None
 
 
 def write_parquet(uri: str, table: pa.Table, row_group_rows: int | None = None) -> None:
@@ -219,8 +223,9 @@ def parquet_errors(uri: str, kind: str = "parquet") -> Iterator[None]:
             yield
     except FileNotFoundError:
         raise UserError(f"no file {uri}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno is not None):
+    except (pa.ArrowException, OSError, KeyError, IndexError) as error:
+        lacks_memory = isinstance(error, MemoryError)
+        if lacks_memory or isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise UserError(f"{uri} is not a whole {kind} file: {' '.join(str(error).split())}") from None
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hbt_ray.config import UserError
+from hbt_ray.storage.fields import Shape, check
 from hbt_ray.storage.files import clear, read_json, remove_file, write_json, write_new
 from hbt_ray.storage.uris import exists, join
 
@@ -52,28 +53,34 @@ def committed(out: str) -> bool:
     return exists(join(out, "manifest.json"))
 
 
-def read_manifest(uri: str, kind: str) -> dict[str, Any]:
-    """The manifest of the folder `uri`, which must be of `kind`.
+def read_manifest(uri: str, kind: str, shape: type[Shape] = Shape) -> dict[str, Any]:
+    """The manifest of the folder `uri`, which must be of `kind` and have the fields of `shape`.
 
     Raises:
-        UserError: none is there (missing or unfinished), it is of another kind or version, or it was changed by hand.
+        UserError: none is there (missing or unfinished), it is of another kind or version, it was changed by hand, or
+            a field is not as this version writes it.
     """
     path = join(uri, "manifest.json")
     if not exists(path):
         raise UserError(f"{uri} holds no finished {kind}: there is no manifest.json")
-    return read_manifest_file(path, kind, uri)
+    return read_manifest_file(path, kind, shape, uri)
 
 
-def read_manifest_file(path: str, kind: str, holder: str | None = None) -> dict[str, Any]:
-    """The manifest in the file `path`, which must be of `kind`.
+def read_manifest_file(path: str, kind: str, shape: type[Shape] = Shape, holder: str | None = None) -> dict[str, Any]:
+    """The manifest in the file `path`, which must be of `kind` and have the fields of `shape`.
 
     Args:
         holder: how errors call what it is the manifest of; None: as the file.
 
     Raises:
-        UserError: it is of another kind or version, or it was changed by hand.
+        UserError: it is missing, of another kind or version, it was changed by hand, or a field is not as this version
+            writes it.
     """
-    manifest: dict[str, Any] = read_json(path)
+    try:
+        manifest: dict[str, Any] = read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}") from None
+    check(manifest, Shape, path)  # it is an object
     if manifest.get("kind") != kind or manifest.get("version") != VERSION:
         raise UserError(
             f"{holder or path} holds {manifest.get('kind')} version {manifest.get('version')}, not {kind} {VERSION}"
@@ -81,6 +88,7 @@ def read_manifest_file(path: str, kind: str, holder: str | None = None) -> dict[
     body = {key: value for key, value in manifest.items() if key != "checksum"}
     if fingerprint(body) != manifest.get("checksum"):
         raise UserError(f"{path} was changed after it was written")
+    check(manifest, shape, path)
     return manifest
 
 

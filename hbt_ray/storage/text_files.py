@@ -1,4 +1,4 @@
-"""Reading text files of public datasets: JSON and JSON lines, plain, .gz, .xz or .zst, from any URI.
+"""Reading text files of public datasets: JSON, lines and tables, plain, .gz, .xz or .zst, from any URI.
 
 A byte order mark at the beginning, which editors put there, is passed over.
 """
@@ -7,36 +7,41 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import gzip
 import io
-import json
 import lzma
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from hbt_ray.config import UserError
+from hbt_ray.parsing import JSON_BYTES, parse_json
 from hbt_ray.storage.uris import filesystem
+
+LONGEST_LINE = 2**25  # bytes, of which some thousand documents would have room; as JSON it takes up to 27 times as much
 
 
 def load_json(uri: str) -> Any:
     """The JSON value in the file.
 
     Raises:
-        UserError: the file is missing, truncated or not JSON.
+        UserError: the file is missing, truncated, too large or not JSON.
     """
+    with opened(uri) as file:
+        data = file.read(JSON_BYTES + 1)
     try:
-        with opened(uri) as file:
-            return json.loads(file.read().decode())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{uri} is not a JSON file: {error}") from None
+        return parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{uri} {error}") from None
 
 
 def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object. Empty
-    lines are passed over.
+    """Line number (from 0) and value of each line of a JSON-lines file; None for a line that is no JSON object, or too
+    long. Empty lines are passed over.
 
     The file is read as the lines are asked for.
 
@@ -44,14 +49,68 @@ def json_lines(uri: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
         UserError: the file is missing or truncated.
     """
     with opened(uri) as file:
-        for number, line in enumerate(file):
-            if not line.strip():
+        for number, line in enumerate(lines(file)):
+            if line is not None and not line.strip():
                 continue
             try:
-                value = json.loads(line.decode())  # of bytes, json takes half a surrogate pair
-            except (UnicodeDecodeError, json.JSONDecodeError):
+                value = None if line is None else parse_json(line)
+            except ValueError:
                 value = None
             yield number, value if isinstance(value, dict) else None
+
+
+def lines(file: Any) -> Iterator[bytes | None]:
+    """The lines of an open file, each with its end; None for one longer than LONGEST_LINE, which is not held."""
+    for line in iter(partial(file.readline, LONGEST_LINE), b""):
+        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
+        yield None
+
+
+def read_lines(uri: str) -> Iterator[bytes]:
+    """The lines of a file, each with its end.
+
+    Raises:
+        UserError: the file is missing or truncated, or a line is too long.
+    """
+    with opened(uri) as file:
+        for number, line in enumerate(lines(file), start=1):
+            if line is None:
+                raise too_long(uri, number)
+            yield line
+
+
+def read_csv(uri: str) -> Iterator[list[str]]:
+    """The rows of a table in which commas divide values, which may be quoted; half characters are kept. Empty lines are
+    passed over.
+
+    Raises:
+        UserError: the file is missing or truncated, or a row is no such row or too long.
+    """
+    csv.field_size_limit(LONGEST_LINE)  # also of a quoted value of many lines
+    with opened(uri) as file:
+        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+        reader = csv.reader(_whole(text, uri), strict=True)
+        try:
+            yield from (values for values in reader if values)
+        except csv.Error as error:
+            raise UserError(f"{uri} line {reader.line_num}: {error}") from None
+        text.detach()  # or it would close what it does not own
+
+
+def _whole(text: io.TextIOWrapper, uri: str) -> Iterator[str]:
+    for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), ""), start=1):
+        if len(line) == LONGEST_LINE:
+            raise too_long(uri, number)
+        yield line
+
+
+def too_long(uri: str, number: int) -> UserError:
+    """The error of a line, numbered from 1, that is longer than LONGEST_LINE."""
+    return UserError(f"{uri} line {number} is longer than {LONGEST_LINE:,} bytes")
 
 
 def is_encodable(text: str) -> bool:

@@ -91,14 +91,13 @@ def read_judgements(uri: str) -> Iterator[tuple[str, str, int]]:
 
 def _lines(uri: str) -> Iterator[tuple[int, str]]:
     """Number from 1 and text of each line that is not empty."""
-    with text_files.opened(uri) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise UserError(f"{uri} line {number} is not UTF-8") from None
-            if text.strip():
-                yield number, text
+    for number, line in enumerate(text_files.read_lines(uri), start=1):
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise UserError(f"{uri} line {number} is not UTF-8") from None
+        if text.strip():
+            yield number, text
 
 
 def _grade(text: str, uri: str, number: int) -> int:
@@ -108,4 +107,4 @@ def _grade(text: str, uri: str, number: int) -> int:
             return int(grade)
     except ValueError:
         pass
-    raise UserError(f"{uri} line {number}: the grade is {text!r}, not a whole number")
+    raise UserError(f"{uri} line {number}: the grade is {text[:60]!r}, not a whole number")

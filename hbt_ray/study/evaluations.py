@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hbt_ray import storage
-from hbt_ray.config import CompareConfig, ReportConfig, UserError
+from hbt_ray.config import CompareConfig, ReportConfig
 from hbt_ray.evaluation.formats import model_label
 from hbt_ray.study import report
 from hbt_ray.study.compare import compare
+from hbt_ray.study.finished import Reported, read_results
 from hbt_ray.study.named import named_folders
 from hbt_ray.study.paired import measures_of
 from hbt_ray.study.runs import Run
@@ -49,8 +50,5 @@ def _shared(measures: Iterable[str], folders: Sequence[str]) -> tuple[str, ...]:
 def _read(entry: str) -> tuple[Run, str]:
     """The run of `NAME=FOLDER` or `FOLDER`, then called by its model's folder, and the folder."""
     name, (folder,) = named_folders(entry)
-    storage.read_manifest(folder, "evaluation")
-    results = storage.read_json(storage.join(folder, "results.json"))
-    if "settings" not in results:
-        raise UserError(f"{folder} is an evaluation of {results['task']}, which has MTEB's own results")
+    results = read_results(folder, Reported)
     return Run(name or model_label(results["model"]), results), folder

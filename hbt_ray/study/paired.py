@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.study.finished import Compared, read_results
 
 KEY = ["setting", "query", "pool"]
 
@@ -88,9 +89,10 @@ def measures_of(folder: str) -> set[str]:
 
 
 def _evaluation(folder: str) -> Evaluation:
-    storage.read_manifest(folder, "evaluation")
-    table = storage.read_parquet(storage.join(folder, "per_query.parquet"))
-    results = storage.read_json(storage.join(folder, "results.json"))
+    results, uri = read_results(folder, Compared), storage.join(folder, "per_query.parquet")
+    table = storage.read_parquet(uri)
+    if missing := [name for name in (*KEY, "lang", "item", "relevant") if name not in table.column_names]:
+        raise UserError(f"{uri} has no column {missing[0]}")
     return Evaluation(folder, results, table.sort_by([(column, "ascending") for column in KEY]))
 
 

@@ -81,7 +81,7 @@ class Run:
         found = {(key, key): value for key, value in self.by_language("monolingual").items()}
         longest_first = sorted(self.languages(), key=len, reverse=True)  # zh-Hant-de is of zh-Hant
         for pair, value in self.by_language("cross-lingual", "by_pair").items():
-            query = next(key for key in longest_first if pair.startswith(f"{key}-"))
+            query = next((key for key in longest_first if pair.startswith(f"{key}-")), pair.partition("-")[0])
             found[query, pair.removeprefix(f"{query}-")] = value
         return found
 

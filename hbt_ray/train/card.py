@@ -134,7 +134,7 @@ def _sources(store: Stores) -> str:
     rows = []
     for name, one in zip(store.weights, store.stores, strict=True):
         licenses = one.manifest.get("licenses", {})
-        for source, count in one.manifest["counts"]["by_source"].items():
+        for source, count in one.counts["by_source"].items():
             rows.append([name, source, f"{count:,}", licenses.get(source, "not stated")])
     return _table(["store", "source", "records", "licence"], rows)
 

@@ -20,10 +20,12 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import nn
 
 from hbt_ray import storage
 from hbt_ray.config import UserError
+from hbt_ray.storage.fields import Below, Count, Shape
 from hbt_ray.train.folder import checkpoint_of, complete_steps
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
@@ -31,12 +33,21 @@ KIND = "checkpoint"
 POLL_SECONDS = 0.1
 
 
+class _Manifest(Shape):
+    step: Count
+    files: list[Below]
+    plan_hash: str
+    plan: dict[str, Any]
+    model: str
+    skipped: Count = 0
+
+
 class TrainState:
     """One complete checkpoint. Each node fetches its files once, for all its ranks, which read what they need."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.manifest = storage.read_manifest(uri, KIND)
+        self.manifest = storage.read_manifest(uri, KIND, _Manifest)
         self._place: str | None = None  # where its files are on this node
         self._leads = True  # whether this rank has fetched them
 
@@ -82,11 +93,15 @@ class TrainState:
         self.fetch()
         assert self._place is not None
         for name in self.manifest["files"]:
-            with safetensors.safe_open(Path(self._place, name), framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118  # it is no mapping
-                    part, _, parameter = key.partition("/")
-                    if part in parts:
-                        yield part, parameter, file.get_tensor(key)
+            file = storage.join(self.uri, name)
+            try:
+                with safetensors.safe_open(Path(self._place, name), framework="pt") as opened:
+                    for key in opened.keys():  # noqa: SIM118  # it is no mapping
+                        part, _, parameter = key.partition("/")
+                        if part in parts:
+                            yield part, parameter, opened.get_tensor(key)
+            except (SafetensorError, FileNotFoundError) as error:
+                raise UserError(f"{file} is no whole file of tensors: {error}") from None
 
     def load_weights(self, model: nn.Module) -> None:
         """Put the trained weights into `model`, before it is handed to DeepSpeed."""

@@ -26,11 +26,9 @@ def read(uri: str) -> dict[str, Any]:
     """
     file = f"--deepspeed {uri}"
     try:
-        given = json.loads(storage.read_bytes(uri))
+        given = storage.read_json(uri)
     except FileNotFoundError:
         raise UserError(f"--deepspeed: no file {uri}") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}") from None
     if not isinstance(given, dict):
         raise UserError(f"{file} is not a JSON object")
     return _taken(file, given, _table()["taken"], "")

@@ -54,7 +54,8 @@ def write(folder: str, groups: list[tuple[int, int, int]], cuts: int, block_rows
              "files": [{"path": path, "rows": len(rows), "bytes": 0}]}
         )  # fmt: skip
     told = {"block_rows": block_rows, "fingerprint": index_fingerprint(index)}
-    body = {"seed": 0, "row_group_rows": ROW_GROUP, "alignment": told, "streams": entries, "counts": {}}
+    body = {"seed": 0, "row_group_rows": ROW_GROUP, "alignment": told, "streams": entries, "counts": {},
+            "tokenizer": {"fingerprint": "none"}}  # fmt: skip
     storage.commit(folder, "stream store", body)
     return StreamStore(folder)
 

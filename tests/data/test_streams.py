@@ -38,7 +38,8 @@ def write_store(folder: str) -> StreamStore:
     stream = {"name": "s/pairs-zh", "source": "s", "kind": "pairs", "languages": ["zh", "zh"], "rows": ROWS}
     stream |= {"files": files, "tokens": [0, 0], "lengths": {"query": [], "passage": []}}
     body = {
-        "alignment": {},
+        "seed": 0,
+        "alignment": {"block_rows": ROW_GROUP, "fingerprint": "0"},
         "row_group_rows": ROW_GROUP,
         "tokenizer": {"fingerprint": "none"},
         "streams": [stream],

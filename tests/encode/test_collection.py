@@ -172,7 +172,8 @@ def test_versions_hold_just_their_corpora(
         if not difference.same:
             body = changes.next_version(out, difference, corpus.documents, entries)
             content, sketch = documents.content_name(corpus.documents), documents.sketch(corpus.documents)
-            assert collection.commit(out, difference.newest + 1, content, sketch, body)
+            about = {"model": "m", "model_fingerprint": "f", "role": "passage", "width": 1}
+            assert collection.commit(out, difference.newest + 1, content, sketch, {**about, **body})
         uri = collection.version_uri(out, difference.same or difference.newest + 1)
         made.append((uri, collection.manifest_of(uri), found))
     for uri, _, found in made:

@@ -62,7 +62,7 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
     entry = {"encoder": {"model": "bm25"}, "task": "xquad-r", "source": "", "tolerance": 0.1, "settings": {"map": 1}}
     for content, message in (
         ("a: [", "is not YAML"),
-        (yaml.safe_dump([{**entry, "tolerance": 0}]), "0.tolerance: Input should be greater than 0"),
+        (yaml.safe_dump([{**entry, "tolerance": 0}]), "0.tolerance: input should be greater than 0, not 0"),
         (yaml.safe_dump([entry]), "nothing could be checked: .*no input at .*/data"),
         ("[]", "nothing could be checked: no score is expected"),
     ):

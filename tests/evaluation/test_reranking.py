@@ -212,7 +212,7 @@ def test_models_that_cannot_rerank(data: Path, small_model: Path, tmp_path: Path
     three = cross_encoder_at(tmp_path / "three", small_model, labels=3)
     with pytest.raises(UserError, match="--rerank .*three gives a pair 3 scores, not one to rank by"):
         evaluate(config(data, rerank=str(three)))
-    with pytest.raises(UserError, match="--rerank .*nothing is no cross-encoder: "):
+    with pytest.raises(UserError, match="--rerank .*nothing is not a cross-encoder: "):
         evaluate(config(data, rerank=f"{tmp_path}/nothing"))
 
 

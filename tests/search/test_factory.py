@@ -131,7 +131,7 @@ def test_the_knob_is_turned_wherever_it_lies(
     # the file keeps the value, for other tools and for a search that names none
     knobs.turn(shard.index, int(target["value"]))
     entry = store.write_shard(str(tmp_path), "000000-en", "en", shard.index, shard.ids)
-    again = store.load_shard(str(tmp_path), entry)
+    again = store.load_shard(str(tmp_path), entry, shard.index.d)
     assert isinstance(again, Approximate)
     assert share(None, again) == target["recall"]
 

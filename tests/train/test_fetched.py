@@ -49,7 +49,11 @@ def test_ranks_of_a_node_fetch_a_checkpoint_once(s3_server: FlakyServer, s3: str
     for file, names in files.items():
         content = safetensors.torch.save({name: saved[name] for name in names})
         storage.write_bytes(f"{uri}/step-000000007/{file}", content)
-    storage.commit(f"{uri}/step-000000007", checkpoint.KIND, {"step": 7, "files": list(files)})
+    storage.commit(
+        f"{uri}/step-000000007",
+        checkpoint.KIND,
+        {"step": 7, "files": list(files), "plan_hash": "", "plan": {}, "model": ""},
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

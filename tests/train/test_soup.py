@@ -68,7 +68,8 @@ def test_the_mean_of_a_runs_checkpoints(small_model: Path, tmp_path: Path) -> No
         if step == 4:
             with pytest.raises(UserError, match="has kept 1 checkpoints: train with a larger --keep-checkpoints"):
                 soup(SoupConfig(run=str(run), out=f"{tmp_path}/out"))
-        storage.commit(folder, checkpoint.KIND, {"step": step, "files": ["state.safetensors"]})
+        about: dict[str, Any] = {"step": step, "files": ["state.safetensors"], "plan_hash": "", "plan": {}, "model": ""}
+        storage.commit(folder, checkpoint.KIND, about)
         seen.append({name: weight.detach().clone() for name, weight in encoder.model.named_parameters()})
     done = soup(SoupConfig(run=str(run), out=f"{tmp_path}/out"))
     assert done["averaged"] == {"step 2": 0.5, "step 4": 0.5}

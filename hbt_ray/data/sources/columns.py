@@ -48,9 +48,6 @@ class WrongColumns(UserError):
         super().__init__(where, reason)  # all of them, so that it can be sent from a task
         self.reason = reason
 
-    def __str__(self) -> str:
-        return "".join(self.args)
-
 
 @dataclass(frozen=True)
 class Columns:

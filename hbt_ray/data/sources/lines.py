@@ -6,20 +6,19 @@ is no such line. In `.csv` a value may be quoted; in `.tsv` a quote is a charact
 
 from __future__ import annotations
 
-import csv
-import io
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
 from hbt_ray.config import UserError
-from hbt_ray.storage.text_files import json_lines, opened
+from hbt_ray.config.base import quoted
+from hbt_ray.storage.text_files import json_lines, read_csv, read_lines
 
 COMPRESSED = ("", ".gz", ".xz", ".zst")
 JSON = tuple(f"{ending}{packed}" for ending in (".jsonl", ".ndjson", ".json") for packed in COMPRESSED)
 CSV = tuple(f".csv{packed}" for packed in COMPRESSED)
 TSV = tuple(f".tsv{packed}" for packed in COMPRESSED)
-LONGEST = 2**30  # value in a .csv file [characters]; the module's own bound is 131,072
 
 
 class Row(NamedTuple):
@@ -60,33 +59,22 @@ def _json(uri: str) -> Iterator[Row]:
 
 
 def _separated(uri: str, numbered: bool) -> Iterator[Row]:
-    with opened(uri) as file:
-        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="" if uri.endswith(CSV) else "\n")
-        lines = (
-            _quoted(text, uri)
-            if uri.endswith(CSV)
-            else (line.rstrip("\r\n").split("\t") for line in text if line.strip())
-        )
-        columns: list[str] = []
-        for number, values in enumerate(lines, -1):
-            if not columns:
-                columns = [str(place) for place in range(1, len(values) + 1)] if numbered else values
-                if twice := [name for name in columns if columns.count(name) > 1]:
-                    raise UserError(f"{uri}: its first line, which names the columns, has {twice[0]!r} twice")
-                if not numbered:
-                    continue
-            row = number + 1 if numbered else number
-            if len(values) != len(columns):
-                yield Row(row, {}, f"wrong number of columns: {len(values)}, not {len(columns)}")
-            else:
-                yield Row(row, dict(zip(columns, values, strict=True)))
-        text.detach()  # or it would close what it does not own
+    columns: list[str] = []
+    for number, values in enumerate(read_csv(uri) if uri.endswith(CSV) else _tabbed(uri), -1):
+        if not columns:
+            columns = [str(place) for place in range(1, len(values) + 1)] if numbered else values
+            if twice := [name for name, count in Counter(columns).items() if count > 1]:
+                raise UserError(f"{uri}: its first line, which names the columns, has {quoted(twice[0])} twice")
+            if not numbered:
+                continue
+        row = number + 1 if numbered else number
+        if len(values) != len(columns):
+            yield Row(row, {}, f"wrong number of columns: {len(values)}, not {len(columns)}")
+        else:
+            yield Row(row, dict(zip(columns, values, strict=True)))
 
 
-def _quoted(text: io.TextIOWrapper, uri: str) -> Iterator[list[str]]:
-    csv.field_size_limit(LONGEST)
-    reader = csv.reader(text, strict=True)
-    try:
-        yield from (values for values in reader if values)
-    except csv.Error as error:
-        raise UserError(f"{uri} line {reader.line_num}: {error}") from None
+def _tabbed(uri: str) -> Iterator[list[str]]:
+    for line in read_lines(uri):
+        if line.strip():
+            yield line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t")

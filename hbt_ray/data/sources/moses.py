@@ -48,12 +48,12 @@ def read_moses(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
 
 
 def _moses(first: str, second: str, layout: Layout, languages: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    with text_files.opened(first) as left, text_files.opened(second) as right:
-        for number, (line, translation) in enumerate(zip_longest(left, right)):
-            if line is None or translation is None:
-                raise UserError(f"{first} and {second} are not aligned: one ends at line {number}, the other goes on")
-            texts = [text.decode("utf-8", "surrogateescape").strip() for text in (line, translation)]
-            yield from sentences(Row(number, {}), dict(zip(languages, texts, strict=True)), layout.name)
+    both = zip_longest(text_files.read_lines(first), text_files.read_lines(second))
+    for number, (line, translation) in enumerate(both):
+        if line is None or translation is None:
+            raise UserError(f"{first} and {second} are not aligned: one ends at line {number}, the other goes on")
+        texts = [text.decode("utf-8", "surrogateescape").strip() for text in (line, translation)]
+        yield from sentences(Row(number, {}), dict(zip(languages, texts, strict=True)), layout.name)
 
 
 MOSES = Source(read_moses, ("",))

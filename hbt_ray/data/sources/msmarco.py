@@ -59,23 +59,22 @@ def read_triples(piece: FilePiece, layout: Layout) -> Iterator[pa.Table]:
 
 
 def _triples(uri: str, source: str, sides: tuple[str, str]) -> Iterator[dict[str, Any]]:
-    with text_files.opened(uri) as file:
-        for number, line in enumerate(file):
-            fields = line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t")
-            if len(fields) != 3:
-                if number == 0:
-                    raise UserError(f"{uri} line 1 has {len(fields)} fields, not query, passage and negative")
-                yield rows.bad(Row(number, {}), f"wrong number of columns: {len(fields)}, not 3")
-                continue
-            yield {
-                "row": number,
-                "source": source,
-                "query_lang": sides[0],
-                "passage_lang": sides[1],
-                "query": fields[0],
-                "passage": fields[1],
-                "negatives": [fields[2]],
-            }
+    for number, line in enumerate(text_files.read_lines(uri)):
+        fields = line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t")
+        if len(fields) != 3:
+            if number == 0:
+                raise UserError(f"{uri} line 1 has {len(fields)} fields, not query, passage and negative")
+            yield rows.bad(Row(number, {}), f"wrong number of columns: {len(fields)}, not 3")
+            continue
+        yield {
+            "row": number,
+            "source": source,
+            "query_lang": sides[0],
+            "passage_lang": sides[1],
+            "query": fields[0],
+            "passage": fields[1],
+            "negatives": [fields[2]],
+        }
 
 
 def _language(uri: str) -> tuple[str | None, str | None]:

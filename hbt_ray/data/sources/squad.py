@@ -128,8 +128,10 @@ def _questions(uri: str) -> Iterator[tuple[str, Any, Any, tuple[str, ...]]]:
                 for entry in paragraph["qas"]:
                     texts = tuple(answer.get("text", "") for answer in entry.get("answers") or ())
                     yield str(entry["id"]), entry["question"], paragraph["context"], texts
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise UserError(f"{uri} is not SQuAD JSON: no {error}") from None
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{uri} is not SQuAD JSON: {error}") from None
 
 
 def _languages_in_name(uri: str) -> tuple[str | None, str | None]:

@@ -7,9 +7,6 @@ not those of Polish ones, and have the tag `en-x-de`.
 
 from __future__ import annotations
 
-import csv
-import io
-
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.evaluation.tasks.content import Asked, Collected, Content
@@ -45,34 +42,31 @@ def read_xpqa(asked: Asked) -> Content:
             known[place] = collected.document(language, str(len(known)), text)
         return known[place]
 
-    with text_files.opened(uri) as raw:
-        rows = csv.DictReader(io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline=""))
-        there = rows.fieldnames or ()
-        # what MTEB reads has the English document in a column of its own, and only rows that answer
-        needed = [name for name in COLUMNS if "candidate" not in there or name not in ("context", "label")]
-        missing = [name for name in needed if name not in there]
-        if missing:
-            raise UserError(f"{uri} has no column {', '.join(missing)}")
-        for number, row in enumerate(rows):
-            if (
-                row.get("label", ANSWERS) != ANSWERS
-                or not row["question"]
-                or not row["question_en"]
-                or not row["answer"]
-            ):
-                continue
-            language = languages.normalize(row["lang"])
-            if language is None:
-                raise UserError(f"{uri} row {number}: unknown language {row['lang']!r}")
-            marked = (row.get("context") or "").partition("<strong>")[2].rpartition("</strong>")[0]
-            english = (row.get("candidate") or marked).strip()
-            answer = document(language, row["answer"])
-            english_query = query("en", row["question_en"], row["question_en"])
-            asked_for = query(language, row["question"], row["question_en"])
-            collected.judge(english_query, answer)
-            collected.judge(asked_for, answer)
-            if english:
-                collected.judge(asked_for, document(f"en-x-{language}", english))
+    rows = text_files.read_csv(uri)
+    there = next(rows, [])
+    # what MTEB reads has the English document in a column of its own, and only rows that answer
+    needed = [name for name in COLUMNS if "candidate" not in there or name not in ("context", "label")]
+    missing = [name for name in needed if name not in there]
+    if missing:
+        raise UserError(f"{uri} has no column {', '.join(missing)}")
+    for number, values in enumerate(rows):
+        if len(values) != len(there):
+            raise UserError(f"{uri} row {number} has {len(values)} columns, not {len(there)}")
+        row = dict(zip(there, values, strict=True))
+        if row.get("label", ANSWERS) != ANSWERS or not row["question"] or not row["question_en"] or not row["answer"]:
+            continue
+        language = languages.normalize(row["lang"])
+        if language is None:
+            raise UserError(f"{uri} row {number}: unknown language {row['lang']!r}")
+        marked = (row.get("context") or "").partition("<strong>")[2].rpartition("</strong>")[0]
+        english = (row.get("candidate") or marked).strip()
+        answer = document(language, row["answer"])
+        english_query = query("en", row["question_en"], row["question_en"])
+        asked_for = query(language, row["question"], row["question_en"])
+        collected.judge(english_query, answer)
+        collected.judge(asked_for, answer)
+        if english:
+            collected.judge(asked_for, document(f"en-x-{language}", english))
     return collected.content()
 
 

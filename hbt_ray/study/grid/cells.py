@@ -94,13 +94,13 @@ def store_settings(settings: Mapping[str, Any], name: str) -> tuple[str, dict[st
     """
     where = f"stores.{name}"
     if SAMPLE in settings:
-        return SAMPLE, _checked(Sample, dict(settings[SAMPLE] or {}), f"{where}.{SAMPLE}").model_dump(mode="json")
+        return SAMPLE, _checked(Sample, settings[SAMPLE] or {}, f"{where}.{SAMPLE}").model_dump(mode="json")
     own = {key: value for key, value in settings.items() if key != MINE}
     config = _checked(PrepareConfig, {**own, "out": f"{SOMEWHERE}/store"}, where)
     decides = config.model_dump(mode="json", exclude=set(PrepareConfig.FREE))
     if MINE not in settings:
         return "prepare", decides
-    mined = _checked(Mined, dict(settings[MINE] or {}), f"{where}.{MINE}")
+    mined = _checked(Mined, settings[MINE] or {}, f"{where}.{MINE}")
     free: dict[str, Any] = {"encoding": set(mined.encoding.FREE)}
     return MINE, {**decides, MINE: mined.model_dump(mode="json", exclude=free)}
 
@@ -248,8 +248,8 @@ def unknown_setting(where: str, name: str, known: Sequence[str]) -> str:
     return f"{where}: there is no setting {name}{f'; is {near[0]} meant?' if near else ''}"
 
 
-def _checked(model: type[S], settings: Mapping[str, Any], where: str) -> S:
-    unknown = sorted(set(settings) - set(model.model_fields))
+def _checked(model: type[S], settings: Any, where: str) -> S:
+    unknown = sorted(set(map(str, settings)) - set(model.model_fields)) if isinstance(settings, Mapping) else []
     if unknown:
         raise UserError(unknown_setting(where, unknown[0], list(model.model_fields)))
     try:

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-import fsspec
-import yaml
 from pydantic import ValidationError
 
 from hbt_ray import languages, storage
-from hbt_ray.command import validation_line
+from hbt_ray.command import read_yaml, validation_line
 from hbt_ray.config import CostConfig, Grid, StudyConfig, UserError
+from hbt_ray.parsing import parse_yaml
 from hbt_ray.study.estimate import Cost
 from hbt_ray.study.grid import estimates, page
 from hbt_ray.study.grid.answer import answer
@@ -96,24 +95,15 @@ def read_grid(uri: str) -> Grid:
     Raises:
         UserError: there is no such file, or it is no grid.
     """
-    try:
-        with fsspec.open(uri, "rb") as file:
-            text = file.read().decode()
-    except (OSError, ValueError) as error:
-        raise UserError(f"--grid: cannot read {uri}: {error}") from None
-    return parse_grid(text, f"--grid {uri}")
+    return parse_grid(read_yaml(uri, "--grid"), f"--grid {uri}")
 
 
-def parse_grid(text: str, where: str) -> Grid:
-    """The grid of a YAML text; `where` is what an error names.
+def parse_grid(values: Any, where: str) -> Grid:
+    """The grid that a YAML file holds; `where` is what an error names.
 
     Raises:
-        UserError: it is no YAML, or no grid.
+        UserError: it is no grid.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{where} holds no grid")
     unknown = sorted(set(map(str, values)) - set(Grid.model_fields))
@@ -128,7 +118,7 @@ def parse_grid(text: str, where: str) -> Grid:
 def preset(name: str, scale: str) -> Grid:
     """One of the grids that come with the package."""
     file = files("hbt_ray.study.grid") / "presets" / f"{name}.{scale}.yaml"
-    return parse_grid(file.read_text("utf-8"), f"preset {name}")
+    return parse_grid(parse_yaml(file.read_bytes()), f"preset {name}")
 
 
 def check_languages(grid: Grid) -> None:

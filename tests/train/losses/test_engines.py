@@ -190,7 +190,9 @@ def resumed(rank: int, folder: str, out: str, agree: Agree) -> None:
     models = [ExactChunks(encoder_of(folder), losses) for _ in range(2)]
     first = engine.build_engine(models[0], settings_of(folder, 2), ranks)
     found = [trained_on(first, folder, case, rank, ranks, range(2), agree)]
-    saver = checkpoint.Saver(out, {"model": checkpoint.identity(models[0])}, 1, lambda steps: set())
+    saver = checkpoint.Saver(
+        out, {"model": checkpoint.identity(models[0]), "plan_hash": "", "plan": {}}, 1, lambda steps: set()
+    )
     saver.save(first, 2)
     saver.wait()
     found.append(trained_on(first, folder, case, rank, ranks, range(2, 4), agree))
