@@ -35,8 +35,6 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         files = ModelFiles(name)
         tokenizer = AutoTokenizer.from_pretrained(files.path, subfolder=files.transformer)
-    except UserError:
-        raise
     except Exception as error:  # of whatever kind: files that are no tokenizer break anywhere in the library
         raise UserError(f"no tokenizer at {name}: {one_line(error)}") from None
     if not getattr(tokenizer, "is_fast", False):

@@ -18,6 +18,8 @@ from hbt_ray.search.approximate import Approximate
 from hbt_ray.search.flat import Flat
 from hbt_ray.storage.fields import Below, Count, Hash, Shape, Size
 
+TABLE_BYTES = 2**31  # of an IVFPQ's precomputed table, at most: a larger one FAISS does without
+
 
 def vectors_of(index: faiss.IndexFlat) -> np.ndarray:
     """The vectors in the memory of the index itself, fp32 [rows, width]."""
@@ -99,10 +101,8 @@ def load_shard(folder: str, entry: Mapping[str, Any], width: int, gpus: bool = F
     embeddings.verify(faiss_uri, entry["sha256"])
     embeddings.verify(ids_uri, entry["ids_sha256"])
     fs, path = storage.filesystem(faiss_uri)
-    faiss.set_deserialization_vector_byte_limit(fs.size(path))  # nothing in it can be larger than the file
     try:
-        with fs.open(path, "rb") as file:
-            index = faiss.read_index(faiss.PyCallbackIOReader(file.read))  # type: ignore
+        index = _read_index(fs, path)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"{faiss_uri} is no FAISS index: {error}") from None
     ids = embeddings.column(storage.read_parquet(ids_uri), "id", ids_uri).cast(pa.large_string())
@@ -114,6 +114,26 @@ def load_shard(folder: str, entry: Mapping[str, Any], width: int, gpus: bool = F
     vectors = vectors_of(index)
     norm = exact.largest_norm(vectors)
     return Flat(vectors, ids, norm, index, candidates.on_gpus(index, norm) if gpus else None)
+
+
+def _read_index(fs: Any, path: str) -> Any:
+    """The FAISS index in a file, in which nothing can be larger than the file, but for one table that is made of it."""
+    usual = faiss.get_deserialization_vector_byte_limit()  # of the process
+
+    def read(limit: int) -> Any:
+        faiss.set_deserialization_vector_byte_limit(limit)
+        with fs.open(path, "rb") as file:
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read))  # type: ignore
+
+    size = fs.size(path)
+    try:
+        return read(size)
+    except RuntimeError as error:
+        if "precomputed_table" not in str(error):
+            raise
+        return read(max(size, TABLE_BYTES))
+    finally:
+        faiss.set_deserialization_vector_byte_limit(usual)
 
 
 def _uris(folder: str, name: str) -> tuple[str, str]:

@@ -230,6 +230,7 @@ def test_tasks_that_share_the_ranks_of_a_chunk_read_what_one_would(store: Stream
     assert found == rows(enumerate(chunk.read_chunk(store, Plan(store, config), 0, steps, ranks)))
 
 
+@pytest.mark.long
 def test_failing_storage_changes_nothing(store: StreamStore, s3: str, s3_server: FlakyServer) -> None:
     plan = Plan(store, CONFIG)
     expected = [chunk.read_chunk(store, plan, start, start + 20, 2) for start in range(0, 400, 20)]

@@ -193,6 +193,7 @@ def test_evaluations_that_share_a_cache_encode_a_text_once(finished: tuple[Path,
         assert "de:0_4" not in file.read()  # which is in the cache, and not of this task
 
 
+@pytest.mark.long
 def test_a_collection_that_is_named(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
     named = {"collection": str(folder / "out/documents"), "settings": ["monolingual"]}

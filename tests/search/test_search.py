@@ -177,7 +177,7 @@ def test_index_of_other_embeddings_or_settings_is_refused(tmp_path: Path, ray_cl
 
 
 def test_what_does_not_fit_is_refused_with_a_figure(tmp_path: Path, ray_cluster: None) -> None:
-    part = {"name": "p", "language": "de", "rows": 10**6, "sha256": ""}
+    part = {"name": "p", "language": "de", "rows": 10**6, "sha256": "0"}
     source = tmp_path / "embeddings"
     commit(source, [part] * 10**3, {"de": 10**9}, 64)
     config = {"embeddings": str(source), "out": str(tmp_path / "index")}
