@@ -73,6 +73,12 @@ class EncoderConfig(Section):
     )
     max_passage_tokens: int | None = Field(None, ge=4, description="the same for passages [tokens]")
     dropout: float | None = Field(None, ge=0, lt=1, description="unset: the model's own [probability]")
+    attention_dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="of attention's weights alone; 0 lets texts be packed in training; unset: --dropout [probability]",
+    )
     precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass; weights stay fp32")
     attention: Literal["auto", "varlen", "sdpa"] = Field(
         "auto", description="varlen leaves padding out; auto: varlen on CUDA in bf16 if the model allows it, else sdpa"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from torch import nn
 
 from hbt_ray.config import EncoderConfig, UserError
 from hbt_ray.model import tokenizer as tokenizers
@@ -41,6 +40,7 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
     import_sentence_transformers()
     from transformers.utils.logging import disable_progress_bar
 
+    from hbt_ray.model.dropout import set_dropout
     from hbt_ray.model.limits import find_limits, room
 
     disable_progress_bar()
@@ -58,6 +58,8 @@ def build_encoder(config: EncoderConfig, tokenizer_uri: str | None = None, seed:
     encoder.instructions, encoder.notes = config.instructions, prompts.notes
     encoder.family = None if config.model in SIZES else ModelFiles.of(config).family
     _refuse_long_prefixes(encoder)
+    if config.attention_dropout is not None:
+        _set_attention_dropout(encoder, config)
     _choose_attention(encoder, config)
     return encoder
 
@@ -72,6 +74,18 @@ def _refuse_long_prefixes(encoder: Encoder) -> None:
                     f"--max-{role}-tokens: of {limit}, prefix {prefix!r} and special tokens take {taken}: no room is"
                     " left for a text"
                 )
+
+
+def _set_attention_dropout(encoder: Encoder, config: EncoderConfig) -> None:
+    from hbt_ray.model.dropout import set_attention_dropout
+
+    texts = encoder.pad(encoder.tokenize(["one", "another text"], "passage"))
+    assert config.attention_dropout is not None
+    if not set_attention_dropout(encoder.model[0].auto_model, config.attention_dropout, texts):
+        raise UserError(
+            f"--attention-dropout {config.attention_dropout:g}: {config.model} computes attention in a way of its own,"
+            " whose dropout cannot be set apart: say --dropout"
+        )
 
 
 def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
@@ -94,13 +108,6 @@ def _choose_attention(encoder: Encoder, config: EncoderConfig) -> None:
         if encoder.must_pack:
             raise UserError(f"--attention varlen: {config.model}: {reason}") from None
         log.info("%s: texts are padded%s: %s", config.model, " in training" if encoder.packing else "", reason)
-
-
-def set_dropout(model: nn.Module, probability: float) -> None:
-    """Set the probability of every dropout module of the model."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
 
 
 def shape_config(shape: Shape, tokenizer: PreTrainedTokenizerBase) -> XLMRobertaConfig:

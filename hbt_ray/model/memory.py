@@ -14,7 +14,8 @@ from transformers import AutoModel, PretrainedConfig
 
 from hbt_ray.config import EncoderConfig, LoraConfig
 from hbt_ray.model import tokenizer as tokenizers
-from hbt_ray.model.build import set_dropout, shape_config
+from hbt_ray.model.build import shape_config
+from hbt_ray.model.dropout import set_dropout
 from hbt_ray.model.encoder import with_adapters
 from hbt_ray.model.families import Family
 from hbt_ray.model.files import ModelFiles

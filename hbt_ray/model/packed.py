@@ -128,7 +128,8 @@ def _attention(
     dropout, scale, reach = options.get("dropout", 0.0), options.get("scaling"), options.get("sliding_window")
     if dropout and flash_attn_varlen_func is None:
         raise CannotPack(
-            f"torch's kernel has no dropout of attention, here {dropout}: --dropout 0, or the flash_attn package"
+            f"torch's kernel has no dropout of attention, here {dropout}: --attention-dropout 0, or the flash_attn"
+            " package"
         )
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal  # sdpa_attention_forward's default

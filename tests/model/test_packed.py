@@ -181,7 +181,7 @@ def test_what_cannot_be_packed_is_padded(
 def test_dropout_of_attention_is_never_left_out(
     folders: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"--attention varlen: .*no dropout of attention, here 0\.1: --dropout 0"):
+    with pytest.raises(UserError, match=r"--attention varlen: .* of attention, here 0\.1: --attention-dropout 0"):
         make(folders, "bert", dropout=0.1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with caplog.at_level(logging.INFO, logger="hbt_ray"):
@@ -192,6 +192,25 @@ def test_dropout_of_attention_is_never_left_out(
     here, there = torch.device("cpu"), ours.packing._replace(device="cpu")
     assert there.works(here, training=False) and not there.works(here, training=True)
     assert not ours.packing.works(here, training=False)
+
+
+@pytest.mark.parametrize("model", ["tiny", "bert", "modernbert", "qwen3"])
+def test_without_dropout_of_attention_alone_texts_are_packed_in_training(
+    folders: dict[str, str], texts: list[str], model: str
+) -> None:
+    ours = on_cpu(make(folders, model, dropout=0.5, attention_dropout=0.0))
+    ours.train()
+    vectors = ours(**ours.pad(ours.tokenize(texts, "passage")))
+    again = ours(**ours.pad(ours.tokenize(texts, "passage")))
+    if model != "qwen3":  # which has no other
+        assert not torch.equal(vectors, again)  # the other dropout is there
+    with pytest.raises(UserError, match=r"no dropout of attention, here 0\.3"):
+        make(folders, model, dropout=0.0, attention_dropout=0.3)
+
+
+def test_dropout_of_attention_that_cannot_be_set_is_refused(folders: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=r"--attention-dropout 0: .*mpnet computes attention in a way of its own"):
+        make(folders, "mpnet", "sdpa", attention_dropout=0.0)
 
 
 def test_varlen_where_it_cannot_be(folders: dict[str, str], texts: list[str]) -> None:
