@@ -55,7 +55,7 @@ def tokenised(
 ) -> pa.ListArray:
     """The ids of prefix + text, list<int32> [texts] or, of lists of texts, list<list<int32>>, as the store's own."""
     assert text_tokens is not None
-    cutter = _cutter(store.tokenizer_uri, store.tokenizer_fingerprint)
+    cutter = kept_cutter(store.tokenizer_uri, store.tokenizer_fingerprint)
     return tokenize_with(cutter, prefix, texts, text_tokens)
 
 
@@ -84,6 +84,6 @@ def take_turns(values: pa.ListArray, index: np.ndarray, steps: np.ndarray, count
 
 
 @lru_cache(maxsize=2)
-def _cutter(uri: str, fingerprint: str) -> Tokenizer:
-    """The tokenizer in this process; the fingerprint tells it from one that lay there before."""
+def kept_cutter(uri: str, fingerprint: str) -> Tokenizer:
+    """A store's tokenizer, kept by this process; the fingerprint tells it from one that lay there before."""
     return tokenizer.cutter(uri, 1)  # `tokenize_with` sets the limit

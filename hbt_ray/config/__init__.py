@@ -7,7 +7,7 @@ from hbt_ray.config.encoding import Duplicates, EncodingConfig
 from hbt_ray.config.evaluation import BM25, CheckConfig, CompareConfig, EvaluateConfig, EvaluatedEncoder, Setting
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
-from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSEConfig, OwnLossConfig
+from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSEConfig, OwnLossConfig, TeacherConfig
 from hbt_ray.config.soup import SoupConfig
 from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
@@ -65,6 +65,7 @@ __all__ = [
     "SoupConfig",
     "StudyConfig",
     "TaskSettings",
+    "TeacherConfig",
     "TrainConfig",
     "UserError",
     "WeightedStore",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hbt_ray.config.base import Section
+from hbt_ray.config.uris import Uri
 
 Direction = Literal["query-passage", "passage-query", "query-query", "passage-passage"]
 
@@ -84,6 +85,23 @@ class MarginMSEConfig(LossConfig):
     kind: Literal["margin-mse"] = "margin-mse"
 
 
+class TeacherConfig(LossConfig):
+    """Distillation: the vector of each text is drawn to a teacher's of the same text."""
+
+    kind: Literal["teacher"] = "teacher"
+    collections: tuple[Uri, ...] = Field(
+        min_length=1,
+        description="teacher: what encode made, by the teacher, of the queries and of the passages [URI …]",
+    )
+    measure: Literal["cosine", "mse"] = Field("cosine", description="teacher: distance, 1 - cosine or squared")
+
+    @model_validator(mode="after")
+    def _check_dims(self) -> TeacherConfig:
+        if self.matryoshka_dims:
+            raise ValueError("--matryoshka-dims are for other losses: a teacher's vector is followed in all dimensions")
+        return self
+
+
 class OwnLossConfig(LossConfig):
     """A loss of the user's."""
 
@@ -94,7 +112,7 @@ class OwnLossConfig(LossConfig):
     options: dict[str, Any] = Field({}, description="own: what the class is made with, by the arguments' names")
 
 
-Kinds = InfoNCEConfig | KLConfig | MarginMSEConfig | OwnLossConfig
+Kinds = InfoNCEConfig | KLConfig | MarginMSEConfig | TeacherConfig | OwnLossConfig
 
 
 def _listed(value: Any) -> Any:
@@ -103,7 +121,16 @@ def _listed(value: Any) -> Any:
     return [{"kind": "infonce", **one} if isinstance(one, Mapping) else one for one in given]
 
 
+def _one_teacher(losses: tuple[Kinds, ...]) -> tuple[Kinds, ...]:
+    if sum(isinstance(one, TeacherConfig) for one in losses) > 1:
+        raise ValueError("a run has one loss of kind teacher: give it the collections of all sources")
+    return losses
+
+
 Losses = Annotated[
-    tuple[Annotated[Kinds, Field(discriminator="kind")], ...], BeforeValidator(_listed), Field(min_length=1)
+    tuple[Annotated[Kinds, Field(discriminator="kind")], ...],
+    BeforeValidator(_listed),
+    Field(min_length=1),
+    AfterValidator(_one_teacher),
 ]
 """What a run minimises: the weighted sum of some losses."""

@@ -88,7 +88,7 @@ def read_part(source: str, part: Mapping[str, Any], width: int | None = None) ->
         UserError: the file is missing or corrupt, or not what the manifest says of it.
     """
     uri = part_uri(source, part)
-    table = _living(read_table(uri, part["sha256"]), part, uri)
+    table = living(read_table(uri, part["sha256"]), part, uri)
     vectors = column(table, "vector", uri)
     kind = vectors.type
     numbers = pa.types.is_fixed_size_list(kind) and str(kind.value_type) in NUMBERS and not vectors.values.null_count
@@ -105,7 +105,7 @@ def read_ids(source: str, part: Mapping[str, Any]) -> pa.Array:
         UserError: the file is missing or no parquet.
     """
     uri = part_uri(source, part)
-    return column(_living(storage.read_parquet(uri, ["id"]), part, uri), "id", uri).cast(pa.large_string())
+    return column(living(storage.read_parquet(uri, ["id"]), part, uri), "id", uri).cast(pa.large_string())
 
 
 def read_aligned(source: str, ids: Sequence[str]) -> np.ndarray:
@@ -147,7 +147,7 @@ def removed_rows(part: Mapping[str, Any]) -> np.ndarray:
     return np.unpackbits(bits, count=rows).astype(bool)
 
 
-def _living(table: pa.Table, part: Mapping[str, Any], uri: str) -> pa.Table:
+def living(table: pa.Table, part: Mapping[str, Any], uri: str) -> pa.Table:
     """The rows that have not been removed.
 
     Raises:
@@ -162,13 +162,15 @@ def _living(table: pa.Table, part: Mapping[str, Any], uri: str) -> pa.Table:
 
 
 def column(table: pa.Table, name: str, uri: str) -> pa.Array:
-    """A column without nulls, of texts if it is that of the ids.
+    """A column without nulls, of strings but for that of the vectors.
 
     Raises:
         UserError: there is none.
     """
     found = table[name].combine_chunks() if name in table.column_names else pa.nulls(1)
-    if found.null_count or (name == "id") != (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+    if found.null_count or (name != "vector") != (
+        pa.types.is_string(found.type) or pa.types.is_large_string(found.type)
+    ):
         raise UserError(f"{uri} has no column {name} as a collection has it")
     return found
 

@@ -65,6 +65,20 @@ def of(source: str, ids: Collection[str]) -> dict[str, str]:
     return {key: known[document] for key, document in ours.items()}
 
 
+def of_part(source: str, part: Mapping[str, Any]) -> pa.StringArray:
+    """The texts of one entry of the manifest's parts, title in front, string [rows], as `read_part` has its rows.
+
+    Raises:
+        UserError: the file is missing or not what the manifest says of it, or the collection was made before
+            collections held texts.
+    """
+    if "texts" not in part:
+        raise UserError(f"{source} holds no texts: encode its corpus again, into another folder")
+    uri = _uri(collection.folder_of(source), part["texts"])
+    table = embeddings.read_table(uri, part["texts"])
+    return embeddings.column(embeddings.living(table, part, uri), "text", uri)
+
+
 def of_corpus(uri: str, language: str | None, ids: Collection[str], duplicates: Duplicates = "error") -> dict[str, str]:
     """The text of each document, as `of` gives it, from the corpus at `uri`; one pass over the languages of `ids`.
 

@@ -22,6 +22,7 @@ from hbt_ray.train import keys
 from hbt_ray.train.losses.objective import row_weights
 from hbt_ray.train.losses.right_answers import NO_PASSAGE
 from hbt_ray.train.losses.whole import Labels
+from hbt_ray.train.teacher_vectors import TeacherVectors
 
 
 class Batch(NamedTuple):
@@ -57,6 +58,7 @@ class Collator:
         chunk_tokens: int,
         agree: Callable[[list[int]], list[int]] = list,
         losses: Sequence[Kinds] = (),
+        teacher: TeacherVectors | None = None,
     ) -> None:
         """Set up the templates of `encoder`, which pads the texts.
 
@@ -65,6 +67,7 @@ class Collator:
             chunk_tokens: largest chunk, padding included, if it has more than one text [tokens].
             agree: gives the largest of each number over all ranks, which need the same number of chunks.
             losses: that the batches are for.
+            teacher: whose vectors of the texts one of these follows.
         """
         padding = encoder.tokenizer.pad_token_id
         plain = Template(encoder.tokenizer)
@@ -79,6 +82,7 @@ class Collator:
         self._of_source = {source: padder("query", text, source) for source, text in encoder.instructions.items()}
         self._wanted = wanted
         self._losses = losses
+        self._teacher = teacher
         self._tokenizer = encoder.tokenizer
         self._device = device
         self._chunk_tokens = chunk_tokens
@@ -103,36 +107,42 @@ class Collator:
         return Batch(
             [{**chunk, "seed": seed + number} for number, chunk in enumerate(inputs)],
             self._to_device(order),
-            self._labels(part, np.where(there, _keys(texts[1]), NO_PASSAGE)),
+            self._labels(part, np.where(there, _keys(texts[1]), NO_PASSAGE), passages),
             tokens=sum(int(one.lengths.sum()) for one in texts),
             squares=sum(int((one.lengths.astype(np.int64) ** 2).sum()) for one in texts),
             computed=sum(chunk["input_ids"].numel() for chunk in inputs),
         )
 
-    def _labels(self, part: Slice, passages: np.ndarray) -> Labels:
-        """What losses know of the rows; `passages` are the passages' keys."""
+    def _labels(self, part: Slice, passage_keys: np.ndarray, passages: pa.ListArray) -> Labels:
+        """What losses know of the rows, of whose passages and hard negatives these are the keys and the texts."""
         queries = part.pairs["query"].combine_chunks()
         by_source = bool(self._wanted.query_prefixes) or any(one.sources for one in self._losses)
         sources = _sources(part) if by_source else None
         weights = None if sources is None else row_weights(self._losses, sources)
         scores = _scores(part, self._wanted.negatives) if self._wanted.scores else None
+        query_keys = keys.of_lists(queries, self._prefix_tokens("query", queries, sources))
+        vectors = None
+        if self._teacher is not None:
+            plain = keys.of_lists(passages, self._prefix_tokens("passage", passages, None))
+            vectors = np.concatenate([self._teacher("query", query_keys), self._teacher("passage", plain)])
         return Labels(
             self._to_device(part.pairs["group"].to_numpy().copy()),
-            self._to_device(keys.of_lists(queries, self._prefix_tokens(queries, sources))),
-            self._to_device(passages),
+            self._to_device(query_keys),
+            self._to_device(passage_keys),
             None if weights is None else self._to_device(weights),
             None if scores is None else self._to_device(scores),
+            None if vectors is None else self._to_device(vectors),
         )
 
-    def _prefix_tokens(self, queries: pa.ListArray, sources: np.ndarray | None) -> np.ndarray:
-        """How many tokens of each stored query are its prefix, int64 [rows]: none where it was tokenised without."""
-        found = np.zeros(len(queries), dtype=np.int64)
+    def _prefix_tokens(self, role: Role, texts: pa.ListArray, sources: np.ndarray | None) -> np.ndarray:
+        """How many tokens of each stored text are its prefix, int64 [texts]: none where it was tokenised without."""
+        found = np.zeros(len(texts), dtype=np.int64)
         for source in [""] if sources is None else np.unique(sources):
-            prefix = self._wanted.prefix("query", source)
+            prefix = self._wanted.prefix(role, source)
             if prefix is not None:
                 ids = self._tokenizer(prefix, add_special_tokens=False)["input_ids"]
                 of_source = slice(None) if sources is None else sources == source
-                found[of_source] = keys.tokens_shared(queries, ids)[of_source]
+                found[of_source] = keys.tokens_shared(texts, ids)[of_source]
         return found
 
     def _queries(self, part: Slice) -> Padded:

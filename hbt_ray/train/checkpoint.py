@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from hbt_ray import storage
 from hbt_ray.config import UserError
 from hbt_ray.storage.fields import Below, Count, Shape
 from hbt_ray.train.folder import checkpoint_of, complete_steps
+from hbt_ray.train.node import once_a_node, several
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 KIND = "checkpoint"
@@ -65,23 +65,16 @@ class TrainState:
         """Bring the files to this node, unless they are there. All ranks must call it."""
         if self._place is not None:
             return
-        if not _several() or storage.is_local(self.uri):
+        if storage.is_local(self.uri):
             self._place = storage.local_copy(self.uri)
-            return
-        host, hosts, places = socket.gethostname(), [""] * dist.get_world_size(), [""] * dist.get_world_size()
-        group = dist.new_group(backend="gloo")  # no device is chosen yet
-        dist.all_gather_object(hosts, host, group=group)
-        first = hosts.index(host)
-        self._leads = first == dist.get_rank()
-        dist.all_gather_object(places, storage.local_copy(self.uri) if self._leads else "", group=group)
-        self._place = places[first]
-        dist.destroy_process_group(group)
+        else:
+            self._place, self._leads = once_a_node(lambda: storage.local_copy(self.uri))
 
     def release(self) -> None:
         """Delete what was fetched. All ranks must call it."""
         if self._place is None or storage.is_local(self.uri):
             return
-        if _several():
+        if several():
             dist.barrier()  # until all have read
         if self._leads:
             shutil.rmtree(self._place, ignore_errors=True)
@@ -127,11 +120,6 @@ class TrainState:
         inner = engine.optimizer.optimizer if engine.zero_optimization() else engine.optimizer
         for state in inner.state.values():
             state["step"].fill_(self.step - self.skipped)
-
-
-def _several() -> bool:
-    """Whether this process is one of several ranks."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def at(folder: str, step: int) -> TrainState:

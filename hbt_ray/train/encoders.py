@@ -13,7 +13,7 @@ from hbt_ray.model.encoder import Encoder
 from hbt_ray.model.prefixes import MARGIN, joins, needs_texts
 from hbt_ray.model.prompts import find_prompts
 from hbt_ray.model.tokenizer import tokenizer_fingerprint
-from hbt_ray.train.losses.check import check_dims, needs_scores
+from hbt_ray.train.losses.check import check_dims, check_teacher, needs_scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,12 +23,13 @@ def trained_encoder(config: TrainConfig, store: PairStore) -> Encoder:
     """The encoder that a run with these settings begins with, adapters included.
 
     Raises:
-        UserError: the model is unusable, or does not fit the store (`check_fits`) or the losses (`check_dims`).
+        UserError: the model is unusable, or does not fit the store (`check_fits`) or the losses.
     """
     encoder = build_encoder(config.encoder, store.tokenizer_uri, config.batches.seed)
     encoder.adapt(config.lora, config.batches.seed)
     check_fits(encoder, store)
     check_dims(config.loss, encoder.width)
+    check_teacher(config.loss, encoder.width)
     return encoder
 
 

@@ -26,7 +26,7 @@ from hbt_ray.config import TrainConfig, UserError
 from hbt_ray.data.stores import Stores
 from hbt_ray.model.encoder import Encoder
 from hbt_ray.terminal import start_worker_logging
-from hbt_ray.train import checkpoint, engine, problems, step, validations
+from hbt_ray.train import checkpoint, engine, problems, step, teacher_keys, validations
 from hbt_ray.train.batch import Batch, Collator
 from hbt_ray.train.encoders import trained_encoder, wanted
 from hbt_ray.train.folder import RunFolder
@@ -34,6 +34,7 @@ from hbt_ray.train.gauges import Gauges
 from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.runlog import RunLog
 from hbt_ray.train.schedule import learning_rate
+from hbt_ray.train.teacher_vectors import TeacherVectors
 
 log = logging.getLogger(__name__)
 PREEMPTION_SECONDS = 5  # of training between two looks for a notice: a look is a barrier of some milliseconds
@@ -62,6 +63,9 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
         encoder.prepare(config.engine.activation_checkpointing, config.engine.compile)
         model = step.Chunks(encoder, config.loss)
         objective = Objective(config.loss, config.length)
+        teacher = None
+        if teacher_keys.teacher_of(config):
+            teacher = TeacherVectors(teacher_keys.indexes(config, store, wanted(config, store)))
         if point:
             checkpoint.check_same_model(point, model)
             point.load_weights(model)
@@ -71,7 +75,8 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
     about = {"plan_hash": plan.hash, "plan": plan.identity, "seed": seed, "model": identity}
     trainer = engine.build_engine(model, config, ranks)
     slices = rank_slices(blocks, plan, start, config.length, rank, ranks)
-    batches = ahead(collated(slices, encoder, config, wanted(config, store), trainer.device), trainer.device)
+    made = collated(slices, encoder, config, wanted(config, store), trainer.device, teacher)
+    batches = ahead(made, trainer.device)
     runlog = None
     if rank == 0:
         runlog = RunLog(config.out, start, config.length, config.report_every, config.name, config.loggers)
@@ -134,17 +139,22 @@ def loop(settings: dict[str, Any], blocks: Iterator[pa.Table]) -> str | None:
 
 
 def collated(
-    slices: Iterator[Slice], encoder: Encoder, config: TrainConfig, read: Wanted, device: torch.device
+    slices: Iterator[Slice],
+    encoder: Encoder,
+    config: TrainConfig,
+    read: Wanted,
+    device: torch.device,
+    teacher: TeacherVectors | None = None,
 ) -> Iterator[tuple[Slice, Batch]]:
     """The slices, of which this was `read`, with their batches. Random numbers of a step depend on nothing before it,
     so that a resumed run draws the same."""
     rank = dist.get_rank()
-    collate = Collator(encoder, read, device, config.engine.chunk_tokens, _largest_of_ranks(), config.loss)
+    collate = Collator(encoder, read, device, config.engine.chunk_tokens, largest_of_ranks(), config.loss, teacher)
     for part in slices:
         yield part, collate(part, seed=int(mix(config.batches.seed, Purpose.DROPOUT, part.step, rank) >> np.uint64(2)))
 
 
-def _largest_of_ranks() -> Callable[[list[int]], list[int]]:
+def largest_of_ranks() -> Callable[[list[int]], list[int]]:
     """A function for `Collator`; on its own group of processes, since it runs beside training."""
     if dist.get_world_size() == 1:
         return list

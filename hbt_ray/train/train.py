@@ -21,7 +21,7 @@ from hbt_ray.data.stores import Stores
 from hbt_ray.model.build import local_models
 from hbt_ray.model.limits import model_limits
 from hbt_ray.model.prompts import find_prompts, tell
-from hbt_ray.train import checkpoint, engine, problems, sinks, validations
+from hbt_ray.train import checkpoint, engine, problems, sinks, teacher_keys, validations
 from hbt_ray.train.card import model_card
 from hbt_ray.train.encoders import check_lengths, trained_encoder, wanted, with_prefixes
 from hbt_ray.train.folder import RunFolder, complete_steps, next_step
@@ -33,7 +33,7 @@ from hbt_ray.train.step import Chunks
 from hbt_ray.train.worker import validate, work
 
 # what it makes in its folder
-OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "adapter", "model", "manifest.json")
+OWNS = ("checkpoints", "ray_train", "tensorboard", "metrics.jsonl", "teacher", "adapter", "model", "manifest.json")
 log = logging.getLogger(__name__)
 
 
@@ -77,6 +77,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     with storage.claimed(config.out, "train", run, OWNS, keeps=("checkpoints",)):
         if not storage.committed(config.out):
             told = with_prefixes(config) if store.has_texts else config
+            if teacher_keys.teacher_of(config):
+                told = teacher_keys.pinned(told)
+                teacher_keys.build(told, store, plan, wanted(told, store))
             _validate_missed(told)
             if config.length > (point.step if point else 0):
                 log.info("training from step %d of %d, plan %s", point.step if point else 0, config.length, plan.hash)

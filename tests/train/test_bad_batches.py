@@ -19,7 +19,7 @@ from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import EncoderConfig, EngineConfig, InfoNCEConfig, PlanConfig, TrainConfig
 from hbt_ray.train import engine, step
 from hbt_ray.train.batch import Collator
-from hbt_ray.train.loop import _largest_of_ranks
+from hbt_ray.train.loop import largest_of_ranks
 from hbt_ray.train.losses.objective import Objective
 
 LOSSES = (InfoNCEConfig(temperature=0.1),)
@@ -31,7 +31,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: str, out: str) -> None:
     torch.set_num_threads(1)
     os.environ["LOCAL_RANK"] = str(rank)  # DeepSpeed asks for it
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    agree = _largest_of_ranks()
+    agree = largest_of_ranks()
     part = whole_batch(folder)
     part = part._replace(pairs=part.pairs.slice(rank * ROWS // ranks, ROWS // ranks))
     found: dict[tuple[int, bool], Any] = {}

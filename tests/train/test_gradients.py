@@ -19,7 +19,7 @@ from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import EncoderConfig, EngineConfig, InfoNCEConfig, OptimizerConfig, PlanConfig, TrainConfig
 from hbt_ray.train import engine, step
 from hbt_ray.train.batch import Collator
-from hbt_ray.train.loop import _largest_of_ranks
+from hbt_ray.train.loop import largest_of_ranks
 from hbt_ray.train.losses.objective import Objective
 
 CHUNK_TOKENS, CLIP, RATE = 60, 0.5, 1000.0
@@ -49,7 +49,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: str, grid: Grid) -> None:
     os.environ["LOCAL_RANK"] = str(rank)  # DeepSpeed asks for it
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
     found: dict[tuple[Any, ...], dict[str, torch.Tensor]] = {}
-    agree = _largest_of_ranks()
+    agree = largest_of_ranks()
     part = whole_batch(folder)
     part = part._replace(pairs=part.pairs.slice(rank * ROWS // ranks, ROWS // ranks))
     for stage, gradcache, negatives in itertools.product(*grid):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hbt_ray.batches.plan import Plan
-from hbt_ray.config import KLConfig, LossConfig, MarginMSEConfig, UserError
+from hbt_ray.config import KLConfig, LossConfig, MarginMSEConfig, TeacherConfig, UserError
 from hbt_ray.config.losses import Kinds
 from hbt_ray.data.stores import PairStore
+from hbt_ray.encode import collection
 
 
 def needs_scores(loss: Kinds) -> bool:
@@ -49,3 +50,15 @@ def check_dims(losses: Sequence[LossConfig], width: int) -> None:
     most = max((dims for loss in losses for dims in loss.matryoshka_dims), default=0)
     if most > width:
         raise UserError(f"--matryoshka-dims {most}: the model's vectors have {width} dimensions")
+
+
+def check_teacher(losses: Sequence[Kinds], width: int) -> None:
+    """Check that a teacher's vectors are as wide as the model's, of `width` dimensions.
+
+    Raises:
+        UserError: they are not, or there is no such collection.
+    """
+    for uri in (uri for loss in losses if isinstance(loss, TeacherConfig) for uri in loss.collections):
+        theirs = collection.manifest_of(uri)["width"]
+        if theirs != width:
+            raise UserError(f"--loss.collections: {uri} has {theirs} dimensions, and the model's vectors {width}")

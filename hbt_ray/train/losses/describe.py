@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hbt_ray.config.losses import InfoNCEConfig, Kinds, KLConfig, MarginMSEConfig, OwnLossConfig
+from hbt_ray.config.losses import InfoNCEConfig, Kinds, KLConfig, MarginMSEConfig, OwnLossConfig, TeacherConfig
 
 SCORES = "the scores of each pair's passage and hard negatives"
 
 
 def describe(loss: Kinds) -> str:
     """What the loss is and what its settings are, those left out that change nothing."""
-    parts = [_kind(loss), _temperature(loss)]
+    parts = [_kind(loss)] if isinstance(loss, TeacherConfig) else [_kind(loss), _temperature(loss)]
     if loss.matryoshka_dims:
         weights = loss.matryoshka_weights or (1.0,) * len(loss.matryoshka_dims)
         both = zip(loss.matryoshka_dims, weights, strict=True)
@@ -36,6 +36,9 @@ def _kind(loss: Kinds) -> str:
             return f"KL divergence from {SCORES}, teacher temperature {loss.teacher_temperature:g}"
         case MarginMSEConfig():
             return f"MarginMSE on {SCORES}"
+        case TeacherConfig():
+            distance = "1 - cosine" if loss.measure == "cosine" else "mean squared difference"
+            return f"{distance} from a teacher's vectors of the same texts ({', '.join(loss.collections)})"
         case OwnLossConfig():
             return f"`{loss.path}`" + (f" with {loss.options}" if loss.options else "")
 

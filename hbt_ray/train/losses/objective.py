@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hbt_ray.config.losses import InfoNCEConfig, Kinds, KLConfig, MarginMSEConfig, OwnLossConfig
+from hbt_ray.config.losses import InfoNCEConfig, Kinds, KLConfig, MarginMSEConfig, OwnLossConfig, TeacherConfig
 from hbt_ray.train.losses.infonce import InfoNCE
 from hbt_ray.train.losses.kl import KL
 from hbt_ray.train.losses.margin_mse import MarginMSE
 from hbt_ray.train.losses.matryoshka import Matryoshka
 from hbt_ray.train.losses.own import OwnLoss
+from hbt_ray.train.losses.teacher import Teacher
 from hbt_ray.train.losses.temperature import temperatures_at
 from hbt_ray.train.losses.whole import Labels, Loss, Whole
 
@@ -74,6 +75,8 @@ def _by_kind(config: Kinds) -> Loss:
             return KL(config)
         case MarginMSEConfig():
             return MarginMSE()
+        case TeacherConfig():
+            return Teacher(config.measure)
         case OwnLossConfig():
             return OwnLoss(config)
 

@@ -9,7 +9,7 @@ import torch
 from reference import Global
 from torch.nn import functional
 
-from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig, OwnLossConfig
+from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig, OwnLossConfig, TeacherConfig
 from hbt_ray.config.losses import Kinds
 from hbt_ray.train.losses.objective import Objective, row_weights
 from hbt_ray.train.losses.right_answers import NO_PASSAGE
@@ -29,6 +29,11 @@ OBJECTIVES: dict[str, tuple[Kinds, ...]] = {
         InfoNCEConfig(temperature=0.1, directions=ALL, matryoshka_dims=(6, 4, 2), matryoshka_weights=(1, 0.5, 0.25)),
     ),
     "own": (OwnLossConfig(path="own_losses:Pull", options={"strength": 1.0}, temperature=0.5),),
+    "teacher": (TeacherConfig(collections=("/teacher",)),),
+    "InfoNCE and a teacher": (
+        InfoNCEConfig(temperature=0.1, learn_temperature=True),
+        TeacherConfig(collections=("/teacher",), measure="mse", weight=20.0, sources=("faq", "news")),
+    ),
     "several by source": (
         InfoNCEConfig(temperature=0.1, learn_temperature=True, sources=("faq", "news")),
         InfoNCEConfig(temperature=0.05, directions=ALL[:2], weight=0.3, matryoshka_dims=(6, 3)),
@@ -76,6 +81,9 @@ def global_batch(negatives: int) -> Global:
         keys=torch.cat([torch.tensor([[10, 11, 12, 13, 14, 15, 15, 17]]), negative_keys]),
         sources=["faq", "news", "other", "faq", "faq", "news", "faq", "other"],
         scores=scores,
+        teacher=functional.normalize(
+            torch.randn(2 + negatives, ROWS, WIDTH, dtype=torch.float64, generator=generator), dim=-1
+        ),
     )
 
 
@@ -87,6 +95,7 @@ def labels_of(losses: Sequence[Kinds], batch: Global, rows: slice = slice(None))
         batch.keys[:, rows].flatten(),
         None if weights is None else torch.from_numpy(weights)[:, rows],
         None if batch.scores is None else batch.scores[rows],
+        None if batch.teacher is None else batch.teacher[:, rows].flatten(0, 1),
     )
 
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig
+from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig, TeacherConfig
 from hbt_ray.config.losses import Kinds
 from hbt_ray.train.losses.right_answers import NO_PASSAGE
 
 
 class Global(NamedTuple):
-    """Vectors [rows, width] and [1 + negatives, rows, width]; labels int64 [rows] and [1 + negatives, rows]."""
+    """Vectors [rows, width] and [1 + negatives, rows, width]; labels int64 [rows] and [1 + negatives, rows]; the
+    teacher's vectors of all texts, [2 + negatives, rows, width]."""
 
     queries: torch.Tensor
     passages: torch.Tensor
@@ -23,6 +24,7 @@ class Global(NamedTuple):
     keys: torch.Tensor
     sources: Sequence[str] = ()
     scores: torch.Tensor | None = None
+    teacher: torch.Tensor | None = None
 
 
 def right_answers(batch: Global, row: int) -> set[int]:
@@ -80,6 +82,16 @@ def distilled(config: KLConfig | MarginMSEConfig, batch: Global, row: int, tempe
     return torch.stack([(student[0] - student[k] - teacher[0] + teacher[k]) ** 2 for k in range(1, len(there))]).mean()
 
 
+def taught(config: TeacherConfig, batch: Global, row: int) -> torch.Tensor:
+    assert batch.teacher is not None
+    there = [0, *(1 + choice for choice in range(len(batch.keys)) if batch.keys[choice, row] != NO_PASSAGE)]
+    student = torch.cat([batch.queries[None], batch.passages])[there, row]
+    teacher = batch.teacher[there, row].to(student)
+    if config.measure == "cosine":
+        return torch.stack([1 - one @ other for one, other in zip(student, teacher, strict=True)]).mean()
+    return torch.stack([(one - other).square().mean() for one, other in zip(student, teacher, strict=True)]).mean()
+
+
 def own(batch: Global, row: int, temperature: torch.Tensor) -> torch.Tensor:
     """What `own_losses.Pull` is: a sum over the whole batch."""
     return (1 - batch.queries[row] @ batch.passages[0].mean(0)) / temperature
@@ -90,6 +102,8 @@ def loss_of_row(config: Kinds, batch: Global, row: int, temperature: torch.Tenso
         return infonce(config, batch, row, temperature)
     if isinstance(config, KLConfig | MarginMSEConfig):
         return distilled(config, batch, row, temperature)
+    if isinstance(config, TeacherConfig):
+        return taught(config, batch, row)
     return own(batch, row, temperature)
 
 

@@ -18,12 +18,13 @@ from exact import ROWS, ExactChunks, encoder_of, whole_batch
 from losses_made import STEP, STEPS, objectives
 from reference import Global, objective
 from torch.multiprocessing.spawn import spawn
+from torch.nn import functional
 
 from hbt_ray.batches.wanted import Wanted
 from hbt_ray.config import EncoderConfig, EngineConfig, InfoNCEConfig, OptimizerConfig, PlanConfig, TrainConfig
 from hbt_ray.train import checkpoint, engine, step
 from hbt_ray.train.batch import Batch, Collator
-from hbt_ray.train.loop import _largest_of_ranks, make_moments
+from hbt_ray.train.loop import largest_of_ranks, make_moments
 from hbt_ray.train.losses.objective import Objective
 from hbt_ray.train.losses.temperature import temperatures_at
 
@@ -61,7 +62,16 @@ def batch_of(folder: str, model: ExactChunks, case: Case, rank: int, ranks: int,
     part = part._replace(pairs=part.pairs.slice(rank * ROWS // ranks, ROWS // ranks))
     read = Wanted(case.negatives, scores=case.negatives > 0)
     losses = objectives(case.negatives)[case.name]
-    return Collator(model.encoder, read, torch.device("cpu"), CHUNK_TOKENS, agree, losses)(part, seed=1000 * rank)
+    batch = Collator(model.encoder, read, torch.device("cpu"), CHUNK_TOKENS, agree, losses)(part, seed=1000 * rank)
+    known = torch.cat([batch.labels.query_keys, batch.labels.keys]).tolist()
+    teacher = torch.stack([vector_of(key, model.encoder.width) for key in known])
+    return batch._replace(labels=batch.labels._replace(teacher=teacher))
+
+
+def vector_of(key: int, width: int) -> torch.Tensor:
+    """What some teacher gives for the text with this key."""
+    generator = torch.Generator().manual_seed(key % 2**63)
+    return functional.normalize(torch.randn(width, dtype=torch.float64, generator=generator), dim=-1)
 
 
 def truth(folder: str, case: Case, ranks: int, counts: list[int]) -> Gradients:
@@ -77,6 +87,7 @@ def truth(folder: str, case: Case, ranks: int, counts: list[int]) -> Gradients:
         passages.append(vectors[ROWS // ranks :].view(1 + case.negatives, ROWS // ranks, -1))
         known.append(batch.labels)
     scores = [labels.scores for labels in known if labels.scores is not None]
+    teachers = [labels.teacher for labels in known if labels.teacher is not None]
     whole = Global(
         torch.cat(queries),
         torch.cat(passages, dim=1),
@@ -85,6 +96,7 @@ def truth(folder: str, case: Case, ranks: int, counts: list[int]) -> Gradients:
         torch.cat([labels.keys.view(1 + case.negatives, -1) for labels in known], dim=1),
         whole_batch(folder).pairs["source"].to_pylist(),
         torch.cat(scores) if scores else None,
+        torch.cat([one.view(2 + case.negatives, ROWS // ranks, -1) for one in teachers], dim=1),
     )
     loss = objective(losses, whole, temperatures_at(losses, model.temperatures(), STEP, STEPS))
     loss.backward()
@@ -110,7 +122,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: str, out: str, grid: Grid
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
     found: dict[Case, Gradients] = {}
     counts: dict[int, list[int]] = {}
-    agree = _largest_of_ranks()
+    agree = largest_of_ranks()
 
     def agreed(negatives: int, own: list[int]) -> list[int]:
         counts[negatives] = agree(own)
