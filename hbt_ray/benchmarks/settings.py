@@ -80,6 +80,14 @@ class TrainBenchmark(Section):
     steps: int = Field(5, ge=2, description="of each run; the first is not counted [global batches]")
     rounds: int = Field(1, ge=1, description="runs of each, in turn; the median counts")
     chunk_tokens: int = Field(2048, ge=64, description="ours: texts encoded at once [tokens]")
+    dropout: float = Field(0.1, ge=0, lt=1, description="of all [probability]")
+    attention_dropout: float | None = Field(
+        None, ge=0, lt=1, description="of the weights of attention of all; unset: --dropout [probability]"
+    )
+    attention: Literal["auto", "varlen", "sdpa"] = Field("auto", description="ours: as for train")
+    compile: bool = Field(False, description="ours: torch.compile the layers")
+    workers: int = Field(1, ge=1, description="ours; of several, the speed of one is the peer's")
+    zero_stage: int = Field(2, ge=0, le=3, description="ours: DeepSpeed ZeRO stage")
     peer_tokens: tuple[int, ...] = Field((1024, 2048), description="the peer's mini_batch_num_tokens to try")
     memory_batches: tuple[int, ...] = Field((), description="batches whose peak memory is compared [pairs]")
     gpus: float = Field(0, ge=0, description="GPUs of each run; 0 trains on CPU")

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,26 +32,30 @@ log = logging.getLogger(__name__)
 
 
 def measure(config: TrainBenchmark) -> dict[str, Any]:
-    """Pairs/s of each, ratios, and the peak memory of a worker by batch [GiB]."""
+    """Pairs/s of each, ratios, what a step does by count, and the peak memory of a worker by batch [GiB].
+
+    Of several workers, the peer is one of ours: other trainers run in one process here.
+    """
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         run = _settings(config, folder)
-        installed = all(find_spec(name) for name in ("accelerate", "datasets"))  # which the peer's trainer needs
         ways: dict[str, list[float]] = {}
         last: dict[str, Any] = {}
         for number in range(config.rounds):
             for way, gradcache in (("gradcache", True), ("plain", False)):
                 last = _ours(run, f"{folder}/{way}-{number}", gradcache)
                 ways.setdefault(f"ours, {way}", []).append(last["pairs_per_s"])
-            ways.setdefault("bare torch, gradcache", []).append(_apart("bare_train", run))
-            for tokens in (None, *config.peer_tokens) if installed else ():
-                way = f"sentence-transformers, mini_batch_{f'num_tokens={tokens}' if tokens else 'size=32'}"
-                ways.setdefault(way, []).append(_apart("sentence_train", run, {"tokens": tokens}))
+            for way, speed in _peers(config, run, f"{folder}/one-{number}"):
+                ways.setdefault(way, []).append(speed)
             log.info("%s", {way: round(found[-1], 2) for way, found in ways.items()})
+        counts = json.loads(_apart("step_counts", run))
         memory = {size: _memory(run, f"{folder}/memory-{size}", size) for size in config.memory_batches}
     speeds = {way: statistics.median(found) for way, found in ways.items()}
     ours = speeds["ours, gradcache"]
     peers = [speed for way, speed in speeds.items() if way.startswith("sentence-transformers")]
-    ratios = {"bare torch": ours / speeds["bare torch, gradcache"]}
+    if config.workers > 1:
+        ratios = {"one worker": ours / speeds["ours, one worker"]}
+    else:
+        ratios = {"bare torch": ours / speeds["bare torch, gradcache"]}
     if peers:
         ratios |= {"sentence-transformers, default": ours / peers[0], "sentence-transformers, best": ours / max(peers)}
     return {
@@ -60,9 +65,23 @@ def measure(config: TrainBenchmark) -> dict[str, Any]:
         "pairs_per_s_by_round": {way: [round(one, 2) for one in found] for way, found in ways.items()},
         "ratios": {name: round(ratio, 3) for name, ratio in ratios.items()},
         "padding": round(last["padding"], 4),
+        "step": counts,
         **({"mfu_plain": round(last["mfu"], 4)} if "mfu" in last else {}),
         "memory_gib": memory,
     }
+
+
+def _peers(config: TrainBenchmark, run: TrainConfig, out: str) -> Iterator[tuple[str, float]]:
+    """Each way that ours is compared with, and its pairs/s."""
+    if config.workers > 1:
+        alone = run.model_copy(update={"workers": 1})
+        yield "ours, one worker", _ours(alone, out, gradcache=True)["pairs_per_s"]
+        return
+    yield "bare torch, gradcache", float(_apart("bare_train", run))
+    if all(find_spec(name) for name in ("accelerate", "datasets")):  # which its trainer needs
+        for tokens in (None, *config.peer_tokens):
+            way = f"sentence-transformers, mini_batch_{f'num_tokens={tokens}' if tokens else 'size=32'}"
+            yield way, float(_apart("sentence_train", run, {"tokens": tokens}))
 
 
 def _settings(config: TrainBenchmark, folder: str) -> TrainConfig:
@@ -89,6 +108,9 @@ def _settings(config: TrainBenchmark, folder: str) -> TrainConfig:
         query_prefix="",
         passage_prefix="",
         precision=config.precision,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        attention=config.attention,
     )
     model = f"{folder}/model"
     build_encoder(encoder, f"{folder}/store/tokenizer").export(model)
@@ -96,13 +118,16 @@ def _settings(config: TrainBenchmark, folder: str) -> TrainConfig:
         data=f"{folder}/store",
         out=folder,
         steps=config.steps,
-        cpus_per_worker=1 if config.gpus else os.cpu_count() or 1,
+        workers=config.workers,
+        cpus_per_worker=1 if config.gpus else max(1, (os.cpu_count() or 1) // config.workers),
         gpus_per_worker=config.gpus,
         checkpoint_every=config.steps + 1,
         encoder=encoder.model_copy(update={"model": model}),
         batches=PlanConfig(strategy="x-x", batch_size=config.batch_size),
         optimizer=OptimizerConfig(),
-        engine=EngineConfig(chunk_tokens=config.chunk_tokens, gradcache=True),
+        engine=EngineConfig(
+            chunk_tokens=config.chunk_tokens, gradcache=True, compile=config.compile, zero_stage=config.zero_stage
+        ),
     )
 
 
@@ -122,6 +147,7 @@ def _ours(run: TrainConfig, out: str, gradcache: bool) -> dict[str, Any]:
         **lines[-1],
         "pairs_per_s": run.batches.batch_size * (len(lines) - 1) / seconds,
         "padding": statistics.mean(line["padding"] for line in lines),
+        **({"mfu": statistics.median(line["mfu"] for line in lines[1:])} if "mfu" in lines[-1] else {}),
     }
 
 
@@ -134,9 +160,9 @@ def _memory(run: TrainConfig, out: str, batch_size: int) -> float:
     return round(found, 3)
 
 
-def _apart(module: str, run: TrainConfig, more: dict[str, Any] | None = None) -> float:
-    """Pairs/s that `module` prints, run in a process of its own."""
+def _apart(module: str, run: TrainConfig, more: dict[str, Any] | None = None) -> str:
+    """The last line that `module` prints, run in a process of its own."""
     task = {"run": run.model_dump(mode="json"), **(more or {})}
     command = [sys.executable, "-m", f"hbt_ray.benchmarks.{module}", json.dumps(task)]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return float(said.splitlines()[-1])
+    return said.splitlines()[-1]
