@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-import hbt_ray
 from hbt_ray.config import UserError
 from hbt_ray.config.base import told
 from hbt_ray.job import user_error
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 def create_app(retriever: Retriever, token: str | None) -> Guard:
     """The application that answers from `retriever`; requests must bring `token`, if there is one."""
-    app = FastAPI(title="hbt_ray", version=hbt_ray.__version__, responses=FAILURES)
+    app = FastAPI(title="hbt_ray", version=version("hbt-ray"), responses=FAILURES)
 
     @app.get("/health", summary="Whether the server answers", responses={})
     async def health() -> dict[str, str]:
@@ -94,7 +94,8 @@ def _failed(status: HTTPStatus) -> Any:
     async def answer(_: Request, error: Exception) -> JSONResponse:
         if isinstance(error, RequestValidationError):
             first = error.errors()[0]
-            sentence = told({**first, "loc": first["loc"][1:], "input": first.get("input")})
+            field = first["loc"][1:] if first["loc"] != ("body",) and first["type"] != "json_invalid" else ()
+            sentence = told({**first, "loc": field}) if field else "the body is no JSON object of type application/json"
         elif isinstance(error, UserError | NoAnswer):
             sentence = str(error)
         else:

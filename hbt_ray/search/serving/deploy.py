@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -55,6 +56,7 @@ def deployed(config: ServeConfig, collections: Mapping[str, Served], models: Mod
             apps["collection", name, number] = _deployment(Holder, config, options).bind(served, pieces)
     run = uuid.uuid4().hex[:8]  # another server may be at work on the cluster
     names = {key: "-".join(["hbt-ray", run, *map(str, key)]) for key in apps}
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled", logging_config=QUIET)
     try:
         targets = [serve.RunTarget(app, names[key], None, QUIET) for key, app in apps.items()]
@@ -67,8 +69,7 @@ def deployed(config: ServeConfig, collections: Mapping[str, Served], models: Mod
         }
         yield Retriever(held, {name: handles["model", name, 0] for name in models.configs})
     finally:
-        for name in names.values():
-            serve.delete(name, _blocking=False)
+        _stop(set(names.values()))
 
 
 def share(served: Served, most: float) -> list[list[Piece]]:
@@ -91,6 +92,15 @@ def share(served: Served, most: float) -> list[list[Piece]]:
         else:
             fitting.append(piece)
     return shares
+
+
+def _stop(apps: set[str]) -> None:
+    """End these applications, and Ray Serve itself unless there are others."""
+    if set(serve.status().applications) <= apps:
+        serve.shutdown()
+        return
+    for name in apps:
+        serve.delete(name)
 
 
 def _deployment(replica: type, config: ServeConfig, needs: Mapping[str, Any]) -> Any:

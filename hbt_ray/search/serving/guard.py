@@ -15,30 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hbt_ray.config import UserError
 from hbt_ray.config.serve import BODY_BYTES, is_loopback
-from hbt_ray.storage import read_bytes
 
 OPEN = "/health"  # also without a token
-FEWEST = 16  # characters of a token
 SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60]  # of latencies that are told apart
-
-
-def read_token(uri: str) -> str:
-    """The token in a file.
-
-    Raises:
-        UserError: it cannot be read, or is none.
-    """
-    try:
-        token = read_bytes(uri).decode("ascii").strip()
-    except FileNotFoundError:
-        raise UserError(f"--token-file: no file {uri}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--token-file {uri} cannot be read: {error}") from None
-    if len(token) < FEWEST or not token.isprintable() or " " in token:
-        raise UserError(f"--token-file {uri}: a token has at least {FEWEST} letters and digits and no blanks")
-    return token
 
 
 class Guard:

@@ -112,7 +112,10 @@ class Retriever:
     def _languages(self, names: Sequence[str], languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """What of the languages, all when none is named, each collection has, as it writes them."""
         together = {language: count for name in names for language, count in self._collections[name].rows.items()}
-        wanted = set(map(canonical, pool(together, languages or None)))
+        try:
+            wanted = set(map(canonical, pool(together, languages or None)))
+        except UserError as error:
+            raise UserError(f"languages: {error}") from None
         return {name: tuple(one for one in self._collections[name].rows if canonical(one) in wanted) for name in names}
 
     async def _embed(self, model: str, texts: list[str], role: Role) -> np.ndarray:

@@ -15,9 +15,9 @@ import uvicorn
 from hbt_ray.config import ServeConfig, UserError
 from hbt_ray.search.serving.app import create_app
 from hbt_ray.search.serving.deploy import deployed
-from hbt_ray.search.serving.guard import read_token
 from hbt_ray.search.serving.models import match
 from hbt_ray.search.serving.served import open_served
+from hbt_ray.search.serving.tokens import read_token
 
 DRAIN_SECONDS = 10  # that requests have to end in when the server is stopped
 log = logging.getLogger(__name__)
