@@ -1,7 +1,7 @@
-"""Calls of replicas that survive the loss of one.
+"""Calls of replicas, which take them in batches: those that come while one batch is computed are the next.
 
-Ray Serve sends a request elsewhere while no replica has begun it. One that a replica takes with it ends in an error, as
-Serve cannot know whether it may be done twice; ours may.
+A call survives the loss of a replica. Ray Serve sends it elsewhere while no replica has begun it; one that a replica
+takes with it ends in an error, as Serve cannot know whether it may be done twice. Ours may.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import ReplicaUnavailableError
 
 SECONDS = 60  # that a request may take, with all its calls
+BATCH = 32  # calls that are computed at once
 PAUSE = 0.1  # before a call is made again [s]
 
 

@@ -15,8 +15,10 @@ from ray.serve.schema import LoggingConfig
 from hbt_ray.cluster import largest_node
 from hbt_ray.config import ServeConfig, UserError
 from hbt_ray.search.searcher import refuse_too_large
+from hbt_ray.search.serving.calls import BATCH
+from hbt_ray.search.serving.embedder import Embedder
+from hbt_ray.search.serving.holder import Holder
 from hbt_ray.search.serving.models import Models
-from hbt_ray.search.serving.replicas import BATCH, Embedder, Holder
 from hbt_ray.search.serving.retriever import Collection, Retriever
 from hbt_ray.search.serving.served import Piece, Served
 

@@ -15,6 +15,7 @@ from hbt_ray.model.encoder import Role
 from hbt_ray.search.fusion import reciprocal_ranks
 from hbt_ray.search.ranking import Hits, pool
 from hbt_ray.search.serving.calls import call
+from hbt_ray.search.serving.holder import Asked, Ranked
 from hbt_ray.search.serving.messages import (
     CollectionAbout,
     Documents,
@@ -25,7 +26,6 @@ from hbt_ray.search.serving.messages import (
     SearchAnswer,
     SearchRequest,
 )
-from hbt_ray.search.serving.replicas import Asked, Ranked
 from hbt_ray.search.serving.served import Served
 
 FUSED = 100  # of each list, at least, when lists are fused or compared [passages]
