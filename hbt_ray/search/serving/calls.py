@@ -12,7 +12,7 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import ReplicaUnavailableError
 
-SECONDS = 60  # that a request may take, with all its calls
+SECONDS = 300  # that a request may take, with all its calls: also until a replica has loaded what another one held
 BATCH = 32  # calls that are computed at once
 PAUSE = 0.1  # before a call is made again [s]
 

@@ -58,7 +58,7 @@ def deployed(config: ServeConfig, collections: Mapping[str, Served], models: Mod
             apps["collection", name, number] = _deployment(Holder, config, options).bind(served, pieces)
     run = uuid.uuid4().hex[:8]  # another server may be at work on the cluster
     names = {key: "-".join(["hbt-ray", run, *map(str, key)]) for key in apps}
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it warns of each probe that a busy replica is late for
     serve.start(proxy_location="Disabled", logging_config=QUIET)
     try:
         targets = [serve.RunTarget(app, names[key], None, QUIET) for key, app in apps.items()]

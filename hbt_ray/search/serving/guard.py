@@ -78,8 +78,10 @@ class Guard:
             return None if is_loopback(name) else _refused(HTTPStatus.FORBIDDEN, "this is a server of localhost")
         if hmac.compare_digest(_given(headers.get("authorization", "")), self._token.encode()):
             return None
-        ways = ", ".join(f'{way} realm="hbt_ray"' for way in ("Bearer", "Basic"))
-        return _refused(HTTPStatus.UNAUTHORIZED, "a request must bring the token", {"WWW-Authenticate": ways})
+        refusal = _refused(HTTPStatus.UNAUTHORIZED, "a request must bring the token")
+        for way in ("Bearer", "Basic"):  # each in a header of its own, or Chromium sees the first alone
+            refusal.headers.append("WWW-Authenticate", f'{way} realm="hbt_ray"')
+        return refusal
 
 
 def _given(authorization: str) -> bytes:
@@ -97,5 +99,5 @@ def _too_large() -> str:
     return f"a request has at most {BODY_BYTES:,} bytes"
 
 
-def _refused(status: HTTPStatus, sentence: str, headers: dict[str, str] | None = None) -> ASGIApp:
-    return JSONResponse({"error": sentence}, status, headers)
+def _refused(status: HTTPStatus, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)

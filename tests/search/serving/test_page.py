@@ -29,7 +29,8 @@ def browser_page(server: Running) -> Iterator[Page]:
             "console", lambda one: wrong.append(one.text) if one.type == "error" and REFUSED not in one.text else None
         )
         page.on("pageerror", lambda one: wrong.append(str(one)))
-        page.goto(server.url)
+        answer = page.goto(server.url)
+        assert answer is not None and answer.ok
         yield page
         browser.close()
     assert not wrong
