@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := $(CURDIR)/runs/demo
-BENCHMARKS ?= imports encode index search shuffler plan prepare study train
+BENCHMARKS ?= imports encode index search serve shuffler plan prepare study train
 
 .PHONY: install demo test test-ray test-rest test-long bench lock
 

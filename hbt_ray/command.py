@@ -196,14 +196,17 @@ def _pairs(name: str, given: Sequence[str]) -> dict[str, str]:
     for one in given:
         if one.startswith("{"):
             try:
-                found.update(parse_json(one))
+                pairs = parse_json(one)
             except ValueError as error:
                 raise UserError(f"{name}: {quoted(one)} {error}") from None
-            continue
-        key, equals, value = one.partition("=")
-        if not equals:
-            raise UserError(f"{name}: {quoted(one)} is neither key=value nor a JSON object")
-        found[key] = value
+        else:
+            key, equals, value = one.partition("=")
+            if not equals:
+                raise UserError(f"{name}: {quoted(one)} is neither key=value nor a JSON object")
+            pairs = {key: value}
+        if twice := next((key for key in pairs if key in found), None):
+            raise UserError(f"{name}: {twice} is there twice")
+        found.update(pairs)
     return found
 
 

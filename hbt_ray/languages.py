@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 PRIVATE = "-x-"  # as BCP-47 has it
+# scripts of living languages that Unicode's bidirectional algorithm (UAX 9) sets from right to left
+RIGHT_TO_LEFT = frozenset(["Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi"])
 NO_LANGUAGE = frozenset(["nan", "mul", "mis", "zxx", "und"])
 
 
@@ -77,6 +80,12 @@ def script(tag: str) -> str:
         return langcodes.get(tag).maximize().script or "Zzzz"
     except (LookupError, ValueError):
         return "Zzzz"
+
+
+@lru_cache(maxsize=4096)
+def direction(tag: str) -> Literal["ltr", "rtl"]:
+    """Which way the language's script is written: from left to right, also when not known, or from right to left."""
+    return "rtl" if script(plain(tag)) in RIGHT_TO_LEFT else "ltr"
 
 
 @lru_cache(maxsize=1)

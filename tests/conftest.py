@@ -28,7 +28,7 @@ from moto.server import ThreadedMotoServer
 
 from hbt_ray import storage
 
-pytest_plugins = ["training_runs", "models_made", "exact"]
+pytest_plugins = ["training_runs", "models_made", "exact", "served"]
 settings.register_profile("shared machine", deadline=None)  # an example may wait for a core
 settings.load_profile("shared machine")
 

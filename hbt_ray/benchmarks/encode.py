@@ -54,7 +54,7 @@ def _peak(count: int) -> int:
     facts = pa.concat_tables([facts] * -(-count // len(facts))).slice(0, count)
     with tempfile.TemporaryDirectory(prefix="hbt_ray-") as folder:
         corpus, model = storage.join(folder, "corpus.parquet"), storage.join(folder, "model")
-        _encoder("tiny", facts["text"].slice(0, 1000).to_pylist()).export(model)
+        made_encoder("tiny", facts["text"].slice(0, 1000).to_pylist()).export(model)
         storage.write_parquet(corpus, facts.add_column(0, "id", pa.array(map(str, range(count)), pa.string())))
         with Watch() as watch:
             encode_corpus(
@@ -65,7 +65,7 @@ def _peak(count: int) -> int:
 
 
 def _compare(config: EncodeBenchmark, texts: list[str]) -> dict[str, Any]:
-    encoder = _encoder(config.model, texts)
+    encoder = made_encoder(config.model, texts)
     peer = encoder.model
     ours_s, peer_s = [], []
     for repeat in range(config.repeats):
@@ -94,7 +94,8 @@ def _texts(count: int) -> list[str]:
     return [" ".join(chance.choice(facts, size=length)) for length in chance.integers(1, 13, size=count)]
 
 
-def _encoder(size: str, texts: list[str]) -> Encoder:
+def made_encoder(size: str, texts: list[str]) -> Encoder:
+    """An encoder of random weights, whose vocabulary is learned from the texts."""
     learned = tokenizer.learn(texts[:1000], 6000)
     with tempfile.TemporaryDirectory() as folder:
         learned.save_pretrained(folder)

@@ -40,7 +40,7 @@ def measure(config: SearchBenchmark) -> dict[str, Any]:
             streaming_s, streamed = _timed(
                 lambda: streaming.StreamingSearcher(source).search_languages(queries, config.k)
             )
-        ids, plain = _plain(source)
+        ids, plain = plain_index(source)
         cores = os.cpu_count() or 1
         found: dict[str, list[float]] = {}
         with Searcher(storage.join(folder, "index")) as searcher:
@@ -70,7 +70,7 @@ def measure(config: SearchBenchmark) -> dict[str, Any]:
     }
 
 
-def _plain(source: str) -> tuple[np.ndarray, faiss.IndexFlatIP]:
+def plain_index(source: str) -> tuple[np.ndarray, faiss.IndexFlatIP]:
     """Ids and index of all vectors."""
     manifest = collection.manifest_of(source)
     plain = faiss.IndexFlatIP(manifest["width"])

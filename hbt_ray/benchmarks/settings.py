@@ -104,6 +104,16 @@ class SearchBenchmark(Section):
     rounds: int = Field(3, ge=1, description="measurements of each, in turn; the median counts")
 
 
+class ServeBenchmark(Section):
+    """`serve` over HTTP, one request and several at a time, against the same model and index in one process."""
+
+    rows: int = Field(1_000_000, ge=100, description="random unit vectors to search in, with texts [documents]")
+    model: str = Field("small", description="random-weight size that encodes the queries; small is 384 wide")
+    requests: int = Field(200, ge=2, description="of each measurement")
+    together: int = Field(20, ge=2, description="requests under way at once")
+    k: int = Field(10, ge=1, description="length of the lists [passages]")
+
+
 class IndexBenchmark(Section):
     """Building an exact index: speed, and how memory grows with the rows."""
 
@@ -132,8 +142,8 @@ class ImportsBenchmark(Section):
 class BenchmarkConfig(Section):
     """Settings of `benchmark`: our figures, the peers' and their ratios, measured in one run."""
 
-    name: Literal["encode", "imports", "index", "shuffler", "plan", "prepare", "search", "study", "train"] = Field(
-        "encode", description="what is measured"
+    name: Literal["encode", "imports", "index", "shuffler", "plan", "prepare", "search", "serve", "study", "train"] = (
+        Field("encode", description="what is measured")
     )
     out: str | None = Field(None, description="file for the JSON; unset: the last line of the output only [URI]")
     encode: EncodeBenchmark = EncodeBenchmark()
@@ -143,5 +153,6 @@ class BenchmarkConfig(Section):
     plan: PlanBenchmark = PlanBenchmark()
     prepare: PrepareBenchmark = PrepareBenchmark()
     search: SearchBenchmark = SearchBenchmark()
+    serve: ServeBenchmark = ServeBenchmark()
     study: StudyBenchmark = StudyBenchmark()
     train: TrainBenchmark = TrainBenchmark()

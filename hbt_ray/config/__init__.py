@@ -8,6 +8,7 @@ from hbt_ray.config.evaluation import BM25, CheckConfig, CompareConfig, Evaluate
 from hbt_ray.config.grid import Answer, Budget, EarlyEnd, Grid, Mined, Sample, StudyConfig, TaskSettings
 from hbt_ray.config.index import EncodeConfig, IndexConfig, MineConfig, Recall, SearchConfig
 from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSEConfig, OwnLossConfig, TeacherConfig
+from hbt_ray.config.serve import ServeConfig
 from hbt_ray.config.soup import SoupConfig
 from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
@@ -61,6 +62,7 @@ __all__ = [
     "Sample",
     "SearchConfig",
     "Section",
+    "ServeConfig",
     "Setting",
     "SoupConfig",
     "StudyConfig",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 
 HEAD, TAIL = 1000, 400  # characters of an error that are kept where it is longer
 NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")  # ends a line, steers a terminal, or is no text
@@ -33,7 +34,11 @@ def quoted(value: object) -> str:
 
 def first_reason(error: ValidationError) -> str:
     """What pydantic has against the first of the values that are wrong, and where that is: `a.0.b: …, not …`."""
-    first = error.errors(include_url=False)[0]
+    return told(error.errors(include_url=False)[0])
+
+
+def told(first: Mapping[str, Any]) -> str:
+    """What pydantic has against one value, an item of its errors, as `first_reason` says it."""
     place, text = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
     if first["type"] not in ("missing", "value_error"):
         text = f"{text[0].lower()}{text[1:]}, not {quoted(first['input'])}"
@@ -71,3 +76,19 @@ def refuse_unusable(value: Any) -> None:
         value = [*value.keys(), *value.values()]
     for one in value if isinstance(value, list | tuple) else ():
         refuse_unusable(one)
+
+
+def _always_so_many(value: Any) -> Any:
+    """One number, also as the command line has it, is both."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return [*numbers, *numbers] if len(numbers) == 1 else value
+
+
+def _fewest_and_most(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1]:
+        raise ValueError("the fewest is at least 1 and the most no less")
+    return value
+
+
+FewestAndMost = Annotated[tuple[int, int], BeforeValidator(_always_so_many), AfterValidator(_fewest_and_most)]
+"""How many processes there are, fewest and most, as there is work; one number is both."""

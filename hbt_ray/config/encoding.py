@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from hbt_ray.config.base import Section
+from hbt_ray.config.base import FewestAndMost, Section
 
 Duplicates = Literal["error", "last"]
 DUPLICATES = "ids that a corpus has twice: refuse, or take the last of each, as BEIR's loader does, and count the rest"
@@ -22,7 +22,7 @@ class EncodingConfig(Section):
 
     part_rows: int = Field(4096, ge=1, description="largest part, all of one language [texts]")
     batch_tokens: int = Field(4096, ge=64, description="texts encoded at once [tokens, padding included]")
-    actors: tuple[int, int] = Field(
+    actors: FewestAndMost = Field(
         (1, 1), description="encoder actors, fewest and most, as the cluster has room; one number: so many [MIN MAX]"
     )
     gpus_per_actor: float = Field(0, ge=0, description="GPUs of each actor; 0 encodes on CPU")
@@ -35,17 +35,3 @@ class EncodingConfig(Section):
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = Field(
         "float16", description="number format of vectors on storage"
     )
-
-    @field_validator("actors", mode="before")
-    @classmethod
-    def _always_so_many(cls, value: Any) -> Any:
-        """One number, also as the command line has it, is both."""
-        numbers = value if isinstance(value, list | tuple) else [value]
-        return [*numbers, *numbers] if len(numbers) == 1 else value
-
-    @field_validator("actors")
-    @classmethod
-    def _fewest_and_most(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= value[0] <= value[1]:
-            raise ValueError("the fewest is at least 1 and the most no less")
-        return value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hbt_ray.config.base import Section
 from hbt_ray.config.data import InputConfig
 from hbt_ray.config.encoding import DUPLICATES, Duplicates, EncodingConfig
 from hbt_ray.config.train import EncoderConfig
-from hbt_ray.config.uris import OutUri, Uri
+from hbt_ray.config.uris import ModelName, OutUri, Uri
 
 Recall = Literal["0.90", "0.95", "0.99"]
 
@@ -58,18 +58,40 @@ class IndexConfig(Section):
     recall_k: int = Field(10, ge=1, description="best documents that count in recall [documents]")
 
 
+class AskingEncoder(EncoderConfig):
+    """Settings of the encoder of queries; what is unset is as the documents were encoded, if `model` is unset too."""
+
+    model: ModelName = Field("", description="hub id or folder; unset: the index's own")
+
+
 class SearchConfig(Section):
-    """Settings of `search`: the passages of an index that answer one query."""
+    """Settings of `search`: the passages of an index, or of a running server, that answer queries."""
 
-    MOST_USED: ClassVar[tuple[str, ...]] = ("index", "model", "query", "languages", "k")
+    MOST_USED: ClassVar[tuple[str, ...]] = ("index", "model", "query", "languages", "k", "server", "token_file")
 
-    index: Uri = Field(description="folder written by index [URI]")
-    query: str = Field(description="text to search for")
-    encoder: EncoderConfig
+    index: Uri | None = Field(None, description="folder written by index [URI]")
+    server: str | None = Field(
+        None, pattern="^https?://", description="address of a running serve, which is asked in place of an index [URL]"
+    )
+    token_file: Uri | None = Field(None, description="file with the token of --server [URI]")
+    collections: tuple[str, ...] = Field((), description="of --server: what is searched; none named: all")
+    query: str | None = Field(None, description="text to search for; unset: each line of stdin")
+    encoder: AskingEncoder = AskingEncoder()
     languages: tuple[str, ...] = Field((), description="only passages in these; none named: all [BCP-47]")
     k: int = Field(10, ge=1, description="length of the list [passages]")
     recall: Recall = Field("0.95", description="approximate index: what was measured to be found [share of the best]")
     gpus_per_actor: float = Field(0, ge=0, description="GPUs that an actor spreads its exact shards over; 0: on CPU")
+
+    @model_validator(mode="after")
+    def _one_is_asked(self) -> SearchConfig:
+        if (self.index is None) == (self.server is None):
+            raise ValueError("--index, --server: one of them says what is asked")
+        if self.server is None and (self.token_file is not None or self.collections):
+            raise ValueError("--token-file and --collections are about --server, which is not given")
+        own = {"recall", "gpus_per_actor"} & self.model_fields_set
+        if self.server is not None and (own or self.encoder.model_fields_set):
+            raise ValueError("--server: it has its own settings of the model and the search: leave these out")
+        return self
 
 
 class MineConfig(InputConfig):

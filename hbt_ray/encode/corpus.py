@@ -170,8 +170,7 @@ def read_texts(group: Sequence[Part]) -> Iterator[Texts]:
     found = _format(group[0].file).read_spans(group[0].file, spans) if group else iter(())
     for part, texts in zip(group, found, strict=True):
         if part.held:
-            places = part.places.tolist()
-            texts = Texts([texts.ids[place] for place in places], [texts.texts[place] for place in places])
+            texts = texts.take(part.places.tolist())
         yield texts
 
 

@@ -16,7 +16,7 @@ from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.encode.documents import hash_texts
 from hbt_ray.encode.parquet_documents import folder_language
-from hbt_ray.encode.spans import Scanned, Span, Texts, titled
+from hbt_ray.encode.spans import Scanned, Span, Texts, Titled, titled
 from hbt_ray.parsing import parse_json
 from hbt_ray.storage import text_files
 
@@ -64,7 +64,8 @@ def scan_file(file: str, language: str | None, part_rows: int, texts: bool = Fal
             document = _checked(line, file, row)
             keys.append(f"{tag}:{_id_of(document)}")
             if texts:
-                bodies.append(_text_of(document))
+                one = _text_of(document)
+                bodies.append(one and one.text)
             stop += len(line)
             if len(keys) == part_rows:
                 end_span()
@@ -89,12 +90,12 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
             documents = []
         if len(documents) != span.rows:
             raise UserError(f"{file} changed while it was being encoded")
-        texts = []
+        found = []
         for key, document in zip(ids, documents, strict=True):
-            if (text := _text_of(document)) is None:
+            if (one := _text_of(document)) is None:
                 raise UserError(f"{file}: document {key} has no text")
-            texts.append(text)
-        yield Texts(ids, texts)
+            found.append(one)
+        yield Texts(ids, [one.text for one in found], [one.title for one in found])
 
 
 def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
@@ -108,7 +109,7 @@ def _stretches(file: str, spans: Sequence[Span]) -> Iterator[bytes]:
             yield whole.read(span.stop - span.start)
 
 
-def _text_of(document: Any) -> str | None:
+def _text_of(document: Any) -> Titled | None:
     """The text of a document with its title in front; None when it has none."""
     text = document.get("text")
     return titled(document.get("title"), text) if isinstance(text, str) else None

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hbt_ray import languages, storage
 from hbt_ray.config import UserError
 from hbt_ray.encode.documents import hash_texts
-from hbt_ray.encode.spans import Scanned, Span, Texts, titled
+from hbt_ray.encode.spans import Scanned, Span, Texts, Titled, titled
 from hbt_ray.storage.text_files import is_utf8
 
 T = TypeVar("T")
@@ -112,19 +112,19 @@ def read_spans(file: str, spans: Sequence[Span]) -> Iterator[Texts]:
         if len(chosen) != span.rows:
             raise UserError(f"{file} changed while it was being encoded")
         found = _texts(file, chosen)
-        texts = [text for text in found if text is not None]
-        if len(texts) < len(found):
+        whole = [one for one in found if one is not None]
+        if len(whole) < len(found):
             raise UserError(f"{file}: document {span.language}:{chosen['id'][found.index(None)]} has no text")
-        yield Texts([f"{span.language}:{key}" for key in _strings(file, chosen, "id").to_pylist()], texts)
+        ids = [f"{span.language}:{key}" for key in _strings(file, chosen, "id").to_pylist()]
+        yield Texts(ids, [one.text for one in whole], [one.title for one in whole])
 
 
-def _texts(file: str, table: pa.Table) -> list[str | None]:
+def _texts(file: str, table: pa.Table) -> list[Titled | None]:
     """The texts with the title in front; None where there is no text."""
-    texts: list[str | None] = _strings(file, table, "text").to_pylist()
-    if "title" not in table.column_names:
-        return texts
-    titles = _strings(file, table, "title").to_pylist()
-    return [text if text is None else titled(title, text) for title, text in zip(titles, texts, strict=True)]
+    texts = _strings(file, table, "text").to_pylist()
+    there = "title" in table.column_names
+    titles = _strings(file, table, "title").to_pylist() if there else [None] * len(texts)
+    return [None if text is None else titled(title, text) for title, text in zip(titles, texts, strict=True)]
 
 
 def _hashes(file: str) -> np.ndarray:
@@ -135,7 +135,8 @@ def _hashes(file: str) -> np.ndarray:
         columns = [name for name in ("text", "title") if name in parquet.schema_arrow.names]
         for batch in parquet.iter_batches(HASHED, columns=columns):
             rows = pa.array(np.arange(first, first + len(batch)))
-            hashes.append(hash_texts(_texts(file, pa.Table.from_batches([batch]).append_column(ROW, rows))))
+            found = _texts(file, pa.Table.from_batches([batch]).append_column(ROW, rows))
+            hashes.append(hash_texts([one and one.text for one in found]))
             first += len(batch)
     return np.concatenate(hashes)
 

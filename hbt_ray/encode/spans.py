@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,12 +77,30 @@ class Scanned(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """The documents of a span, in order: ids (`lang:docid`), and texts with the title in front."""
+    """The documents of a span, in order.
+
+    Attributes:
+        ids: `lang:docid` of each.
+        texts: text of each with the title in front.
+        titles: length of each one's title; 0: it has none [characters].
+    """
 
     ids: list[str]
     texts: list[str]
+    titles: list[int]
+
+    def take(self, places: Sequence[int]) -> Texts:
+        """The documents at these places."""
+        return Texts(*([column[place] for place in places] for column in self))  # type: ignore[arg-type]
 
 
-def titled(title: str | None, text: str) -> str:
+class Titled(NamedTuple):
+    """A text with its title in front, and the length of the title; 0: it has none [characters]."""
+
+    text: str
+    title: int
+
+
+def titled(title: str | None, text: str) -> Titled:
     """The text with its title, if there is one, in front."""
-    return f"{title} {text}" if title else text
+    return Titled(f"{title} {text}", len(title)) if title else Titled(text, 0)

@@ -19,19 +19,25 @@ from hbt_ray.config import Duplicates, UserError
 from hbt_ray.encode import collection, embeddings, ledger
 from hbt_ray.encode import corpus as corpora
 from hbt_ray.encode.documents import hash_strings
-from hbt_ray.encode.spans import Part, Texts
+from hbt_ray.encode.spans import Part, Texts, Titled
 from hbt_ray.languages import canonical_id
 
 FOLDER = "texts"
+TITLE = "title"
 GROUP_ROWS = 256  # texts that are read for one
 TOGETHER = 16  # files that are read at once
 PART_ROWS = 65536  # of what a task reads of a corpus
 
 
 def write(folder: str, found: Texts) -> str:
-    """Write the texts of a part into a collection, under a name that they give; returns the sha256 of the file."""
+    """Write the texts of a part into a collection, under a name that they give; returns the sha256 of the file.
+
+    Columns are `id`, `text` and, where a document has a title, `title`: how much of each text it is [characters].
+    """
     data = io.BytesIO()
     table = pa.table({"id": pa.array(found.ids, pa.string()), "text": pa.array(found.texts, pa.string())})
+    if any(found.titles):
+        table = table.append_column(TITLE, pa.array(found.titles, pa.int32()))
     pq.write_table(table, data, row_group_size=GROUP_ROWS, compression="zstd")
     name = hashlib.sha256(data.getvalue()).hexdigest()
     storage.write_bytes(_uri(folder, name), data.getvalue())
@@ -57,12 +63,21 @@ def of(source: str, ids: Collection[str]) -> dict[str, str]:
             raise UserError(f"{source} does not say where its texts are")
         about = manifest["corpus"]
         return of_corpus(about["uri"], about["language"], ids, about.get("duplicates", "error"))
+    known = held(source, manifest, ids)
+    if missing := [key for key in ids if key not in known]:
+        raise UserError(f"{source} has no document {min(missing)}")
+    return {key: known[key].text for key in ids}
+
+
+def held(source: str, manifest: Mapping[str, Any], ids: Collection[str]) -> dict[str, Titled]:
+    """The texts, by id, of those documents (`lang:docid`) that a collection holds, which has ledgers.
+
+    Args:
+        manifest: the collection's.
+    """
     ours = {key: canonical_id(key) for key in ids}
-    wanted = sorted(set(ours.values()))
-    known = _known(collection.folder_of(source), manifest, wanted)
-    if missing := [key for key in wanted if key not in known]:
-        raise UserError(f"{source} has no document {missing[0]}")
-    return {key: known[document] for key, document in ours.items()}
+    known = _known(collection.folder_of(source), manifest, sorted(set(ours.values())))
+    return {key: known[document] for key, document in ours.items() if document in known}
 
 
 def of_part(source: str, part: Mapping[str, Any]) -> pa.StringArray:
@@ -106,13 +121,13 @@ def of_corpus(uri: str, language: str | None, ids: Collection[str], duplicates: 
 def _chosen(group: list[Part], wanted: frozenset[str]) -> dict[str, str]:
     return {
         key: text
-        for ids, texts in corpora.read_texts(group)
-        for key, text in zip(ids, texts, strict=True)
+        for texts in corpora.read_texts(group)
+        for key, text in zip(texts.ids, texts.texts, strict=True)
         if key in wanted
     }
 
 
-def _known(folder: str, manifest: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, str]:
+def _known(folder: str, manifest: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Titled]:
     """The texts, by id, of those wanted documents that are there."""
     keys, asked = hash_strings(wanted), set(wanted)
     by_number = {part["number"]: part for part in manifest["parts"]}
@@ -123,33 +138,35 @@ def _known(folder: str, manifest: Mapping[str, Any], wanted: Sequence[str]) -> d
             if number in by_number:
                 rows[number].append(row)
 
-    def read(number: int) -> dict[str, str]:
+    def read(number: int) -> dict[str, Titled]:
         part, some = by_number[number], np.array(sorted(rows[number]), dtype=np.int64)
         removed = embeddings.removed_rows(part)
         living = some[some < len(removed)]
         living = living[~removed[living]]
         return _texts_at(_uri(folder, part["texts"]), living)
 
-    known: dict[str, str] = {}
+    known: dict[str, Titled] = {}
     with ThreadPoolExecutor(TOGETHER) as pool:
         for texts in pool.map(read, sorted(rows)):
             known |= {key: text for key, text in texts.items() if key in asked}  # others have the hash of one
     return known
 
 
-def _texts_at(uri: str, rows: np.ndarray) -> dict[str, str]:
+def _texts_at(uri: str, rows: np.ndarray) -> dict[str, Titled]:
     """The texts of these rows of a file, by id; only their row groups are read.
 
     Raises:
         UserError: the file is missing or no parquet.
     """
     fs, path = storage.arrow_filesystem(uri)
-    texts: dict[str, str] = {}
+    texts: dict[str, Titled] = {}
     with storage.parquet_errors(uri), pq.ParquetFile(path, filesystem=fs) as file:
         for group in np.unique(rows // GROUP_ROWS).tolist():
             some = rows[rows // GROUP_ROWS == group] - group * GROUP_ROWS
             table = file.read_row_group(group).take(pa.array(some))
-            texts |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+            titles = table[TITLE].to_pylist() if TITLE in table.column_names else [0] * len(table)
+            found = map(Titled, table["text"].to_pylist(), titles)
+            texts |= dict(zip(table["id"].to_pylist(), found, strict=True))
     return texts
 
 

@@ -81,7 +81,7 @@ class Tokenize:
         done = 0
         try:
             for part, found in zip(group, corpora.read_texts(group), strict=True):
-                if part_name(part.language, hash_documents(*found)) != part.name:
+                if part_name(part.language, hash_documents(found.ids, found.texts)) != part.name:
                     raise UserError(f"{part.file} changed while it was being encoded")
                 table = pa.table({"id": found.ids, "tokens": self._tokens(part, found)})
                 stored = "" if self.texts is None else texts.write(self.texts, found)

@@ -18,12 +18,13 @@ from hbt_ray.encode.encode import Identity
 from hbt_ray.evaluation import bm25, ids
 from hbt_ray.evaluation.by_row import ByRow
 from hbt_ray.evaluation.encoded import encode_task
-from hbt_ray.evaluation.fusion import FusedRanker, Fusion, reciprocal_ranks, weighted_scores
+from hbt_ray.evaluation.fusion import FusedRanker, Fusion
 from hbt_ray.evaluation.ranker import Ranker
 from hbt_ray.evaluation.reranking import RerankedRanker, scored
 from hbt_ray.evaluation.run_file import RunRanker
 from hbt_ray.evaluation.tasks.base import Task
 from hbt_ray.search.build import build_index
+from hbt_ray.search.fusion import reciprocal_ranks, weighted_scores
 from hbt_ray.search.searcher import Searcher
 from hbt_ray.search.streaming import StreamingSearcher
 

@@ -1,7 +1,9 @@
-"""One question to an index: the passages that answer it, with their texts where the collection is still there."""
+"""Questions to an index: the passages that answer them, with their texts where the collection is still there."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,27 +15,35 @@ from hbt_ray.search import store
 from hbt_ray.search.queries import QueryEncoder
 from hbt_ray.search.searcher import Searcher
 
+Answer = Callable[[str], dict[str, Any]]
 
-def ask(config: SearchConfig) -> dict[str, Any]:
-    """Search for one text.
 
-    Returns: `query` and `hits`: rank, id, language, score and text (None when the collection is gone) of each.
+@contextlib.contextmanager
+def asking(config: SearchConfig) -> Iterator[Answer]:
+    """What answers queries while the block runs: the index, loaded once.
+
+    Its answer to a query has `query` and `hits`: rank, id, language, score and text (None when the collection is gone)
+    of each.
 
     Raises:
         UserError: the index is unusable or of another model, or has no such language.
     """
-    index = config.index
-    manifest = store.manifest_of(index)
-    vector = QueryEncoder(manifest, config.encoder)([config.query])
-    with Searcher(index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
-        ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
+    assert config.index is not None
+    manifest = store.manifest_of(config.index)
+    encode = QueryEncoder(manifest, config.encoder)
+    with Searcher(config.index, recall=config.recall, gpus_per_actor=config.gpus_per_actor) as searcher:
+        yield lambda query: _answer(searcher, encode([query]), query, config)
+
+
+def _answer(searcher: Searcher, vector: np.ndarray, query: str, config: SearchConfig) -> dict[str, Any]:
+    ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
     found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]
     try:
-        known = texts.of(manifest["embeddings"], [key for key, _ in found])
+        known = texts.of(searcher.manifest["embeddings"], [key for key, _ in found])
     except UserError:  # the collection has been deleted since
         known = {}
     hits = [
         {"rank": rank, "id": key, "language": canonical(key.partition(":")[0]), "score": score, "text": known.get(key)}
         for rank, (key, score) in enumerate(found, 1)
     ]
-    return {"query": config.query, "hits": hits}
+    return {"query": query, "hits": hits}

@@ -44,16 +44,18 @@ class QueryEncoder:
 
         Args:
             manifest: manifest of the index.
-            config: settings, which must be of the same model; None: as the documents were encoded. That whoever encoded
-                them trusted the model's code is no reason to run it here: the settings must say so.
+            config: settings, which must be of the same model; None, or what they leave unset if they name no model: as
+                the documents were encoded. That whoever encoded them trusted the model's code is no reason to run it
+                here: the settings must say so.
 
         Raises:
             UserError: the manifest names no model.
         """
         self._manifest = manifest
         told = {**(manifest.get("encoder") or {"model": manifest["model"]}), "trust_remote_code": False}
+        told |= config.model_dump(exclude_unset=True) if config else {}
         try:
-            self._config = config or EncoderConfig.model_validate(told)
+            self._config = config if config and config.model else EncoderConfig.model_validate(told)
         except ValidationError as error:
             raise UserError(
                 f"the index has no model that its queries could be encoded by: {first_reason(error)}"

@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "plan": {"rows": 100_000, "streams": 8, "batch_sizes": (16, 64), "repeats": 2, "peer_rows": 2000},
     "prepare": {"pairs": 300, "pieces": 300},
     "search": {"rows": 900, "width": 16, "queries": 20, "rounds": 1},
+    "serve": {"model": "nano", "rows": 5000, "requests": 10, "together": 3},
     "index": {"rows": 300, "width": 16, "shard_rows": 60, "times": 2},
     "train": {"model": "tiny", "batch_size": 8, "query_tokens": 4, "passage_tokens": 12, "steps": 2, "rounds": 1},
 }

@@ -57,6 +57,8 @@ def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, identity: Id
     ids = [f"{language}:{key}" for language, key in zip(TEXTS["lang"], TEXTS["id"], strict=True)]
     expected = SentenceTransformer(MODEL, device="cpu").encode(["Titel Der Mond", *TEXTS["text"][1:]])
     np.testing.assert_allclose(embeddings.read_aligned(result["out"], ids), expected, atol=1e-5)
+    held = texts.held(result["out"], collection.manifest_of(result["out"]), ids[:3])
+    assert [held[key] for key in ids[:2]] == [("Titel Der Mond", len("Titel")), (TEXTS["text"][1], 0)]
     assert DataContext.get_current().target_max_block_size == before.target_max_block_size  # the process's own
     manifest = collection.manifest_of(result["out"])
     assert manifest["rows_by_language"] == {"de": 4, "en": 2}

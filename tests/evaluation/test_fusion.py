@@ -19,8 +19,9 @@ from hbt_ray.command import parse
 from hbt_ray.config import EvaluateConfig, UserError
 from hbt_ray.evaluation.by_row import ByRow
 from hbt_ray.evaluation.evaluate import evaluate
-from hbt_ray.evaluation.fusion import FusedRanker, reciprocal_ranks, weighted_scores
+from hbt_ray.evaluation.fusion import FusedRanker
 from hbt_ray.evaluation.run_file import RunRanker
+from hbt_ray.search.fusion import reciprocal_ranks, weighted_scores
 from hbt_ray.search.ranking import Hits, merge
 
 Scores = dict[str, float]

