@@ -105,7 +105,8 @@ def test_a_path_is_refused_where_ray_deletes_its_folder(monkeypatch: pytest.Monk
     job = {"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))  # as Ray starts the driver of a submitted job
     with pytest.raises(
-        UserError, match=r"^--out: runs/x is relative to Ray's copy of the working folder.*s3://bucket/runs"
+        UserError,
+        match=r"^--out: runs/x is relative, and a submitted job runs in a folder of the cluster.*s3://bucket/runs",
     ):
         parse(PrepareConfig, [*arguments, "runs/x"])
     assert parse(PrepareConfig, [*arguments, "/runs/x"]).out == "/runs/x"

@@ -11,6 +11,7 @@ from hbt_ray.config.losses import InfoNCEConfig, KLConfig, LossConfig, MarginMSE
 from hbt_ray.config.soup import SoupConfig
 from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
+from hbt_ray.config.submission import RoadConfig, SubmitConfig
 from hbt_ray.config.train import (
     CheckpointEvaluation,
     EncoderConfig,
@@ -58,12 +59,14 @@ __all__ = [
     "PrepareConfig",
     "Recall",
     "ReportConfig",
+    "RoadConfig",
     "Sample",
     "SearchConfig",
     "Section",
     "Setting",
     "SoupConfig",
     "StudyConfig",
+    "SubmitConfig",
     "TaskSettings",
     "TrainConfig",
     "UserError",

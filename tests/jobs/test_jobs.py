@@ -172,4 +172,4 @@ def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, head: tuple[s
     assert not (tmp_path / "other").exists()
     lost = run("prepare", "--source", "world-facts", "--tokenizer", "train:3000", "--out", "runs/lost")
     assert lost.returncode != 0
-    assert "--out: runs/lost is relative to Ray's copy of the working folder" in lost.stdout
+    assert "--out: runs/lost is relative, and a submitted job runs in a folder of the cluster" in lost.stdout
