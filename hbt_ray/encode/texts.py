@@ -56,7 +56,8 @@ def of(source: str, ids: Collection[str]) -> dict[str, str]:
         if "corpus" not in manifest:
             raise UserError(f"{source} does not say where its texts are")
         about = manifest["corpus"]
-        return of_corpus(about["uri"], about["language"], ids, about.get("duplicates", "error"))
+        uri = storage.named_by(source, about["uri"])
+        return of_corpus(uri, about["language"], ids, about.get("duplicates", "error"))
     ours = {key: canonical_id(key) for key in ids}
     wanted = sorted(set(ours.values()))
     known = _known(collection.folder_of(source), manifest, wanted)

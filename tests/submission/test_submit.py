@@ -79,6 +79,18 @@ def wait_for(found: Callable[[], Any], seconds: float = 200) -> None:
         time.sleep(0.5)
 
 
+def pids() -> set[int]:
+    """The processes that this one has started."""
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def kill(lost: set[int]) -> None:
+    """Kill each of these processes, without a word to any."""
+    for pid in lost:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def last(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return line
@@ -157,21 +169,15 @@ def test_a_wrong_token_is_said(head: Head) -> None:
 
 
 def test_a_lost_head(tmp_path: Path) -> None:
-    script = local()
-    job = (
-        "python",
-        "-c",
-        f"import os, time; print('try', 'it'); time.sleep(500 * (not os.path.exists('{tmp_path}/x')))",
-    )
+    script, others = local(), pids()
+    seconds = f"500 * (not os.path.exists('{tmp_path}/x'))"
+    job = ("python", "-c", f"import os, time; print('try', 'it'); time.sleep({seconds})")
     log = tmp_path / "log"
     with script.head(cpus=2) as found:
         first = Head(*found)
         with submitting(first, "--id", "kept", "--patience", "300", job=job, log=log) as process:
             wait_for(lambda: "try it" in log.read_text())
-            for part in psutil.Process().children(recursive=True):
-                if part.pid != process.pid:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        part.kill()
+            kill(pids() - others - {process.pid})
             wait_for(lambda: "does not answer" in log.read_text())
             (tmp_path / "x").touch()
             port = int(first.address.rpartition(":")[2])
@@ -183,14 +189,11 @@ def test_a_lost_head(tmp_path: Path) -> None:
 
 
 def test_a_head_that_stays_away_is_given_up(tmp_path: Path) -> None:
-    log = tmp_path / "log"
+    log, others = tmp_path / "log", pids()
     job = ("python", "-c", "import time; print('at', 'work'); time.sleep(500)")
     with local().head(cpus=2) as found, submitting(Head(*found), "--patience", "3", job=job, log=log) as process:
         wait_for(lambda: "at work" in log.read_text())
-        for part in psutil.Process().children(recursive=True):
-            if part.pid != process.pid:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    part.kill()
+        kill(pids() - others - {process.pid})
         assert process.wait(100) == 1
     assert f"{found[0]} has not answered for 3 s" in log.read_text()
 
@@ -199,7 +202,6 @@ def test_a_road_ends_well_and_a_second_one_does_nothing_again(head: Head, tmp_pa
     data = tmp_path / "task"
     data.mkdir()
     texts = {"id": ["1", "2"], "lang": ["en", "de"], "text": ["iron", "Eisen"]}
-    pq.write_table(pa.table(texts), data / "documents.parquet")
     pq.write_table(pa.table({**texts, "item": ["1", "1"]}), data / "queries.parquet")
     pq.write_table(pa.table({**texts, "item": ["1", "1"]}), data / "documents.parquet")
     pq.write_table(pa.table(texts), tmp_path / "corpus.parquet")
@@ -226,12 +228,12 @@ def test_a_road_ends_well_and_a_second_one_does_nothing_again(head: Head, tmp_pa
     assert again.returncode == 0, again.stdout[-3000:]
     for number, name in enumerate(stages, 1):
         assert f"stage {number} of 4, {name}: nothing to do, " in again.stdout
-    stages["model"]["steps"], stages["model"]["batches"] = 2, {"batch_size": 6}
+    stages["store"]["tokenizer"] = "train:2000"
     road.write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     refused = submit(head, "--road", str(road), "--id", "road-3")
     assert refused.returncode == 2
-    assert "stage model ended with exit code 2" in refused.stdout and "already holds another run" in refused.stdout
-    assert "vectors: begins" not in refused.stdout
+    assert f"stage store ended with exit code 2: {out}/store already holds another run" in refused.stdout
+    assert "model: begins" not in refused.stdout
 
 
 def test_a_job_started_beside_a_head_of_another_token_is_told(head: Head, tmp_path: Path) -> None:
