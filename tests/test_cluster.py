@@ -21,7 +21,8 @@ there = ray.get_runtime_context().gcs_address
 asks = "from hbt_ray import cluster; cluster.join()"
 for token in ({}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}):
     apart = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-    done = subprocess.run([sys.executable, "-c", asks], env={**apart, **token, "RAY_ADDRESS": there}, stderr=-1, text=True)
+    given = {**apart, **token, "RAY_ADDRESS": there}
+    done = subprocess.run([sys.executable, "-c", asks], env=given, stderr=subprocess.PIPE, text=True)
     print("refused" if "the Ray cluster there wants its token" in done.stderr else done.stderr)
 """
 
@@ -32,7 +33,7 @@ def without(*names: str) -> dict[str, str]:
 
 @pytest.mark.long
 def test_nobody_joins_the_cluster_that_a_job_starts_for_itself(tmp_path: Path) -> None:
-    """Its ports are open on all addresses, which Ray 2.60 does not let anybody change; its token is the job's secret."""
+    """Its ports are open on all addresses, which Ray 2.60 lets nobody change; its token is the job's secret."""
     free = without("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS")
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
     done = subprocess.run(
@@ -47,7 +48,7 @@ def test_the_head_on_this_machine_is_its_users_alone(monkeypatch: pytest.MonkeyP
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where no proxy is
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    with local().head(cpus=1) as (address, environment):
+    with local().head(cpus=1) as (address, _):
         started = [one for one in psutil.Process().children(recursive=True) if one.pid not in before]
         (folder,) = {
             Path(part.removeprefix("--temp-dir="))

@@ -79,7 +79,7 @@ def test_what_is_no_ray_cluster_is_not_waited_for(speaks: bool, tmp_path: Path) 
     arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
     with (
         ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server,
-        socket.create_server(("", 0)) as silent,
+        socket.create_server(("127.0.0.1", 0)) as silent,
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{server.server_port if speaks else silent.getsockname()[1]}"

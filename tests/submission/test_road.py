@@ -52,7 +52,7 @@ def test_a_stage_names_what_earlier_ones_make() -> None:
     [
         (
             {"model": {**MODEL, "job": "trian"}},
-            "stage model: there is no job trian, is train meant?; there are check, ",
+            "stage model: there is no job trian, is train meant.; there are ",
         ),
         ({"model": {**MODEL, "stpes": 3}}, "stage model: --stpes: extra inputs .*; is --steps meant"),
         ({"model": {**MODEL, "alpha": 0.3}}, "stage model: --alpha: extra inputs .*; is --batches.alpha meant"),
@@ -76,7 +76,7 @@ def test_a_mistake_in_a_road_is_one_line_with_the_nearest_name(changed: dict[str
     [
         (["python", "jobs/trian.py", "--steps", "3"], "jobs/trian.py: there is no job trian, is train meant"),
         (["python", "jobs/train.py", "--stpes", "3"], "--stpes: there is no such flag; is --steps meant"),
-        (["python", "jobs/prepare.py", "--input", "a", "--tokenizer", "b", "--out", "/c"], "--input: .*a is relative"),
+        (["python", "jobs/prepare.py", "--input", "a/b", "--tokenizer", "b", "--out", "/c"], ".*a/b is relative"),
     ],
 )
 def test_a_mistake_in_a_command_is_told_before_it_is_submitted(command: list[str], line: str) -> None:

@@ -52,7 +52,7 @@ def command(head: Head, *options: str, job: Sequence[str] = ()) -> list[str]:
 def submit(head: Head, *options: str, job: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command(head, *options, job=job),
-        cwd=ROOT, env=head.environment, capture_output=True, text=True, timeout=500, check=False,
+        cwd=ROOT, env=head.environment, capture_output=True, text=True, timeout=1000, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -198,6 +198,7 @@ def test_a_head_that_stays_away_is_given_up(tmp_path: Path) -> None:
     assert f"{found[0]} has not answered for 3 s" in log.read_text()
 
 
+@pytest.mark.timeout(3000)
 def test_a_road_ends_well_and_a_second_one_does_nothing_again(head: Head, tmp_path: Path) -> None:
     data = tmp_path / "task"
     data.mkdir()
