@@ -23,6 +23,7 @@ from hbt_ray.submission.road import stages_of
 T = TypeVar("T")
 DETACHED = 130  # the exit code after Ctrl-C, by which the job is left alone
 SAME = "hbt_ray_command"  # in a job's metadata: the fingerprint of its command and road
+FIRST_SECONDS = 10  # for which a head may be busy, or not up yet, when it is asked for the first time
 WAITS = (1.0, 30.0)  # the first and the longest wait for a server that was lost [s]
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,14 @@ def submit(config: SubmitConfig, command: list[str]) -> dict[str, Any]:
         work = Work(command, same, code)
         asked = config.id or f"{name}-{storage.fingerprint([same, code.digest])}"
         try:
-            server = Server(config.address)
-            job = _settled(server, asked, work)
+            _patiently(FIRST_SECONDS, lambda: Server(config.address))
         except Lost as error:
             raise UserError(f"--address {config.address}: no Ray cluster answers there: {error}") from None
-        if not config.wait:
-            return {"id": job, "state": "SUBMITTED"}
+        job = asked
         try:
+            server, job = _patiently(config.patience, lambda: _settled(Server(config.address), asked, work))
+            if not config.wait:
+                return {"id": job, "state": "SUBMITTED"}
             details = _followed(config, server, job, work)
         except Lost as error:
             why = f"{config.address} has not answered for {config.patience:g} s ({error}); the same command goes on"
@@ -97,21 +99,24 @@ def _checked(config: SubmitConfig, command: list[str]) -> tuple[str, bytes | Non
     return "road", storage.read_bytes(config.road)
 
 
-def _settled(server: Server, asked: str, work: Work) -> str:
-    """The id of the job that does the work: one that is there, or a new one."""
+def _settled(server: Server, asked: str, work: Work) -> tuple[Server, str]:
+    """The server, and the id of the job that does the work: one that is there, or a new one.
+
+    A request that a busy head dropped may be made again: an id is taken once.
+    """
     for number, job in enumerate(_attempts(asked), 1):
         there = server.find(job)
         if there is None:
             _start(server, job, work)
-            return job
+            return server, job
         if there.metadata is None or there.metadata.get(SAME) != work.same:
             raise UserError(f"--id {asked}: that is `{there.entrypoint}`, with other arguments; name another --id")
         if there.status == JobStatus.SUCCEEDED:
             log.info("%s has succeeded before: nothing is started", job)
-            return job
+            return server, job
         if not there.status.is_terminal():
             log.info("%s runs already: nothing is started", job)
-            return job
+            return server, job
         log.info("%s has ended (%s): it is tried again as number %d", job, there.status.value, number + 1)
     raise AssertionError("attempts have no end")
 
@@ -143,7 +148,7 @@ def _followed(config: SubmitConfig, server: Server, job: str, work: Work) -> Job
             return server.follow(job, _say)
         except Lost as error:
             log.warning("%s does not answer (%s): waiting for it, %g s at most", config.address, error, config.patience)
-        server = _patiently(config, lambda: _found_again(config, job, work))
+        server = _patiently(config.patience, lambda: _found_again(config, job, work))
 
 
 def _found_again(config: SubmitConfig, job: str, work: Work) -> Server:
@@ -155,9 +160,9 @@ def _found_again(config: SubmitConfig, job: str, work: Work) -> Server:
     return server
 
 
-def _patiently(config: SubmitConfig, attempt: Callable[[], T]) -> T:
-    """What the attempt gives, when it is not `Lost` any more; the waits between two grow."""
-    deadline, wait = time.monotonic() + config.patience, WAITS[0]
+def _patiently(patience: float, attempt: Callable[[], T]) -> T:
+    """What the attempt gives, when it is not `Lost` any more, within the patience [s]; the waits between two grow."""
+    deadline, wait = time.monotonic() + patience, WAITS[0]
     while True:
         try:
             return attempt()

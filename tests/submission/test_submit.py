@@ -207,7 +207,7 @@ def test_a_road_ends_well_and_a_second_one_does_nothing_again(head: Head, tmp_pa
     pq.write_table(pa.table({**texts, "item": ["1", "1"]}), data / "documents.parquet")
     pq.write_table(pa.table(texts), tmp_path / "corpus.parquet")
     out = str(tmp_path / "out")
-    stages = {
+    stages: dict[str, dict[str, Any]] = {
         "store": {"job": "prepare", "source": "world-facts", "tokenizer": "train:3000", "partitions": 1},
         "model": {
             "job": "train", "data": "$store", "encoder": {"model": "tiny"}, "steps": 2, "workers": 1,
