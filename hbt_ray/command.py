@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from hbt_ray.config import Section, UserError
 from hbt_ray.config.base import quoted
-from hbt_ray.parsing import YAML_BYTES, parse_json, parse_yaml
+from hbt_ray.parsing import parse_json, read_yaml
 
 C = TypeVar("C", bound=Section)
 IN_FULL = frozenset(["kind", "weight", "sources", "path", "options"])  # by themselves these say too little
@@ -235,27 +235,6 @@ def _read_yaml(uri: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"--config: {uri} holds no settings")
     return values
-
-
-def read_yaml(uri: str, flag: str) -> Any:
-    """The value in the YAML file that a flag names.
-
-    Raises:
-        UserError: it cannot be read, or is no YAML; the line names both.
-    """
-    import fsspec  # here, since few commands have a file
-
-    if "::" in uri:
-        raise UserError(f"{flag}: {uri}: file systems cannot be chained by ::")
-    try:
-        with fsspec.open(uri, "rb") as file:
-            data = file.read(YAML_BYTES + 1)
-    except Exception as error:  # of whatever file system the URI names: without credentials, address or permission
-        raise UserError(f"{flag}: cannot read {uri}: {error}") from None
-    try:
-        return parse_yaml(data)
-    except ValueError as error:
-        raise UserError(f"{flag}: {uri} {error}") from None
 
 
 def _only(section: Any, flag: str) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 from ray.job_submission import JobDetails, JobStatus
 
 from hbt_ray import storage
-from hbt_ray.command import build, read_yaml
+from hbt_ray.command import build
 from hbt_ray.config import RoadConfig, SubmitConfig, UserError
 from hbt_ray.config.uris import for_a_submitted_job
+from hbt_ray.parsing import read_yaml
 from hbt_ray.submission.client import Lost, Server, code_of
 from hbt_ray.submission.code import ROAD, Code, copied
 from hbt_ray.submission.commands import check_command
