@@ -2,16 +2,16 @@
 
     python cluster/local.py [--cpus N] -- python jobs/demo.py --out runs/demo
 
-The job runs in the folder that it is called from, so paths mean what they say, and ends with its own exit code. Ports
-are free ones on loopback, and a token of its own guards the head; other Ray clusters here are not touched.
+The job runs in the folder that it is called from, so paths mean what they say, and ends with its own exit code, or 3
+when it was stopped. The dashboard listens on loopback. Ray 2.60 opens the ports of its other parts on all addresses of
+the machine, whatever it is told; nobody gets in there without the head's token, which is new each time and known to
+its own processes only. Ports are free ones, and other Ray clusters here are not touched.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import shlex
@@ -25,12 +25,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 START_SECONDS = 120
 STOP_SECONDS = 3  # a head that is asked to stop drains for half a minute, though its only job has ended
-# what Ray says of itself: before a job says anything, of more processes than CPUs, and of actors that it may restart
-OF_RAY = ("job_manager.py:", "Running entrypoint for job", "worker processes have been started", "core_worker.cc:")
+SOCKET = "session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"  # of a head, in its folder
+LONGEST = 107  # name of a socket [bytes]
+PROXY = ("no_proxy", "NO_PROXY")
 
 
 def main() -> int:
@@ -47,54 +47,44 @@ def main() -> int:
 
 def follow(address: str, command: list[str]) -> int:
     """Submit the command, which runs in this folder, and show what it says; returns its exit code."""
-    from ray.job_submission import JobStatus, JobSubmissionClient  # here, since it reads the token when it is imported
+    # here, since Ray reads the token when it is imported
+    from hbt_ray.config.uris import FOLDER
+    from hbt_ray.submission.client import Server, code_of
 
-    logging.getLogger("ray").setLevel(logging.WARNING)
-    client = JobSubmissionClient(address)
     folder = str(Path.cwd())
     path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
-    job = _submit(client, f"cd {shlex.quote(folder)} && exec {shlex.join(command)}", {"PYTHONPATH": path})
-
-    async def show() -> None:
-        async for lines in client.tail_job_logs(job):
-            for line in lines.splitlines(keepends=True):
-                if not any(words in line for words in OF_RAY):
-                    print(line, end="", flush=True)
-
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    asyncio.run(show())
-    while not (status := client.get_job_status(job)).is_terminal():
-        time.sleep(0.1)
-    code = client.get_job_info(job).driver_exit_code
-    return code if code is not None else int(status != JobStatus.SUCCEEDED)
-
-
-def _submit(client: Any, command: str, variables: dict[str, str]) -> str:
-    """Submit a job; on a busy machine the head answers before its agent does."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return str(client.submit_job(entrypoint=command, runtime_env={"env_vars": variables}))
-        except RuntimeError as error:
-            if "No available agent" not in str(error) or time.monotonic() > deadline:
-                raise
+    server = Server(address)
+    entry = f"cd {shlex.quote(folder)} && exec {shlex.join(command)}"
+    job = server.start(None, entry, {"env_vars": {"PYTHONPATH": path}}, {FOLDER: folder})
+    return code_of(server.follow(job, lambda line: print(line, end="", flush=True)))
 
 
 @contextlib.contextmanager
-def head(cpus: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """A Ray head while the block runs; gives the address of its dashboard, and the environment of its clients."""
+def head(cpus: int, port: int | None = None, token: str | None = None) -> Iterator[tuple[str, dict[str, str]]]:
+    """A Ray head while the block runs; gives the address of its dashboard, and the environment of its clients.
+
+    Args:
+        port: of its dashboard; None: a free one.
+        token: that guards it; None: a new one.
+    """
     ray = str(Path(sys.executable).parent / "ray")
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_TOKEN": token or secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        **{name: ",".join(filter(None, [os.environ.get(name), "127.0.0.1"])) for name in PROXY},
     }
     names = ["", "dashboard-", "dashboard-agent-listen-", "dashboard-agent-grpc-", "ray-client-server-"]
     names += ["metrics-export-", "runtime-env-agent-"]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    ports["dashboard-"] = port or ports["dashboard-"]
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as private:
+        folder = f"{private}/head"  # which Ray opens to everybody, inside of one that is this user's alone
+        if len(os.fsencode(f"{folder}/{SOCKET}")) > LONGEST:
+            print(f"error: {private} has too long a name for sockets: set TMPDIR to a shorter one", file=sys.stderr)
+            raise SystemExit(2)
         process = subprocess.Popen(
             [
                 *(ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"),
@@ -124,6 +114,7 @@ def _free_ports(count: int) -> list[int]:
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(
@@ -131,7 +122,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
             )
         with contextlib.suppress(OSError):
             try:
-                urllib.request.urlopen(f"{address}/api/gcs_healthz", timeout=2)
+                direct.open(f"{address}/api/gcs_healthz", timeout=2)
                 return
             except urllib.error.HTTPError:
                 return  # it answers, if only to ask for the token

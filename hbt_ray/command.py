@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from hbt_ray.config import Section, UserError
 from hbt_ray.config.base import quoted
-from hbt_ray.parsing import YAML_BYTES, parse_json, parse_yaml
+from hbt_ray.parsing import parse_json, read_yaml
 
 C = TypeVar("C", bound=Section)
 IN_FULL = frozenset(["kind", "weight", "sources", "path", "options"])  # by themselves these say too little
@@ -56,21 +56,33 @@ def parse(model: type[C], arguments: Sequence[str], program: str | None = None) 
     if others:
         raise UserError(_unknown(others[0], list(arguments), flags))
     values: dict[str, Any] = _read_yaml(given.config) if given.config else {}
-    for name, field in model.model_fields.items():
-        if _is_section(field.annotation) and (values.get(name) is None):
-            values[name] = {}  # so that what is missing in it is named by its own flag
     for flag in flags:
         value = getattr(given, ".".join(flag.path))
         if value is not None:
             *sections, field_name = flag.path
             inner = values
             for section in sections:
-                inner = _only(inner.setdefault(section, {}), flag.name)
+                if inner.get(section) is None:
+                    inner[section] = {}
+                inner = _only(inner[section], flag.name)
             inner[field_name] = _pairs(flag.name, value) if flag.kind is dict else value
+    return build(model, values, flags)
+
+
+def build(model: type[C], values: dict[str, Any], flags: Sequence[Flag] = ()) -> C:
+    """Build `model` from `values` as `--config` holds them; `flags` are the model's, where they are known already.
+
+    Raises:
+        UserError: a value is missing, unknown or refused; the line names the flag.
+    """
+    sections = [name for name, field in model.model_fields.items() if _is_section(field.annotation)]
+    empty: dict[str, Any] = {
+        name: {} for name in sections if values.get(name) is None
+    }  # what is missing is named by its own flag
     try:
-        return model.model_validate(values)
+        return model.model_validate({**values, **empty})
     except ValidationError as error:
-        raise UserError(validation_line(error, flags)) from None
+        raise UserError(validation_line(error, flags or flags_of(model))) from None
 
 
 def flags_of(model: type[Section]) -> list[Flag]:
@@ -104,8 +116,19 @@ def validation_line(error: ValidationError, flags: Sequence[Flag] = ()) -> str:
             text = f"{text[0].lower()}{text[1:]}"
             text += "" if item["type"] == "missing" else f", not {quoted(item['input'])}"
             text += f"; {YAML_WORDS}" if isinstance(item["input"], bool) and item["type"] == "string_type" else ""
+            text += _meant(place, flags) if item["type"] == "extra_forbidden" else ""
         reasons.append(f"{flag}: {text}" if flag else text)
     return "; ".join(reasons)
+
+
+def _meant(place: tuple[str, ...], flags: Sequence[Flag]) -> str:
+    """Which setting an unknown one at this place may be meant for: one of its section, or of that name in any."""
+    beside = {flag.path[len(place) - 1]: flag.path for flag in flags if flag.path[: len(place) - 1] == place[:-1]}
+    if near := get_close_matches(place[-1], beside, 1):
+        path = beside[near[0]]
+        return f"; is {_flag(path[: len(place)])} meant?"
+    elsewhere = [flag.path for flag in flags if flag.path[-1] == place[-1]]
+    return f"; is {_flag(elsewhere[0])} meant?" if elsewhere else ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -215,27 +238,6 @@ def _read_yaml(uri: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"--config: {uri} holds no settings")
     return values
-
-
-def read_yaml(uri: str, flag: str) -> Any:
-    """The value in the YAML file that a flag names.
-
-    Raises:
-        UserError: it cannot be read, or is no YAML; the line names both.
-    """
-    import fsspec  # here, since few commands have a file
-
-    if "::" in uri:
-        raise UserError(f"{flag}: {uri}: file systems cannot be chained by ::")
-    try:
-        with fsspec.open(uri, "rb") as file:
-            data = file.read(YAML_BYTES + 1)
-    except Exception as error:  # of whatever file system the URI names: without credentials, address or permission
-        raise UserError(f"{flag}: cannot read {uri}: {error}") from None
-    try:
-        return parse_yaml(data)
-    except ValueError as error:
-        raise UserError(f"{flag}: {uri} {error}") from None
 
 
 def _only(section: Any, flag: str) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def main(
     """Run `function` on the settings the command line gives, on the Ray cluster at hand (or a new local one) where it
     `needs_ray`.
 
-    A result whose `status` is `error`, and whose `error` says why, ends the job with 1, without a traceback.
+    A result whose `status` is `error`, and whose `error` says why, ends the job with its `exit_code`, or else with 1,
+    without a traceback.
     """
     try:
         config = parse(settings, sys.argv[1:] if arguments is None else arguments)
@@ -44,7 +45,7 @@ def main(
             cluster.join()
             show_workers()
         line = {"status": "ok", **function(config)}
-        code = 0 if line["status"] == "ok" else 1
+        code = 0 if line["status"] == "ok" else int(line.get("exit_code", 1))
     except Exception as error:
         mistake = user_error(error)
         if mistake is None:

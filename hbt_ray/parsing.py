@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hbt_ray.config.base import refuse_unusable
+from hbt_ray.config.base import UserError, refuse_unusable
 
 JSON_BYTES = 2**27  # of one value
 JSON_VALUES = 2**23  # which take some hundred bytes each as Python's, and may take two in the text
@@ -54,6 +54,27 @@ def parse_yaml(data: bytes | str) -> Any:
     except ValueError as error:
         raise ValueError(f"cannot be used: {error}") from None
     return value
+
+
+def read_yaml(uri: str, flag: str) -> Any:
+    """The value in the YAML file that a flag names.
+
+    Raises:
+        UserError: it cannot be read, or is no YAML; the line names both.
+    """
+    import fsspec  # here, since few commands have a file
+
+    if "::" in uri:
+        raise UserError(f"{flag}: {uri}: file systems cannot be chained by ::")
+    try:
+        with fsspec.open(uri, "rb") as file:
+            data = file.read(YAML_BYTES + 1)
+    except Exception as error:  # of whatever file system the URI names: without credentials, address or permission
+        raise UserError(f"{flag}: cannot read {uri}: {error}") from None
+    try:
+        return parse_yaml(data)
+    except ValueError as error:
+        raise UserError(f"{flag}: {uri} {error}") from None
 
 
 def _values(node: yaml.Node, known: dict[int, float]) -> float:

@@ -11,6 +11,7 @@ from hostile import assert_clear
 
 from hbt_ray.command import flags_of, parse
 from hbt_ray.config import CheckConfig, EncodeConfig, PrepareConfig, TrainConfig, UserError
+from hbt_ray.config.uris import FOLDER
 
 NEEDED = ["--data", "/a", "--out", "/b", "--model", "tiny", "--steps", "3"]
 
@@ -89,7 +90,9 @@ def test_mistakes_in_yaml(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--languages: input should be a valid string, not False; quote it: YAML"):
         parse(TrainConfig, arguments)
     yaml.write_text("batches: {alhpa: 0.3}\n")
-    with pytest.raises(UserError, match=r"^--batches\.alhpa: extra inputs are not permitted"):
+    with pytest.raises(
+        UserError, match=r"^--batches\.alhpa: extra inputs are not permitted.*; is --batches.alpha meant\?"
+    ):
         parse(TrainConfig, arguments)
     for text in ("- a\n", "", "1: 2\n"):
         yaml.write_text(text)
@@ -100,16 +103,21 @@ def test_mistakes_in_yaml(tmp_path: Path) -> None:
         parse(TrainConfig, arguments)
 
 
-def test_a_path_is_refused_where_ray_deletes_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_refused_in_a_submitted_job(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--source", "world-facts", "--tokenizer", "train:100", "--out"]
     job = {"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))  # as Ray starts the driver of a submitted job
     with pytest.raises(
-        UserError, match=r"^--out: runs/x is relative to Ray's copy of the working folder.*s3://bucket/runs"
+        UserError,
+        match=r"^--out: runs/x is relative, and a submitted job runs in a folder of the cluster.*s3://bucket/runs",
     ):
         parse(PrepareConfig, [*arguments, "runs/x"])
     assert parse(PrepareConfig, [*arguments, "/runs/x"]).out == "/runs/x"
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {}}))
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {}}))  # in the folder of Ray's head
+    with pytest.raises(UserError, match=r"^--out: runs/x is relative"):
+        parse(PrepareConfig, [*arguments, "runs/x"])
+    here = {"runtime_env": {}, "metadata": {FOLDER: str(Path.cwd())}}  # as cluster/local.py submits
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(here))
     assert parse(PrepareConfig, [*arguments, "runs/x"]).out == f"{Path.cwd()}/runs/x"
 
 

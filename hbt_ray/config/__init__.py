@@ -12,6 +12,7 @@ from hbt_ray.config.serve import ServeConfig
 from hbt_ray.config.soup import SoupConfig
 from hbt_ray.config.stores import WeightedStore
 from hbt_ray.config.study import DemoConfig, ReportConfig
+from hbt_ray.config.submission import RoadConfig, SubmitConfig
 from hbt_ray.config.train import (
     CheckpointEvaluation,
     EncoderConfig,
@@ -59,6 +60,7 @@ __all__ = [
     "PrepareConfig",
     "Recall",
     "ReportConfig",
+    "RoadConfig",
     "Sample",
     "SearchConfig",
     "Section",
@@ -66,6 +68,7 @@ __all__ = [
     "Setting",
     "SoupConfig",
     "StudyConfig",
+    "SubmitConfig",
     "TaskSettings",
     "TeacherConfig",
     "TrainConfig",

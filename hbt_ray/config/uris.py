@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from hbt_ray.config.base import UserError
 
+FOLDER = "hbt_ray_folder"
+"""In a submitted job's metadata: the folder of this machine that it runs in, so that relative paths mean something."""
+_elsewhere: ContextVar[bool] = ContextVar("_elsewhere", default=False)
 SLIP = re.compile(r"(s3a?|gs|gcs|hf|https?|abfss?|az|adl|github|hdfs|file):/?")  # of URIs that lost a slash
 
 
@@ -18,8 +25,8 @@ def absolute(uri: str) -> str:
     """`uri` in a form that means the same in every process: a local path made absolute, another URI as it is.
 
     Raises:
-        UserError: it is empty, chains file systems or has one slash behind its scheme, or it is relative in a job whose
-            folder is Ray's own copy, which Ray deletes.
+        UserError: it is empty, chains file systems or has one slash behind its scheme, or it is relative in a submitted
+            job, whose folder is not the one that it was submitted from.
     """
     if not uri.strip():
         raise UserError("a path cannot be empty")
@@ -30,10 +37,10 @@ def absolute(uri: str) -> str:
     if slip := SLIP.match(uri):
         raise UserError(f"{uri}: a URI has two slashes: {slip[1]}://{uri[slip.end() :]}")
     path = os.path.expanduser(uri)
-    if not path.startswith("/") and _runs_in_a_copy():
+    if not path.startswith("/") and (_elsewhere.get() or _is_submitted()):
         raise UserError(
-            f"{uri} is relative to Ray's copy of the working folder, which is deleted with the job: say an absolute"
-            f" path or a URI, such as {os.path.join('/path/to', path)} or s3://bucket/{path}"
+            f"{uri} is relative, and a submitted job runs in a folder of the cluster's: say an absolute path or a URI,"
+            f" such as {os.path.join('/path/to', path)} or s3://bucket/{path}"
         )
     return os.path.abspath(path)
 
@@ -55,13 +62,24 @@ def model_name(name: str) -> str:
     return absolute(name) if local or not name.strip() else name
 
 
-def _runs_in_a_copy() -> bool:
-    """Whether this process is the driver of a submitted job with a `working_dir`, which Ray unpacks in its own folder.
+@contextlib.contextmanager
+def for_a_submitted_job() -> Iterator[None]:
+    """Check settings that are built within the block as the submitted job itself would."""
+    before = _elsewhere.set(True)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(before)
 
-    Ray tells a driver of this by the variable that holds the job's configuration.
+
+def _is_submitted() -> bool:
+    """Whether this process is the driver of a submitted job that nobody says to run in the submitter's folder.
+
+    Ray tells a driver of this by the variable that holds the job's configuration. A folder is Ray's copy, which is
+    deleted with the job, or, without a `working_dir`, the one that Ray's head happens to run in.
     """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-    return bool((job.get("runtime_env") or {}).get("working_dir"))
+    return bool(job) and (job.get("metadata") or {}).get(FOLDER) != str(Path.cwd())
 
 
 Uri = Annotated[str, AfterValidator(absolute)]

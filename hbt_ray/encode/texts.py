@@ -62,7 +62,8 @@ def of(source: str, ids: Collection[str]) -> dict[str, str]:
         if "corpus" not in manifest:
             raise UserError(f"{source} does not say where its texts are")
         about = manifest["corpus"]
-        return of_corpus(about["uri"], about["language"], ids, about.get("duplicates", "error"))
+        uri = storage.named_by(source, about["uri"])
+        return of_corpus(uri, about["language"], ids, about.get("duplicates", "error"))
     known = held(source, manifest, ids)
     if missing := [key for key in ids if key not in known]:
         raise UserError(f"{source} has no document {min(missing)}")

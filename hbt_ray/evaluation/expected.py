@@ -13,11 +13,11 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from hbt_ray import storage
-from hbt_ray.command import read_yaml
 from hbt_ray.config import CheckConfig, EvaluateConfig, EvaluatedEncoder, Section, UserError
 from hbt_ray.config.base import first_reason, quoted
 from hbt_ray.evaluation.evaluate import evaluate
 from hbt_ray.job import user_error
+from hbt_ray.parsing import read_yaml
 
 OURS = str(files("hbt_ray.evaluation") / "expected.yaml")
 CLOSE = 5  # tolerances

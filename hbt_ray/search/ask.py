@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hbt_ray import storage
 from hbt_ray.config import SearchConfig, UserError
 from hbt_ray.encode import texts
 from hbt_ray.languages import canonical
@@ -22,8 +23,8 @@ Answer = Callable[[str], dict[str, Any]]
 def asking(config: SearchConfig) -> Iterator[Answer]:
     """What answers queries while the block runs: the index, loaded once.
 
-    Its answer to a query has `query` and `hits`: rank, id, language, score and text (None when the collection is gone)
-    of each.
+    Its answer to a query has `query` and `hits`: rank, id, language, score and text (None when the collection is gone,
+    or on another file system) of each.
 
     Raises:
         UserError: the index is unusable or of another model, or has no such language.
@@ -37,10 +38,12 @@ def asking(config: SearchConfig) -> Iterator[Answer]:
 
 def _answer(searcher: Searcher, vector: np.ndarray, query: str, config: SearchConfig) -> dict[str, Any]:
     ids, scores = (column[0].tolist() for column in searcher.search(vector, config.k, config.languages or None))
+    assert config.index is not None
     found = [(key, score) for key, score in zip(ids, scores, strict=True) if np.isfinite(score)]
     try:
-        known = texts.of(searcher.manifest["embeddings"], [key for key, _ in found])
-    except UserError:  # the collection has been deleted since
+        source = storage.named_by(config.index, searcher.manifest["embeddings"])
+        known = texts.of(source, [key for key, _ in found])
+    except UserError:  # the collection has been deleted since, or is not where the index is
         known = {}
     hits = [
         {"rank": rank, "id": key, "language": canonical(key.partition(":")[0]), "score": score, "text": known.get(key)}

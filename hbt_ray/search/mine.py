@@ -83,12 +83,13 @@ def mine(config: MineConfig) -> dict[str, Any]:
         what holds of most of their candidates) and `left_out` (records of bitext).
 
     Raises:
-        UserError: the input is unusable, the index is of another model or has no such language, its collection is gone,
-            or `out` holds another run.
+        UserError: the input is unusable, the index is of another model or has no such language, its collection is gone
+            or on another file system, or `out` holds another run.
     """
     index, out = config.index, config.out
     storage.refuse_overlap(out, [*config.places, index, *local_models(config.encoder)])
     manifest = store.manifest_of(index)
+    source = storage.named_by(index, manifest["embeddings"])
     encoder, identity = config.encoder, same_model(config.encoder, manifest)
     if manifest["role"] != "passage":
         raise UserError(f"{index} is an index of queries")
@@ -103,7 +104,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
                 there.config, out, [piece for part in bundle(there.files, sys.maxsize) for piece in part.pieces]
             )
             found = _candidates(config, index, out, pairs, encoder, identity)
-            audit = _write(config, manifest["embeddings"], out, pairs, found)
+            audit = _write(config, source, out, pairs, found)
             storage.write_json(storage.join(out, "audit.json"), audit)
             sums = {name: sum(line[name] for line in audit) for name in ("pairs", "negatives", "without")}
             why = {name: sum(line["why_without"][name] for line in audit) for name in WHY}

@@ -39,7 +39,7 @@ from hbt_ray.storage.manifests import (
     remove,
     signed,
 )
-from hbt_ray.storage.uris import arrow_filesystem, exists, filesystem, is_local, join, refuse_overlap
+from hbt_ray.storage.uris import arrow_filesystem, exists, filesystem, is_local, join, named_by, refuse_overlap
 
 __all__ = [
     "Listed",
@@ -62,6 +62,7 @@ __all__ = [
     "join",
     "local_copy",
     "model_name",
+    "named_by",
     "parquet_errors",
     "partition_columns",
     "read_bytes",

@@ -100,6 +100,29 @@ def below(folder: str, name: str) -> str:
     return clean
 
 
+def named_by(holder: str, uri: str) -> str:
+    """A URI that a manifest in the folder `holder` names: it is opened only where the folder is itself.
+
+    Whoever made the folder may be a stranger, and the user has said no more than that it shall be read: so no other
+    server or bucket is asked, nor this machine's disk for what lies elsewhere.
+
+    Raises:
+        UserError: it is on another file system, or in another bucket.
+    """
+    if _store(uri) != _store(holder):
+        raise UserError(
+            f"{holder} names {uri}, which is on another file system: only what lies on the same one is opened; copy"
+            " both there"
+        )
+    return uri
+
+
+def _store(uri: str) -> tuple[str, str]:
+    """Scheme and bucket, or server, of a URI; of a local path none. Its text alone says so: nothing is opened."""
+    scheme, found, path = uri.partition("://")
+    return (scheme, path.partition("/")[0]) if found and scheme not in ("file", "local") else ("", "")
+
+
 def refuse_overlap(out: str, inputs: Iterable[str]) -> None:
     """Check that the output of a job lies apart from its inputs.
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from heads import ROOT, local
 
 from hbt_ray import storage
 
-ROOT = Path(__file__).parents[2]
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 
 
@@ -60,6 +62,7 @@ def test_help_says_default_and_unit_without_loading_ray(job: str) -> None:
     [
         ("http://127.0.0.1:8265", "error: RAY_ADDRESS=http://127.0.0.1:8265 is a dashboard's address"),
         ("127.0.0.1:1", "error: RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there"),
+        ("ray://127.0.0.1:1", "error: RAY_ADDRESS=ray://127.0.0.1:1: no Ray cluster answers there"),
         ("nowhere", "error: RAY_ADDRESS=nowhere: no Ray cluster answers there"),
         ("auto", "error: RAY_ADDRESS=auto: no Ray cluster runs on this machine"),
     ],
@@ -68,6 +71,21 @@ def test_a_cluster_that_cannot_be_joined_is_said_at_once(address: str, line: str
     arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
     environment = {"RAY_ADDRESS": address, "RAY_TMPDIR": str(tmp_path)}  # where no cluster has left its address
     assert mistake(start("prepare", *arguments, environment=environment)).startswith(line)
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_what_is_no_ray_cluster_is_not_waited_for(speaks: bool, tmp_path: Path) -> None:
+    """Another server at the port, or something that takes the connection and never says a word."""
+    arguments = ("--input", f"{tmp_path}/a.parquet", "--tokenizer", "train:100", "--out", f"{tmp_path}/out")
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port if speaks else silent.getsockname()[1]}"
+        line = mistake(start("prepare", *arguments, environment={"RAY_ADDRESS": address}))
+        server.shutdown()
+    assert line == f"error: RAY_ADDRESS={address}: no Ray cluster answers there"
 
 
 def test_a_mistake_is_one_line_and_code_2_and_a_cluster_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
@@ -134,11 +152,7 @@ def test_a_score_that_differs_ends_check_with_code_1(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[tuple[str, dict[str, str]]]:
-    spec = importlib.util.spec_from_file_location("local", ROOT / "cluster" / "local.py")
-    assert spec is not None and spec.loader is not None
-    local = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(local)
-    with local.head(cpus=4) as found:
+    with local().head(cpus=4) as found:
         yield found
 
 
@@ -172,4 +186,4 @@ def test_ray_job_submit_tells_success_from_failure(tmp_path: Path, head: tuple[s
     assert not (tmp_path / "other").exists()
     lost = run("prepare", "--source", "world-facts", "--tokenizer", "train:3000", "--out", "runs/lost")
     assert lost.returncode != 0
-    assert "--out: runs/lost is relative to Ray's copy of the working folder" in lost.stdout
+    assert "--out: runs/lost is relative, and a submitted job runs in a folder of the cluster" in lost.stdout

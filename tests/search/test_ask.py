@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hbt_ray import storage
 from hbt_ray.command import parse
 from hbt_ray.config import EncodeConfig, EncoderConfig, IndexConfig, SearchConfig, UserError
 from hbt_ray.encode.encode import encode_corpus
@@ -85,6 +89,30 @@ def test_texts_are_those_of_the_collection(folder: Path, gone: str) -> None:
     finally:
         (folder / "elsewhere").rename(folder / gone)
     assert [hit["text"] for hit in hits] == ["The moon shines at night" if gone == "corpus.parquet" else None]
+
+
+def test_a_strangers_index_has_no_server_asked(folder: Path, tmp_path: Path) -> None:
+    """Which its manifest names as that of its collection."""
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    strange = tmp_path / "index"
+    shutil.copytree(folder / "index", strange)
+    manifest = json.loads((strange / "manifest.json").read_text())
+    body = {key: value for key, value in manifest.items() if key not in ("kind", "version", "checksum")}
+    storage.commit(str(strange), "index", body | {"embeddings": f"http://127.0.0.1:{server.server_port}/collection"})
+    hits = ask(config(folder, "--index", str(strange), "--k", "1"))["hits"]
+    server.shutdown()
+    assert [hit["text"] for hit in hits] == [None]
+    assert asked == []
 
 
 @pytest.mark.parametrize(

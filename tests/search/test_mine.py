@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
+from hbt_ray import storage
 from hbt_ray.config import (
     EncodeConfig,
     EncoderConfig,
@@ -175,3 +177,14 @@ def test_choice(ranked: list[tuple[str, float]], answers: set[str], limit: float
     assert [text for text, _ in chosen] == can_be[:most]
     assert np.all(np.diff([score for _, score in chosen]) <= 0)
     assert len(chosen) == most or len(chosen) + why.total() == len(ranked)
+
+
+def test_an_index_that_names_a_collection_elsewhere(folder: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    shutil.copytree(folder / "index", index)
+    manifest = json.loads((index / "manifest.json").read_text())
+    body = {key: value for key, value in manifest.items() if key not in ("kind", "version", "checksum")}
+    storage.commit(str(index), "index", body | {"embeddings": "s3://victim/collection"})
+    with pytest.raises(UserError, match=f"^{index} names s3://victim/collection, which is on another file system"):
+        mine(config(folder, tmp_path / "out").model_copy(update={"index": str(index)}))
+    assert not (tmp_path / "out").exists()

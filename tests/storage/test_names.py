@@ -134,3 +134,25 @@ def test_paths_in_settings_are_absolute(tmp_path: Path, monkeypatch: pytest.Monk
 def test_no_job_writes_there(out: str) -> None:
     with pytest.raises(ValidationError):
         Settings(out=out)
+
+
+@pytest.mark.parametrize(
+    ("holder", "uri", "opened"),
+    [
+        ("/data/index", "/other/collection", True),
+        ("/data/index", "file:///other/collection", True),
+        ("s3://bucket/index", "s3://bucket/collection/versions/000001.json", True),
+        ("s3://bucket/index", "s3://victim/collection", False),
+        ("s3://bucket/index", "/etc/collection", False),
+        ("/data/index", "s3://victim/collection", False),
+        ("/data/index", "sftp://127.0.0.1:1/collection", False),
+        ("/data/index", "simplecache::http://127.0.0.1:1/x", False),
+        ("s3://bucket/index", "gs://bucket/collection", False),
+    ],
+)
+def test_what_a_manifest_names_is_opened_only_where_it_lies_itself(holder: str, uri: str, opened: bool) -> None:
+    if opened:
+        assert storage.named_by(holder, uri) == uri
+        return
+    with pytest.raises(UserError, match=f"^{holder} names .* on another file system"):
+        storage.named_by(holder, uri)

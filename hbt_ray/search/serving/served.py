@@ -62,8 +62,12 @@ class Served(NamedTuple):
 
     @property
     def texts(self) -> str:
-        """The version of the collection that has the texts [URI]."""
-        return str(self.manifest.get("embeddings", self.uri))
+        """The version of the collection that has the texts [URI].
+
+        Raises:
+            UserError: an index names one on another file system.
+        """
+        return storage.named_by(self.uri, self.manifest.get("embeddings", self.uri))
 
 
 def open_served(name: str, uri: str, recall: Recall) -> Served:
@@ -104,6 +108,7 @@ def _is_index(uri: str) -> bool:
 
 def _index(name: str, uri: str, recall: Recall) -> Served:
     manifest = store.manifest_of(uri)
+    storage.named_by(uri, manifest["embeddings"])  # refused before the first question
     points = manifest["operating_points"]
     if short := shortfall(points, recall):
         log.warning("%s: %s", name, short)

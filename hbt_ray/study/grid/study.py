@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hbt_ray import languages, storage
-from hbt_ray.command import read_yaml, validation_line
+from hbt_ray.command import validation_line
 from hbt_ray.config import CostConfig, Grid, StudyConfig, UserError
-from hbt_ray.parsing import parse_yaml
+from hbt_ray.parsing import parse_yaml, read_yaml
 from hbt_ray.study.estimate import Cost
 from hbt_ray.study.grid import estimates, page
 from hbt_ray.study.grid.answer import answer
