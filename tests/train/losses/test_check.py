@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from stores import Layout, manifest_only
 
 from hbt_ray.batches.plan import Plan
 from hbt_ray.command import parse
-from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig, PlanConfig, TrainConfig, UserError
+from hbt_ray.config import (
+    InfoNCEConfig,
+    KLConfig,
+    MarginMSEConfig,
+    PlanConfig,
+    TeacherConfig,
+    TrainConfig,
+    UserError,
+)
 from hbt_ray.config.losses import Kinds
 from hbt_ray.train.losses.check import check_dims, check_losses
 
@@ -70,7 +79,7 @@ def test_more_dimensions_than_the_model_has() -> None:
         (["--directions", "query-passage", "query-query", "--partition", "per-direction"],
          "--partition per-direction: query-query by itself has no positive; say joint"),
         (["--loss.kind", "info-nce"],
-         "--loss.kind: there is no info-nce; there are 'infonce', 'kl', 'margin-mse', 'own'"),
+         "--loss.kind: there is no info-nce; there are 'infonce', 'kl', 'margin-mse', 'teacher', 'own'"),
         (["--loss.kind", "kl", "--hard-negatives", "1", "--margin", "0.1"],
          "--margin: there is no such setting of --loss.kind kl"),
         (["--temperature", "0"], "--temperature: input should be greater than 0, not '0'"),
@@ -81,6 +90,9 @@ def test_more_dimensions_than_the_model_has() -> None:
         (["--learn-temperature", "--last-temperature", "0.1"],
          "say either --learn-temperature or --last-temperature"),
         (["--loss.kind", "own"], "--loss.path: field required"),
+        (["--loss.kind", "teacher"], "--collections: field required"),
+        (["--loss.kind", "teacher", "--loss.collections", "/c", "--matryoshka-dims", "8"],
+         "--matryoshka-dims are for other losses: a teacher's vector is followed in all dimensions"),
         (["--loss.kind", "own", "--loss.path", "losses.Mine"],
          "--loss.path: string should match pattern '^[\\w.]+:\\w+$', not 'losses.Mine'"),
     ],
@@ -89,6 +101,12 @@ def test_settings_that_contradict_each_other(given: list[str], line: str) -> Non
     with pytest.raises(UserError) as error:
         parse(TrainConfig, ["--data", "/a", "--out", "/b", "--model", "tiny", "--steps", "3", *given])
     assert str(error.value) == line
+
+
+def test_a_run_has_one_teacher() -> None:
+    teacher = TeacherConfig(collections=("/c",))
+    with pytest.raises(ValidationError, match="a run has one loss of kind teacher"):
+        TrainConfig.model_validate({"data": "/a", "out": "/b", "steps": 3, "loss": [teacher, teacher]})
 
 
 def test_several_losses_are_said_in_a_file(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig, OwnLossConfig
+from hbt_ray.config import InfoNCEConfig, KLConfig, MarginMSEConfig, OwnLossConfig, TeacherConfig
 from hbt_ray.config.losses import Kinds
 from hbt_ray.train.losses.describe import describe
 
@@ -29,6 +29,10 @@ from hbt_ray.train.losses.describe import describe
             " temperature 0.1 to 0.05 in a straight line, weight 0.5, for pairs of faq, news",
         ),
         (MarginMSEConfig(), "MarginMSE on the scores of each pair's passage and hard negatives, temperature 0.02"),
+        (
+            TeacherConfig(collections=("s3://b/q", "s3://b/p"), weight=10),
+            "1 - cosine from a teacher's vectors of the same texts (s3://b/q, s3://b/p), weight 10",
+        ),
         (
             OwnLossConfig(path="mine:Pull", options={"strength": 2}),
             "`mine:Pull` with {'strength': 2}, temperature 0.02",
