@@ -87,11 +87,11 @@ def serving(*arguments: str) -> Iterator[Running]:
         assert line.startswith("serve: ready at "), line
         yield Running(line.split()[-1], process)
     finally:
-        process.kill()
+        process.terminate()  # so that it takes its replicas with it, which other tests leave no room for
         process.communicate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(served: Path) -> Iterator[Running]:
     """Both collections and the index, for those who bring the token."""
     names = {"one": "one-vectors", "two": "two-vectors", "indexed": "one-index"}

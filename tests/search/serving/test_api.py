@@ -21,6 +21,7 @@ from hbt_ray.encode.vectors import encode_texts
 from hbt_ray.model.build import build_encoder
 from hbt_ray.search.ask import asking
 
+pytestmark = pytest.mark.long
 QUERY = "When does the moon shine?"
 TEXTS = {f"{language}:{key}": f"{title} {text}" if title else text for language, key, title, text in DOCUMENTS}
 
