@@ -79,7 +79,7 @@ def taught(folder: Path, store: str, model: Path, *collections: str) -> TrainCon
         checkpoint_every=6,
         encoder=EncoderConfig(model=str(model), precision="fp32", dropout=0.0),
         batches=PlanConfig(strategy="x-x", batch_size=8),
-        optimizer=OptimizerConfig(learning_rate=1e-4, hard_negatives=1),
+        optimizer=OptimizerConfig(learning_rate=1e-9, hard_negatives=1),
         loss=(TeacherConfig(collections=collections),),
     )
 
@@ -93,7 +93,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(tmp_path: Path, smal
     config = taught(tmp_path, store, small_model, queries.rsplit("/versions", 1)[0], passages)
     encoder = config.encoder.model_copy(update=prompts)
     train(config.model_copy(update={"encoder": encoder, "workers": 2, "engine": EngineConfig(zero_stage=1)}))
-    assert max(losses(tmp_path / "run")) < 1e-5
+    assert max(losses(tmp_path / "run")) < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["unigram", "gpt2", "left"])
